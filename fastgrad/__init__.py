@@ -1,0 +1,40 @@
+"""fastgrad: a JIT-compiled CPU core for the forward and backward of dense layers.
+
+x (N, K) · weight (K, M) + bias (M,) -> y (N, M), and back. The same bits for any layout and batch
+size, on every CPU with fused multiply-add.
+"""
+
+from . import reference, testing
+from ._config import show_config, warmup
+from ._kernels.target import BITS_VERSION, KC
+from ._linear import LinearGrads, linear_backward, linear_forward
+from ._losses import binary_cross_entropy_with_logits, mse, softmax_cross_entropy
+from ._matmul import matmul, matmul_nt, matmul_tn
+from ._mlp import MLP
+from ._optim import SGD, Adam, adam_step, sgd_step
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BITS_VERSION",
+    "KC",
+    "MLP",
+    "SGD",
+    "Adam",
+    "LinearGrads",
+    "__version__",
+    "adam_step",
+    "binary_cross_entropy_with_logits",
+    "linear_backward",
+    "linear_forward",
+    "matmul",
+    "matmul_nt",
+    "matmul_tn",
+    "mse",
+    "reference",
+    "sgd_step",
+    "show_config",
+    "softmax_cross_entropy",
+    "testing",
+    "warmup",
+]

@@ -1,0 +1,64 @@
+"""warmup() and show_config(): compile ahead; what this process computes with."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+
+def warmup() -> None:
+    """Compile every kernel, float32 and float64, or load it from numba's cache.
+
+    Without it each is compiled when it is first needed.
+    """
+    from ._kernels import entries, jit
+
+    for dtype in ("float32", "float64"):
+        for name in jit.kernel_names():
+            jit.compile_kernel(name, dtype)
+        for entry in entries.ENTRIES:
+            entry(dtype)
+
+
+def show_config() -> None:
+    """Print versions, the CPU that numba compiles for, vector width, tiles, threads and cache."""
+    for name, value in config().items():
+        print(f"{name:<12} {value}")
+
+
+def config() -> dict[str, str]:
+    """What show_config prints: a line each."""
+    import llvmlite
+    import numba
+    import numpy as np
+
+    from . import BITS_VERSION, KC, __version__
+    from ._kernels import target
+
+    now = target.current()
+    isa = now.isa
+    tiles = (f"{n} {isa.rows} x {isa.columns(s)}" for n, s in (("float32", 4), ("float64", 8)))
+    return {
+        "fastgrad": f"{__version__}, BITS_VERSION {BITS_VERSION}",
+        "python": f"{platform.python_version()} ({platform.system()} {platform.machine()})",
+        "numpy": np.__version__,
+        "numba": f"{numba.__version__}, llvmlite {llvmlite.__version__}",
+        "cpu": f"{now.cpu} (what numba compiles for)",
+        "vectors": f"{isa.name}, {8 * isa.vector_bytes} bits" + ("" if isa.fma else ", no FMA"),
+        "tiles": ", ".join(tiles),
+        "KC": ", ".join(f"{name} {k}" for name, k in KC.items()),
+        "threads": f"1 (the machine has {os.cpu_count()} logical CPUs)",
+        "cache": _cache(),
+    }
+
+
+def _cache() -> str:
+    """Where numba keeps the kernels: asked of a function in their folder, which is not compiled."""
+    import numba
+
+    from ._kernels import jit
+
+    try:
+        return str(numba.njit(cache=True)(jit.slot).stats.cache_path)
+    except RuntimeError:  # numba: "no locator available"
+        return "none: no folder can be written to, so every process compiles anew"

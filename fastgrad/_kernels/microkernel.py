@@ -1,0 +1,160 @@
+"""The generator of one register tile: C (rows, columns) = or += A (rows, k) . B (k, columns).
+
+A tile keeps rows x vectors accumulators in registers through the whole loop over k: each is the
+chain of the contract, started at +0.0. A is read one element at a time (any strides), B one row
+of vectors at a time (unit stride along columns, any stride along k), so packed panels and users'
+memory are the same to it. The epilogue adds what was in C, then the bias, then applies relu, all
+on registers: where one of them is not wanted it adds -0.0 or compares with NaN, which change
+nothing, and so one straight piece of code serves every case.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from .simd import FLOAT, Simd, Value, i64, new_function
+from .target import Isa
+
+# Arguments of every tile, 64-bit integers; strides in bytes.
+TILE_ARGS = (
+    "kc",  # steps of k, may be 0
+    "a",
+    "a_row",
+    "a_k",
+    "b",
+    "b_k",
+    "c",
+    "c_row",
+    "old",  # where the old C is read: `c`, or `zeros` (-0.0) to start anew
+    "old_row",  # c_row, or 0
+    "bias",  # one row of columns, or `zeros`
+    "relu",  # 1 or 0
+    "tail",  # columns in the last vector of a masked tile
+)
+
+_ROWS_PER_POINTER = 4  # rows addressed as p, p+s, p+2s, p+3s: 12 pointers would not fit the registers
+
+
+def tile_name(itemsize: int, rows: int, vectors: int, masked: bool) -> str:
+    return f"fastgrad_tile_f{8 * itemsize}_{rows}x{vectors}{'_tail' if masked else ''}"
+
+
+def emit_tile(
+    module: ir.Module, isa: Isa, itemsize: int, rows: int, vectors: int, masked: bool
+) -> ir.Function:
+    """Emit the tile into ``module``. ``masked``: the last vector has ``tail`` columns."""
+    name = tile_name(itemsize, rows, vectors, masked)
+    function, b = new_function(module, name, len(TILE_ARGS))
+    arg = dict(zip(TILE_ARGS, function.args, strict=True))
+    ops = Simd(b, itemsize, isa.lanes(itemsize), isa.fma)
+    masks = [None] * vectors
+    if masked:
+        masks[-1] = ops.first(arg["tail"])
+
+    c_rows = [b.add(arg["c"], b.mul(arg["c_row"], i64(r))) for r in range(rows)]
+    if rows == isa.rows:
+        for address in c_rows:
+            for v in range(vectors):
+                ops.prefetch(address, v * ops.bytes, write=True)
+    chains = _emit_chains(function, ops, arg, rows, vectors, masks)
+
+    threshold = _relu_threshold(ops, arg["relu"])
+    biases = [ops.load(arg["bias"], v * ops.bytes, masks[v]) for v in range(vectors)]
+    for r in range(rows):
+        old = b.add(arg["old"], b.mul(arg["old_row"], i64(r)))
+        for v in range(vectors):
+            x = ops.load(old, v * ops.bytes, masks[v]) + chains[r * vectors + v] + biases[v]
+            x = ops.select(x <= threshold, 0.0, x)
+            ops.store(x, c_rows[r], v * ops.bytes, masks[v])
+    b.ret_void()
+    return function
+
+
+def _emit_chains(
+    function: ir.Function,
+    ops: Simd,
+    arg: dict[str, ir.Value],
+    rows: int,
+    vectors: int,
+    masks: list[ir.Value | None],
+) -> list[Value]:
+    """The loop over k; leaves the builder behind it and returns the accumulators."""
+    b = ops.builder
+    groups = [b.add(arg["a"], b.mul(arg["a_row"], i64(r))) for r in range(0, rows, _ROWS_PER_POINTER)]
+    steps = [i64(0), arg["a_row"], b.mul(arg["a_row"], i64(2)), b.mul(arg["a_row"], i64(3))]
+    zero = ops.constant(0.0).ir
+    before = b.block
+    loop, after = function.append_basic_block("k"), function.append_basic_block("epilogue")
+    b.cbranch(b.icmp_signed(">", arg["kc"], i64(0)), loop, after)
+
+    b.position_at_end(loop)
+    left = _phi(b, arg["kc"], before)
+    a = [_phi(b, g, before) for g in groups]
+    b_row = _phi(b, arg["b"], before)
+    chains = [_phi(b, zero, before) for _ in range(rows * vectors)]
+    columns = [ops.load(b_row, v * ops.bytes, masks[v]) for v in range(vectors)]
+    fused = []
+    for r in range(rows):
+        base = a[r // _ROWS_PER_POINTER]
+        step = r % _ROWS_PER_POINTER
+        x = ops.broadcast(b.add(base, steps[step]) if step else base)
+        fused += [
+            ops.fma(x, columns[v], Value(ops, chains[r * vectors + v])).ir for v in range(vectors)
+        ]
+    for phi, following in zip(
+        [left, *a, b_row, *chains],
+        [
+            b.sub(left, i64(1)),
+            *(b.add(p, arg["a_k"]) for p in a),
+            b.add(b_row, arg["b_k"]),
+            *fused,
+        ],
+        strict=True,
+    ):
+        phi.add_incoming(following, loop)
+    b.cbranch(b.icmp_signed(">", left, i64(1)), loop, after)
+
+    b.position_at_end(after)
+    results = []
+    for x in fused:
+        result = _phi(b, zero, before)
+        result.add_incoming(x, loop)
+        results.append(Value(ops, result))
+    return results
+
+
+def _phi(b: ir.IRBuilder, start: ir.Value, block: ir.Block) -> ir.PhiInstr:
+    phi = b.phi(start.type)
+    phi.add_incoming(start, block)
+    return phi
+
+
+def _relu_threshold(ops: Simd, relu: ir.Value) -> Value:
+    """0.0 for relu (x <= 0 becomes +0.0), NaN otherwise (no x is <= NaN)."""
+    b = ops.builder
+    kind = FLOAT[ops.itemsize]
+    scalar = b.select(
+        b.icmp_signed("!=", relu, i64(0)), ir.Constant(kind, 0.0), ir.Constant(kind, float("nan"))
+    )
+    return Value(ops, ops._spread(scalar))
+
+
+def emit_tile_table(module: ir.Module, isa: Isa, itemsize: int) -> ir.GlobalVariable:
+    """All tiles of a target as a constant array of functions.
+
+    First the full tile without a mask, then for each of isa.tile_rows the masked ones of 1, 2, ...
+    vectors: index 1 + t * vectors + v - 1 for tile_rows[t] and v vectors, the last one masked.
+    The tallest come with a twin that needs no mask; for the others a full mask costs nothing worth
+    its compile time.
+    """
+    name = f"fastgrad_tiles_f{8 * itemsize}"
+    if name in module.globals:
+        return module.globals[name]
+    tiles = [emit_tile(module, isa, itemsize, isa.rows, isa.vectors, False)]
+    for rows in isa.tile_rows:
+        tiles += [emit_tile(module, isa, itemsize, rows, v + 1, True) for v in range(isa.vectors)]
+    kind = ir.ArrayType(tiles[0].type, len(tiles))
+    table = ir.GlobalVariable(module, kind, name)
+    table.linkage, table.global_constant = "internal", True
+    table.initializer = ir.Constant(kind, tiles)
+    return table

@@ -1,0 +1,127 @@
+"""CPU that numba compiles for -> vector length, register tile, cache blocks: the one table of constants.
+
+The compiler is asked, not the machine: NUMBA_CPU_NAME and NUMBA_CPU_FEATURES are honoured, so
+that code for another CPU can be generated, read and (where the host can) run.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import llvmlite.binding as llvm
+
+# The number of the formula that every result follows, to the last bit: see docs/contract.md.
+BITS_VERSION = 1
+
+# Elements of k in one chain of the contract. Part of BITS_VERSION: the same on every CPU.
+# benchmarks/sweeps/blocks.py is the sweep that it was frozen after.
+KC = {"float32": 512, "float64": 256}
+
+
+@dataclass(frozen=True)
+class Isa:
+    """One row of the table. A tile is ``rows`` x ``vectors`` accumulators of ``vector_bytes`` each.
+
+    ``tile_rows`` are the row counts that a tile is generated for, largest first; any number of
+    rows of 4 or more is a sum of counts of 4 or more, which keep the FMA pipes full (two ports of
+    latency 4 want 8 independent chains).
+    """
+
+    name: str
+    vector_bytes: int
+    fma: bool
+    tile_rows: tuple[int, ...]
+    vectors: int
+    block_rows: int  # rows of A packed at a time
+    block_bytes: int  # packed block of B, KC x NC elements: stays in L2 while A passes by
+
+    @property
+    def rows(self) -> int:
+        return self.tile_rows[0]
+
+    def lanes(self, itemsize: int) -> int:
+        return self.vector_bytes // itemsize
+
+    def columns(self, itemsize: int) -> int:
+        return self.vectors * self.lanes(itemsize)
+
+    @functools.cached_property
+    def row_plan(self) -> tuple[int, ...]:
+        """rows left (below 2 * rows) -> index into tile_rows of the tile to take next.
+
+        The cheapest way to cover what is left, a tile of r rows costing the FMAs it issues or, if
+        it has fewer chains than keep the pipes full, the latency it waits for.
+        """
+        cost = [0.0]
+        plan = [0]
+        for left in range(1, 2 * self.rows):
+            options = [
+                (cost[left - r] + max(r * self.vectors, 8) + 0.5, index)
+                for index, r in enumerate(self.tile_rows)
+                if r <= left
+            ]
+            best = min(options)
+            cost.append(best[0])
+            plan.append(best[1])
+        return tuple(plan)
+
+    def block_columns(self, dtype: str, itemsize: int) -> int:
+        """NC: columns of B packed at a time, a multiple of the tile's columns."""
+        step = self.columns(itemsize)
+        return max(1, self.block_bytes // (KC[dtype] * itemsize * step)) * step
+
+
+# Tiles: accumulators + one row of B + a broadcast must fit the registers (32 zmm, 16 ymm, 32 q, 16 xmm).
+# 12 x 2 zmm = 24 + 2 + 1; 6 x 2 ymm = 12 + 2 + 1; 8 x 3 q = 24 + 3 + 1; 6 x 2 xmm = 12 + 2 + 1.
+AVX512 = Isa("AVX-512", 64, True, (12, 8, 6, 5, 4, 3, 2, 1), 2, 48, 768 << 10)
+AVX2 = Isa("AVX2", 32, True, (6, 5, 4, 3, 2, 1), 2, 48, 384 << 10)
+NEON = Isa("NEON", 16, True, (8, 6, 5, 4, 3, 2, 1), 3, 48, 384 << 10)
+SSE = Isa("128-bit without FMA", 16, False, (6, 5, 4, 3, 2, 1), 2, 48, 192 << 10)
+
+_PROBE = """
+target triple = "{triple}"
+declare <{n} x float> @llvm.fma.v{n}f32(<{n} x float>, <{n} x float>, <{n} x float>)
+define <{n} x float> @probe(<{n} x float> %a, <{n} x float> %b, <{n} x float> %c) {{
+  %r = call <{n} x float> @llvm.fma.v{n}f32(<{n} x float> %a, <{n} x float> %b, <{n} x float> %c)
+  ret <{n} x float> %r
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Target:
+    triple: str
+    cpu: str
+    features: str
+    isa: Isa
+
+    def describe(self) -> str:
+        """For people: ``znver4, AVX-512, tile 12x32 float32, 12x16 float64``."""
+        isa = self.isa
+        tiles = ", ".join(f"{isa.rows}x{isa.columns(s)} float{8 * s}" for s in (4, 8))
+        return f"{self.cpu}, {isa.name}, tile {tiles}"
+
+
+@functools.cache
+def current() -> Target:
+    """The CPU that numba compiles for in this process."""
+    from numba.core.registry import cpu_target
+
+    triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()[:3]
+    return Target(triple, cpu, features, _isa(triple, cpu, features))
+
+
+def describe() -> str:
+    return current().describe()
+
+
+def _isa(triple: str, cpu: str, features: str) -> Isa:
+    """Ask LLVM how it would emit one fused multiply-add of 16 floats."""
+    machine = llvm.Target.from_triple(triple).create_target_machine(
+        cpu=cpu, features=features, opt=1
+    )
+    assembly = machine.emit_assembly(llvm.parse_assembly(_PROBE.format(triple=triple, n=16)))
+    if "vfmadd" in assembly:
+        return AVX512 if "zmm" in assembly else AVX2
+    return NEON if "fmla" in assembly else SSE

@@ -1,0 +1,295 @@
+"""linear_forward and linear_backward: a dense layer Y = act(X·W + b) and its gradients."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _layout, _validate
+from ._kernels import entries, jit
+from ._kernels.activations import Activation
+
+Array = NDArray[Any]
+ActivationName = Literal["relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu"]
+
+
+class LinearGrads(NamedTuple):
+    """dF/dX, dF/dW and dF/db; None where it was not needed."""
+
+    x: Array | None
+    weight: Array | None
+    bias: Array | None
+
+
+def linear_forward(
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    activation: ActivationName | None = None,
+    out: Array | None = None,
+    preactivation_out: Array | None = None,
+) -> Array:
+    """Y = act(X·W + b): x (..., in) · weight (in, out) + bias (out,) -> y (..., out).
+
+    activation: None, "relu", "sigmoid", "tanh", "gelu" (by erf), "gelu_tanh" or "silu".
+    Computed in np.result_type of the arrays and float32. Any strides are read where they are; a
+    weight stored (out, in) is passed as weight.T at the same speed.
+
+    out and preactivation_out, of the shape (..., out) and dtype of y, are written: Y, which is
+    returned, and Z = X·W + b, which `linear_backward` wants for gelu, gelu_tanh and silu. Where one
+    overlaps an input, the inputs are as if read first. Row i depends on row i of x alone: any
+    batch gives the same bits.
+
+    Raises TypeError and ValueError, before anything is written, for arguments that do not fit.
+    """
+    f = "linear_forward"
+    x, weight = _validate.array(f, "x", x), _validate.array(f, "weight", weight)
+    if bias is not None:
+        bias = _validate.array(f, "bias", bias)
+    act = _validate.activation(f, activation)
+    dtype = _validate.result_dtype(x, weight, bias)
+    _check_layer(f, x, weight)
+    width = weight.shape[1]
+    if bias is not None and bias.shape != (width,):
+        _validate.mismatch(
+            f,
+            f"bias has shape {bias.shape} but weight has {width} columns",
+            f"pass a bias of shape ({width},)",
+            bias=bias,
+            weight=weight,
+        )
+    shape = (*x.shape[:-1], width)
+    for name, array in (("out", out), ("preactivation_out", preactivation_out)):
+        if array is not None:
+            _validate.output(f, name, array, shape, dtype)
+    _validate.distinct_outputs(f, out=out, preactivation_out=preactivation_out)
+
+    y = np.empty(shape, dtype) if out is None else out
+    inputs = [_validate.cast(a, dtype) for a in (x, weight)]
+    row = _contiguous_row(bias, dtype)
+    targets = [y] if preactivation_out is None else [y, preactivation_out]
+    fresh = [_unless_overlapping(t, *inputs, row) for t in targets]
+    _forward(fresh, *inputs, row, act.code if act else 0)
+    for target, values in zip(targets, fresh, strict=True):
+        if values is not target:
+            target[...] = values
+    return y
+
+
+def linear_backward(
+    grad_output: Array,
+    x: Array,
+    weight: Array,
+    activation: ActivationName | None = None,
+    output: Array | None = None,
+    preactivation: Array | None = None,
+    needs: tuple[bool, bool, bool] = (True, True, True),
+    out: tuple[Array | None, Array | None, Array | None] = (None, None, None),
+    accumulate: bool | tuple[bool, bool, bool] = False,
+) -> LinearGrads:
+    """dX = H·Wᵀ, dW = Xᵀ·H, db = column sums of H, where H = G ∘ act'(Z).
+
+    grad_output (..., out), x (..., in), weight (in, out) -> LinearGrads of shapes (..., in),
+    (in, out), (out,). relu, sigmoid and tanh take ``output`` (Y), gelu, gelu_tanh and silu
+    ``preactivation`` (Z), both (..., out); the other one is ignored.
+
+    needs: which of the gradients of x, weight and bias to compute; the others are None, and an
+    ``out`` for them is left alone. out: arrays to write them into, each of the gradient's shape and
+    dtype, or None for a new one. accumulate: True adds to what is in every ``out`` given, a tuple
+    says so for each; new arrays are always written. Outs may overlap inputs (which are as if read
+    first) but not each other.
+
+    The bits equal those of one call for each gradient, and of micro-batches accumulated in order
+    when all but the last are multiples of fastgrad.KC rows.
+    """
+    f = "linear_backward"
+    g = _validate.array(f, "grad_output", grad_output)
+    x, weight = _validate.array(f, "x", x), _validate.array(f, "weight", weight)
+    act = _validate.activation(f, activation)
+    saved = _saved(f, act, output, preactivation)
+    needed = [_validate.flag(f, "needs", n) for n in _validate.triple(f, "needs", needs, "bools")]
+    outs = _validate.triple(f, "out", out, "arrays or None")
+    if isinstance(accumulate, tuple | list):
+        flags = _validate.triple(f, "accumulate", accumulate, "bools")
+    else:
+        flags = (accumulate,) * 3
+    adds = [_validate.flag(f, "accumulate", a) for a in flags]
+    if any(adds) and all(o is None for o in outs):
+        raise ValueError(f"{f}: accumulate adds to out, but no out is given; pass out=(x, weight, bias)")
+    dtype = _validate.result_dtype(g, x, weight, saved)
+    _check_layer(f, x, weight)
+    _check_output_shape(f, "grad_output", g, x, weight)
+    if saved is not None and act is not None:
+        _check_output_shape(f, act.saved, saved, x, weight)
+    shapes = (x.shape, weight.shape, weight.shape[1:])
+    names = ("out[0] (x)", "out[1] (weight)", "out[2] (bias)")
+    for i in range(3):
+        if outs[i] is not None:
+            _validate.output(f, names[i], outs[i], shapes[i], dtype)
+    _validate.distinct_outputs(f, **dict(zip(names, outs, strict=True)))
+
+    inputs = [_validate.cast(a, dtype) for a in (g, x, weight)]
+    inputs.append(inputs[0] if saved is None else _validate.cast(saved, dtype))
+    targets: list[Array | None] = [None, None, None]
+    fresh: list[Array | None] = [None, None, None]
+    for i in range(3):
+        if needed[i]:
+            given = outs[i]
+            adds[i] = adds[i] and given is not None
+            target = np.empty(shapes[i], dtype) if given is None else given
+            targets[i] = target
+            fresh[i] = _unless_overlapping(target, *inputs, keep=adds[i], unit=i > 0)
+    _backward(fresh, *inputs, act.code if act else 0, adds)
+    for to, values in zip(targets, fresh, strict=True):
+        if to is not None and values is not to:
+            to[...] = values
+    return LinearGrads(*targets)
+
+
+def _check_layer(function: str, x: Array, weight: Array) -> None:
+    if weight.ndim != 2:
+        raise ValueError(
+            f"{function}: weight has {weight.ndim} dimensions {weight.shape}, "
+            f"expected 2, (in, out)"
+        )
+    if x.ndim == 0:
+        raise ValueError(
+            f"{function}: x is 0-dimensional, expected 1 dimension or more: (..., in)"
+        )
+    if x.shape[-1] != weight.shape[0]:
+        _validate.mismatch(
+            function,
+            f"x has {x.shape[-1]} columns but weight has {weight.shape[0]} rows",
+            "if weight is stored (out, in), pass weight.T",
+            x=x,
+            weight=weight,
+        )
+
+
+def _check_output_shape(function: str, name: str, a: Array, x: Array, weight: Array) -> None:
+    expected = (*x.shape[:-1], weight.shape[1])
+    if a.shape != expected:
+        _validate.mismatch(
+            function,
+            f"{name} has shape {a.shape} but the layer's output has shape {expected}",
+            f"pass {name} of shape {expected}",
+            **{name: a, "x": x, "weight": weight},
+        )
+
+
+def _saved(function: str, act: Activation | None, output: Any, preactivation: Any) -> Array | None:
+    """The array that the activation's derivative is computed from; the other one is ignored."""
+    if act is None:
+        return None
+    given = {"output": output, "preactivation": preactivation}[act.saved]
+    if given is None:
+        source = "y" if act.saved == "output" else "what preactivation_out received"
+        raise ValueError(
+            f"{function}: {act.saved} is None but activation {act.name!r} needs it; "
+            f"pass {act.saved}={source} of linear_forward"
+        )
+    return _validate.array(function, act.saved, given)
+
+
+def _contiguous_row(bias: Array | None, dtype: np.dtype[Any]) -> Array:
+    """bias with unit stride, or an empty row for none."""
+    return np.empty(0, dtype) if bias is None else np.ascontiguousarray(bias, dtype)
+
+
+def _unless_overlapping(
+    target: Array, *inputs: Array, keep: bool = False, unit: bool = False
+) -> Array:
+    """``target``, or a new array to be copied into it when done.
+
+    A new one where target overlaps an input, or (``unit``) where no kernel can write it; it
+    starts with what target holds if that is to be kept.
+    """
+    odd = unit and (
+        not _layout.is_writable_matrix(target)
+        if target.ndim == 2
+        else target.strides[0] != target.itemsize
+    )
+    if odd or any(np.may_share_memory(target, a) for a in inputs):
+        return target.copy("C") if keep else np.empty(target.shape, target.dtype)
+    return target
+
+
+def _forward(targets: list[Array], x: Array, weight: Array, bias: Array, code: int) -> None:
+    """targets: [y] or [y, z], all (..., out), none overlapping an input."""
+    dtype = x.dtype
+    entry = entries.forward(dtype.name)
+    if all(_layout.collapses(a) for a in (x, *targets)):
+        y, *z = (_layout.as_rows(a) for a in targets)
+        if all(_layout.has_unit_stride(a) for a in (y, *z)):
+            none = np.empty((0, 0), dtype)
+            _check(entry(y, _layout.as_rows(x), weight, bias, z[0] if z else none, code))
+            return
+    for block in _layout.row_blocks(_layout.rows_of(x), dtype, x.shape[-1], weight.shape[1]):
+        rows = block.stop - block.start
+        parts = [np.empty((rows, weight.shape[1]), dtype) for _ in targets]
+        _forward(parts, _rows(x, block), weight, bias, code)
+        for target, part in zip(targets, parts, strict=True):
+            _set_rows(target, block, part)
+
+
+def _backward(
+    targets: list[Array | None],
+    g: Array,
+    x: Array,
+    weight: Array,
+    saved: Array,
+    code: int,
+    adds: list[bool],
+) -> None:
+    """targets: [dx, dw, db] or None, none overlapping an input; dw and db as kernels write them."""
+    dtype = x.dtype
+    dx, dw, db = targets
+    rowwise = (g, x, saved) if dx is None else (g, x, saved, dx)
+    whole = all(_layout.collapses(a) for a in rowwise)
+    if whole and (dx is None or _layout.is_writable_matrix(_layout.as_rows(dx))):
+        none = np.empty((0, 0), dtype)
+        bits = (1, 2, 4)
+        _check(
+            entries.backward(dtype.name)(
+                _layout.as_rows(g),
+                _layout.as_rows(x),
+                weight,
+                _layout.as_rows(saved),
+                none if dx is None else _layout.as_rows(dx),
+                none if dw is None else dw,
+                none[0:0, 0] if db is None else db,
+                code,
+                sum(bit for bit, t in zip(bits, targets, strict=True) if t is not None),
+                sum(bit for bit, add in zip(bits, adds, strict=True) if add),
+            )
+        )
+        return
+    adds = list(adds)
+    for block in _layout.row_blocks(_layout.rows_of(x), dtype, x.shape[-1], weight.shape[1]):
+        part = None
+        if dx is not None:
+            part = _rows(dx, block) if adds[0] else np.empty((block.stop - block.start, x.shape[-1]), dtype)
+        _backward(
+            [part, dw, db], _rows(g, block), _rows(x, block), weight, _rows(saved, block), code, adds
+        )
+        if dx is not None and part is not None:
+            _set_rows(dx, block, part)
+        adds[1] = adds[2] = True
+
+
+def _rows(a: Array, block: slice) -> Array:
+    return np.array(a[block], order="C") if a.ndim == 2 else _layout.gather(a, block)
+
+
+def _set_rows(a: Array, block: slice, values: Array) -> None:
+    if a.ndim == 2:
+        a[block] = values
+    else:
+        _layout.scatter(a, block, values)
+
+
+def _check(status: int) -> None:
+    if status:
+        jit.raise_status(status)

@@ -1,0 +1,120 @@
+"""The .npz files of strangers: a path in, plain arrays or one clear ValueError out.
+
+numpy.load trusts the shape that a header states and allocates it before reading; here the header
+is parsed by hand, must agree with the size of its member, and nothing above a limit is read.
+No pickle, no structured or object types.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import os
+import re
+import struct
+import zipfile
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_BYTES = 1 << 30  # of all arrays read from one file: a bound on memory whatever the file claims
+_MAX_HEADER = 10_000  # bytes; numpy writes 118 for any plain array
+_CHUNK = 1 << 20
+_PLAIN = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
+
+
+class NpzReader:
+    """``with NpzReader(path) as f: f.names; f.read(name)``. Every failure is a ValueError, but
+    for a file that is not there or may not be read: that is open's own OSError."""
+
+    def __init__(self, source: str | os.PathLike[str] | IO[bytes], max_bytes: int = MAX_BYTES):
+        self._left = max_bytes
+        self._limit = max_bytes
+        try:
+            self._zip = zipfile.ZipFile(source)
+        except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
+            raise ValueError(f"not a whole .npz file ({error})") from None
+        self.names = [n[:-4] for n in self._zip.namelist() if n.endswith(".npy")]
+
+    def __enter__(self) -> NpzReader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._zip.close()
+
+    def read(self, name: str) -> NDArray[Any]:
+        """The array ``name``, C-contiguous, in the machine's byte order."""
+        if self.names.count(name) != 1:
+            found = ", ".join(sorted(self.names)[:8]) or "nothing"
+            raise ValueError(f"no array named {name!r} (it holds {found})")
+        info = self._zip.getinfo(name + ".npy")
+        if info.file_size > self._left:
+            raise ValueError(
+                f"array {name!r} has {info.file_size} bytes; {self._limit} is the limit of a file"
+            )
+        self._left -= info.file_size
+        try:
+            with self._zip.open(info) as member:
+                return _read_npy(member, info.file_size)
+        except MemoryError:
+            raise
+        except ValueError as error:
+            raise ValueError(f"array {name!r}: {error}") from None
+        except Exception as error:  # zlib, lzma, bz2, struct, EOF, encryption: all a damaged file
+            kind = type(error).__name__
+            raise ValueError(f"array {name!r} is damaged ({kind}: {error})") from None
+
+
+def _read_npy(member: IO[bytes], size: int) -> NDArray[Any]:
+    dtype, fortran, shape, start = _read_header(member)
+    nbytes = math.prod(shape) * dtype.itemsize
+    if start + nbytes != size:
+        raise ValueError(
+            f"its header says {dtype.name} of shape {shape}, {nbytes} bytes, "
+            f"but {size - start} bytes follow"
+        )
+    data = bytearray()
+    while len(data) < nbytes:  # grows with what is there, not with what the header says
+        chunk = member.read(min(_CHUNK, nbytes - len(data)))
+        if not chunk:
+            raise ValueError(f"ends after {len(data)} of {nbytes} bytes")
+        data += chunk
+    if member.read(1):  # reading on to the end also compares the check sum
+        raise ValueError("more data than its header says")
+    flat = np.frombuffer(data, dtype)
+    array = flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
+    return np.ascontiguousarray(array, dtype.newbyteorder("=")).reshape(shape)
+
+
+def _read_header(member: IO[bytes]) -> tuple[np.dtype[Any], bool, tuple[int, ...], int]:
+    """dtype, Fortran order, shape, bytes read so far (numpy's NEP 1: .npy versions 1 to 3)."""
+    magic = member.read(8)
+    if len(magic) < 8 or magic[:6] != b"\x93NUMPY" or magic[6] not in (1, 2, 3):
+        raise ValueError("not in numpy's .npy format")
+    width = 2 if magic[6] == 1 else 4
+    length = int.from_bytes(member.read(width), "little")
+    if not 0 < length <= _MAX_HEADER:
+        raise ValueError(f"its header claims {length} bytes")
+    text = member.read(length)
+    try:
+        header = ast.literal_eval(text.decode("utf-8").strip())
+        descr, fortran, shape = header["descr"], header["fortran_order"], header["shape"]
+    except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError):
+        raise ValueError("its header cannot be read") from None
+    if not (isinstance(descr, str) and _PLAIN.fullmatch(descr)):
+        raise ValueError(f"holds {descr!r}, not plain numbers; save it as integers or floats")
+    if (
+        not isinstance(fortran, bool)
+        or not isinstance(shape, tuple)
+        or len(shape) > 32
+        or not all(type(n) is int and 0 <= n < 1 << 48 for n in shape)
+    ):
+        raise ValueError(f"its header says shape {str(shape)[:60]}")
+    return np.dtype(descr), fortran, shape, 8 + width + length

@@ -1,0 +1,204 @@
+"""Readers of users' data: a .npz or .csv file in, rows of floats and class numbers out.
+
+Whatever is wrong with a file is a DataError of one line: the file, where in it, what, the remedy.
+"""
+
+from __future__ import annotations
+
+import array
+import csv
+import os
+from collections.abc import Callable, Iterator
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ._npz import MAX_BYTES, NpzReader
+
+LABEL_COLUMNS = ("label", "y", "target")
+MAX_LABEL = 65_535  # a network has one output for every class up to the largest label
+_MAX_LINE = 1 << 24  # characters
+
+Data = tuple[NDArray[Any], NDArray[np.int64]]
+Where = Callable[[int, int | None], str]  # row, column (None: the label) -> the place, for people
+
+
+class DataError(ValueError):
+    """A data file that cannot be used; the message is one line for the person who passed it."""
+
+
+def load_data(
+    path: str | os.PathLike[str], dtype: DTypeLike = np.float32, label: str | None = None
+) -> Data:
+    """The reader that the suffix of ``path`` names: load_npz or load_csv."""
+    suffix = os.path.splitext(os.fspath(path))[1].lower()
+    if suffix == ".csv":
+        return load_csv(path, dtype, label)
+    if suffix != ".npz":
+        raise DataError(f"{os.fspath(path)}: neither .npz nor .csv; save the data as one of them")
+    if label is not None:
+        raise DataError(f"{os.fspath(path)}: a label column belongs to .csv; in .npz it is array y")
+    return load_npz(path, dtype)
+
+
+def load_npz(path: str | os.PathLike[str], dtype: DTypeLike = np.float32) -> Data:
+    """x (N, K) of ``dtype`` and y (N,) int64 from the arrays x (N, ...) and y (N,) of a .npz file.
+
+    Further dims of x are joined into K. At most 1 GiB; never a pickle.
+    """
+    name = _checked(path)
+    try:
+        with NpzReader(name) as file:
+            x, y = file.read("x"), file.read("y")
+    except OSError as error:
+        raise DataError(f"{name}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise DataError(f"{name}: {error}") from None
+    if x.ndim < 2:
+        raise DataError(f"{name}: x has shape {x.shape}; it must be (rows, columns)")
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        raise DataError(f"{name}: y has shape {y.shape}; it must be (rows,), a class number a row")
+    if len(x) != len(y):
+        raise DataError(f"{name}: x has {len(x)} rows but y has {len(y)}")
+    if x.size == 0:
+        raise DataError(f"{name}: x has shape {x.shape}; there is nothing to train on")
+    return _finish(
+        name,
+        x.reshape(len(x), -1),
+        y,
+        np.dtype(dtype),
+        lambda row, column: f"y[{row}]" if column is None else f"x row {row}, column {column}",
+    )
+
+
+def load_csv(
+    path: str | os.PathLike[str], dtype: DTypeLike = np.float32, label: str | None = None
+) -> Data:
+    """x (N, K) of ``dtype`` and y (N,) int64 from a comma-separated text file with a header row.
+
+    The labels are in the column named ``label``; without that argument in the column called
+    label, y or target (in any case), or else in the last. At most 1 GiB of text.
+    """
+    name = _checked(path)
+    try:
+        with open(name, encoding="utf-8-sig", newline="") as file:
+            header, target, cells, lines = _parse(name, file, label)
+    except OSError as error:
+        raise DataError(f"{name}: {error.strerror or error}") from None
+    except csv.Error as error:
+        raise DataError(f"{name}: not a .csv file ({error})") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{name}: not a text file in UTF-8") from None
+    if not lines:
+        raise DataError(f"{name}: no rows below the header; there is nothing to train on")
+    table = np.frombuffer(cells, np.float64).reshape(len(lines), len(header))
+    inputs = [i for i in range(len(header)) if i != target]
+
+    def where(row: int, column: int | None) -> str:
+        title = header[target if column is None else inputs[column]]
+        return f"line {lines[row]}, column {title!r}"
+
+    return _finish(name, table[:, inputs], table[:, target], np.dtype(dtype), where)
+
+
+def _checked(path: str | os.PathLike[str]) -> str:
+    """The path as text, of a regular file within the limit: a pipe or a device might never end."""
+    name = os.fspath(path)
+    try:
+        size = os.stat(name).st_size
+    except (OSError, ValueError) as error:
+        raise DataError(f"{name!r}: {getattr(error, 'strerror', None) or error}") from None
+    if not os.path.isfile(name):
+        raise DataError(f"{name}: not a regular file")
+    if size > MAX_BYTES:
+        raise DataError(f"{name}: {size} bytes; the limit is {MAX_BYTES}")
+    return name
+
+
+def _parse(
+    name: str, file: IO[str], label: str | None
+) -> tuple[list[str], int, array.array[float], array.array[int]]:
+    """Header, place of the label column, all cells row by row, the line number of each row."""
+    reader = csv.reader(_lines(name, file))
+    header = [cell.strip() for cell in next(reader, [])]
+    if not any(header):
+        raise DataError(f"{name}: empty; the first line must name the columns")
+    if all(_is_number(cell) for cell in header):
+        raise DataError(f"{name}: line 1 holds numbers; the first line must name the columns")
+    if len(header) < 2:
+        raise DataError(f"{name}: one column, {header[0][:40]!r}; are the columns split by commas?")
+    target = _label_column(name, header, label)
+    cells, lines = array.array("d"), array.array("q")
+    for row in reader:
+        if not row:
+            continue
+        place = f"{name}: line {reader.line_num}"
+        if len(row) != len(header):
+            raise DataError(f"{place} has {len(row)} columns but the header has {len(header)}")
+        try:
+            cells.extend([float(cell) for cell in row])
+        except ValueError:
+            bad = next(i for i, cell in enumerate(row) if not _is_number(cell))
+            what = "a class number 0, 1, 2, ..." if bad == target else "a number"
+            raise DataError(
+                f"{place}, column {header[bad]!r}: {row[bad][:40]!r} is not {what}"
+            ) from None
+        lines.append(reader.line_num)
+    return header, target, cells, lines
+
+
+def _lines(name: str, file: IO[str]) -> Iterator[str]:
+    number = 0
+    while line := file.readline(_MAX_LINE):
+        number += 1
+        if len(line) == _MAX_LINE:
+            raise DataError(f"{name}: line {number} is longer than {_MAX_LINE} characters")
+        yield line
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _label_column(name: str, header: list[str], label: str | None) -> int:
+    if label is not None:
+        found = [i for i, title in enumerate(header) if title == label]
+        if not found:
+            titles = ", ".join(header[:12]) + (", ..." if len(header) > 12 else "")
+            raise DataError(f"{name}: no column named {label!r} (columns: {titles})")
+    else:
+        found = [i for i, title in enumerate(header) if title.lower() in LABEL_COLUMNS]
+    if len(found) > 1:
+        titles = " and ".join(f"{header[i]!r} (column {i + 1})" for i in found[:2])
+        raise DataError(f"{name}: labels could be {titles}; rename one, or name the label column")
+    return found[0] if found else len(header) - 1
+
+
+def _finish(
+    name: str, x: NDArray[Any], y: NDArray[Any], dtype: np.dtype[Any], where: Where
+) -> Data:
+    """Check every value and convert; x (N, K), y (N,), N and K of 1 or more."""
+    with np.errstate(over="ignore"):
+        rows = np.ascontiguousarray(x, dtype)
+    bad = np.argwhere(~np.isfinite(rows))
+    if len(bad):
+        row, column = map(int, bad[0])
+        value = x[row, column]
+        reason = f"too large for {dtype.name}" if np.isfinite(value) else "not a finite number"
+        raise DataError(f"{name}: {where(row, column)}: {value} is {reason}")
+    if y.dtype.kind == "b":
+        y = y.astype(np.int64)
+    with np.errstate(invalid="ignore"):
+        wrong = ~((y >= 0) & (y <= MAX_LABEL) & (y == np.floor(y)))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        remedy = f"labels are whole numbers from 0 to {MAX_LABEL}, one a class"
+        raise DataError(f"{name}: {where(row, None)}: label {y[row]}; {remedy}")
+    return rows, y.astype(np.int64)
