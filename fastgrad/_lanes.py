@@ -14,7 +14,10 @@ import numpy as np
 
 from fastgrad._fma import fma as _fma
 
-_INTS = {np.dtype(np.float32): np.dtype(np.uint32), np.dtype(np.float64): np.dtype(np.uint64)}
+_INTS: dict[np.dtype[Any], np.dtype[Any]] = {
+    np.dtype(np.float32): np.dtype(np.uint32),
+    np.dtype(np.float64): np.dtype(np.uint64),
+}
 
 
 class _Value:
@@ -181,7 +184,7 @@ class Lanes:
         return Floats(np.where(mask.array, self._float(a), self._float(b)))
 
     def bits(self, x: Floats) -> Ints:
-        """The bit pattern of x as integers."""
+        """The bit patterns of x."""
         return Ints(np.ascontiguousarray(self._float(x)).view(self._ints).reshape(x.array.shape))
 
     def from_bits(self, i: Ints) -> Floats:

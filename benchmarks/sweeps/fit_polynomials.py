@@ -44,7 +44,7 @@ def both(value: object) -> dict[str, mp.mpf]:
 
 
 def minimax(f: list[mp.mpf], w: list[mp.mpf], u: list[mp.mpf], degree: int) -> list[mp.mpf]:
-    """Values f, weights w > 0 at points u (ascending) -> coefficients, lowest first, of the best p."""
+    """Values f, weights w > 0 at points u (ascending) -> coefficients, lowest first."""
     n, size = degree + 2, len(u)
     # Extrema of the Chebyshev polynomial as the first reference.
     reference = [round((1 - float(mp.cos(mp.pi * k / (n - 1)))) / 2 * (size - 1)) for k in range(n)]
@@ -94,7 +94,8 @@ def fit(job: Fit, dtype: str) -> tuple[list[float], float]:
         return [mp.mpf(float(kind(float(c)))) for c in coefficients]
 
     best: tuple[mp.mpf, list[mp.mpf]] | None = None
-    rest, w, fixed = target, weight, []
+    rest, w = target, weight
+    fixed: list[mp.mpf] = []
     for _ in range(min(ROUNDED_FIRST, degree) + 1):
         c = round_all(minimax(rest, w, u, degree - len(fixed)))
         p = fixed + c
@@ -178,7 +179,7 @@ def _erfc_fit(loose: bool, degree: dict[str, int]) -> Fit:
 
 
 # e^(t²)·erfc(t) = w·p(v), w = 1/(t + 2), v = 1 - 4w = (t - 2)/(t + 2), 0 <= t <= end: for erfc, and
-# with an error that grows with 1 + 2t² = 1 + z² as the bound of gelu does (for erf, t >= 1 damps it).
+# with an error that grows with 1 + 2t² = 1 + z², as the bound of gelu does (erf damps it).
 FITS["erfcx"] = _erfc_fit(True, {"float32": 7, "float64": 21})
 FITS["erfc"] = _erfc_fit(False, {"float32": 10, "float64": 24})
 

@@ -1,1 +1,1 @@
-"""Compiled kernels: everything here takes checked operands and knows nothing of the public functions above."""
+"""Compiled kernels: they take checked operands and import nothing from the layers above."""

@@ -162,26 +162,27 @@ def gemm(dtype: str) -> Any:
                         ahead_rows, ahead_row, ahead_bytes = kc, a_k, rows_next * size
                         if rows_next == 0:
                             ahead_rows = 0
-                    i = 0
-                    while i < mc:
-                        left = mc - i
-                        t = 0 if left >= 2 * rows_max else row_plan[left]
-                        r = tile_rows[t]
-                        panel = a_from + i * ar
-                        if packed and by_k:
-                            panel, ak = a_from + i * kc * size, r * size
-                        for j in range(0, nc, columns):
-                            w = min(columns, nc - j)
+                    for j in range(0, nc, columns):
+                        w = min(columns, nc - j)
+                        v = (w + lanes - 1) // lanes  # vectors, the last one masked
+                        here = (j0 + j) * size
+                        b_strip = b_from + (j // columns) * strip
+                        i = 0
+                        while i < mc:
+                            left = mc - i
+                            t = 0 if left >= 2 * rows_max else row_plan[left]
+                            r = tile_rows[t]
                             if ahead_rows > 0:  # its share of the next block of A, into L2
-                                done, whole = i * nc + r * j, mc * nc
+                                done, whole = j * mc + i * w, mc * nc
                                 prefetch_rows((ahead_rows * done // whole,
                                                ahead_rows * (done + r * w) // whole,
                                                a_from_next, ahead_row, ahead_bytes))  # fmt: skip
-                            v = (w + lanes - 1) // lanes  # vectors, the last one masked
-                            here = (j0 + j) * size
+                            panel = a_from + i * ar
+                            if packed and by_k:
+                                panel, ak = a_from + i * kc * size, r * size
                             at = to + (i0 + i) * to_row + here
                             tile(size, 0 if t == 0 and w == columns else t * vectors + v, (
-                                kc, panel, ar, ak, b_from + (j // columns) * strip, bk,
+                                kc, panel, ar, ak, b_strip, bk,
                                 at, to_row, at if add_old else zeros, to_row if add_old else 0,
                                 bias + here if last and bias != 0 else zeros,
                                 relu_in_tile if last else 0, w - (v - 1) * lanes))  # fmt: skip
@@ -191,7 +192,7 @@ def gemm(dtype: str) -> Any:
                                 status = call_kernel(value_slot + 2 * activation, words)
                                 if status != OK:
                                     return status
-                        i += r
+                            i += r
                 k0 += kc_max
                 if k0 >= k:
                     break

@@ -1,0 +1,236 @@
+"""Saved models: bits that come back, files that are whole or not there, files that lie."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastgrad
+from fastgrad import MLP, SGD, Adam
+from fastgrad._checkpoint import check_writable, digest, write_atomically
+
+
+def trained(optimizer: SGD | Adam = SGD(0.1, 0.9), **options) -> tuple[MLP, np.ndarray, np.ndarray]:  # noqa: B008
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((20, 5)).astype(np.float32), rng.integers(0, 3, 20)
+    model = MLP((5, 7, 3), optimizer=optimizer, seed=4, **options)
+    model.fit(x, y, 2, 8, progress=False)
+    return model, x, y
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.1), SGD(0.1, 0.9, True, 0.01), Adam(0.01, (0.8, 0.9))])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_loaded_model_goes_on_bit_for_bit(tmp_path: Path, optimizer, dtype: str) -> None:
+    model, x, y = trained(optimizer, activation="silu", dtype=dtype)
+    model.save(tmp_path / "m.npz")
+    loaded = MLP.load(tmp_path / "m.npz")
+    assert repr(loaded) == repr(model) and loaded.optimizer == optimizer
+    assert (loaded.steps, loaded.epochs) == (model.steps, model.epochs) == (6, 2)
+    assert digest(loaded) == digest(model)
+    first, second = (m.fit(x, y, 3, 8, progress=False)["loss"] for m in (model, loaded))
+    assert first == second and digest(loaded) == digest(model)
+
+
+def test_the_file(tmp_path: Path) -> None:
+    model, *_ = trained()
+    for name in ("a.npz", "b"):  # exactly the name that was given
+        model.save(str(tmp_path / name))
+    assert sorted(os.listdir(tmp_path)) == ["a.npz", "b"]
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b").read_bytes()
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as file:
+        assert set(file) == {"meta", "weight_0", "bias_0", "weight_1", "bias_1", "state_0"}
+        assert np.array_equal(file["weight_1"], model.weights[1])
+        assert file["state_0"].shape == (5 * 7 + 7 + 7 * 3 + 3,)
+        meta = json.loads(file["meta"].tobytes())
+    assert meta["bits_version"] == fastgrad.BITS_VERSION and meta["version"] == 1
+    assert meta["optimizer_settings"]["momentum"] == 0.9
+
+
+def test_no_activation_and_non_finite_weights(tmp_path: Path) -> None:
+    model = MLP((3, 2, 2), None, seed=2**70)
+    model.weights[0][0] = [np.nan, -np.inf]
+    model.save(tmp_path / "m.npz")
+    loaded = MLP.load(tmp_path / "m.npz")
+    assert loaded.activation is None and loaded.seed == 2**70
+    assert np.array_equal(loaded.weights[0], model.weights[0], equal_nan=True)
+
+
+def test_digest() -> None:
+    model = MLP((2, 2), seed=0)
+    first = digest(model)
+    assert len(first) == 16 and int(first, 16) and first == digest(MLP((2, 2), seed=0))
+    model.biases[0][1] = -0.0
+    assert digest(model) != first  # bits, not values
+    model.biases[0][1] = 0.0
+    assert digest(model) == first
+    model.biases[0][0] = np.nan
+    second = digest(model)
+    model.biases[0].view(np.uint32)[0] ^= 0x80000001  # another NaN
+    assert np.isnan(model.biases[0][0]) and digest(model) == second != first
+
+
+def test_replacing_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, *_ = trained()
+    path = tmp_path / "m.npz"
+    model.save(path)
+    before = path.read_bytes()
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np.lib.format, "write_array", full)
+        with pytest.raises(OSError, match="No space left"):
+            model.save(path)
+    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        model.save(path)
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["m.npz"]
+
+
+KILLED = """
+import os, sys
+from fastgrad._checkpoint import write_atomically
+def write(file):
+    file.write(b"half"); file.flush(); os._exit(9)
+write_atomically(sys.argv[1], write)
+"""
+
+
+def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "m.npz"
+    write_atomically(path, lambda file: file.write(b"old"))
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    assert done.returncode == 9 and path.read_bytes() == b"old"
+    write_atomically(path, lambda file: file.write(b"new"))
+    assert path.read_bytes() == b"new"
+
+
+def test_a_link_goes_on_pointing(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    write_atomically(tmp_path / "link", lambda file: file.write(b"x"))
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "there").read_bytes() == b"x"
+
+
+def test_check_writable(tmp_path: Path) -> None:
+    check_writable(tmp_path / "m.npz")
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(FileNotFoundError):
+        check_writable(tmp_path / "absent" / "m.npz")
+    with pytest.raises(IsADirectoryError):
+        check_writable(tmp_path)
+
+
+def members(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as file:
+        return dict(file)
+
+
+def with_meta(**changes: object):
+    def change(arrays: dict[str, np.ndarray]) -> None:
+        meta = json.loads(arrays["meta"].tobytes()) | changes
+        text = json.dumps({k: v for k, v in meta.items() if v != "GONE"})
+        arrays["meta"] = np.frombuffer(text.encode(), np.uint8)
+
+    return change
+
+
+def with_array(name: str, value: np.ndarray):
+    return lambda arrays: arrays.update({name: value})
+
+
+LIES = {
+    "no meta": (lambda arrays: arrays.pop("meta"), "not a model saved by fastgrad"),
+    "meta is no JSON": (with_array("meta", np.zeros(3, np.uint8)), "its settings are damaged"),
+    "meta is a list": (with_array("meta", np.frombuffer(b"[]", np.uint8)), "not a model"),
+    "meta is deep": (
+        with_array("meta", np.frombuffer(b"[" * 100_000, np.uint8)),
+        "its settings are damaged",
+    ),
+    "another format": (with_meta(format="x"), "not a model saved by fastgrad"),
+    "newer": (with_meta(version=2), "format version 2; this fastgrad reads up to 1"),
+    "version is no number": (with_meta(version="1"), "format version '1'"),
+    "no sizes": (with_meta(sizes="GONE"), "its settings are damaged"),
+    "sizes of text": (with_meta(sizes=["a", 3]), "invalid literal"),
+    "huge sizes": (with_meta(sizes=[10**9, 10**9]), "weight_0 is float32 of shape"),
+    "infinite sizes": (with_meta(sizes=[float("inf"), 3]), "its settings are damaged"),
+    "other sizes": (with_meta(sizes=[5, 3]), "weight_0 is float32 of shape"),
+    "more layers": (with_meta(sizes=[5, 7, 3, 3]), "no array named 'weight_2'"),
+    "no layers": (with_meta(sizes=[]), "sizes is"),
+    "other dtype": (with_meta(dtype="float64"), "weight_0 is float32"),
+    "no dtype": (with_meta(dtype="complex64"), "weight_0 is float32"),
+    "activation": (with_meta(activation="x"), "activation is 'x'"),
+    "loss": (with_meta(loss=["mse"]), "loss is"),
+    "optimizer": (with_meta(optimizer="Lion"), "its settings are damaged"),
+    "settings": (with_meta(optimizer_settings={"lr": "x"}), "its settings are damaged"),
+    "bad settings": (with_meta(optimizer_settings={"lr": -1}), "lr is -1"),
+    "unknown settings": (with_meta(optimizer_settings={"lr": 1, "x": 1}), "settings are damaged"),
+    "seed": (with_meta(seed=-1), "seed is -1"),
+    "steps": (with_meta(steps=-1), "its settings are damaged"),
+    "epochs": (with_meta(epochs=1.5), "its settings are damaged"),
+    "weight dtype": (with_array("weight_0", np.zeros((5, 7))), "weight_0 is float64"),
+    "bias shape": (with_array("bias_0", np.zeros(8, np.float32)), r"bias_0 is float32 of shape"),
+    "state shape": (with_array("state_0", np.zeros(8, np.float32)), "state_0 is float32"),
+    "state is missing": (lambda arrays: arrays.pop("state_0"), "no array named 'state_0'"),
+    "object": (with_array("weight_0", np.array([[None]])), "array 'weight_0'"),
+}
+
+
+@pytest.mark.parametrize("case", LIES)
+def test_files_that_lie(tmp_path: Path, case: str) -> None:
+    change, words = LIES[case]
+    path = tmp_path / "m.npz"
+    trained()[0].save(path)
+    arrays = members(path)
+    change(arrays)
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=words) as caught:
+        MLP.load(path)
+    message = str(caught.value)
+    assert message.startswith(f"MLP.load: {path}: ") and "\n" not in message
+
+
+def test_truncated_and_damaged_files(tmp_path: Path) -> None:
+    path, copy = tmp_path / "m.npz", tmp_path / "c.npz"
+    model = trained()[0]
+    model.save(path)
+    whole = path.read_bytes()
+    for cut in range(0, len(whole), 61):
+        copy.write_bytes(whole[:cut])
+        with pytest.raises(ValueError, match="^MLP.load: "):
+            MLP.load(copy)
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(200):
+        damaged = bytearray(whole)
+        damaged[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+        copy.write_bytes(damaged)
+        try:
+            assert digest(MLP.load(copy)) == digest(model)  # the damage hit nothing that is read
+        except ValueError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused > 100
+
+
+def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "m.npz"
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(10_000_000, np.uint8))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("meta.npy", buffer.getvalue())
+    with pytest.raises(ValueError, match="is the limit of a file"):
+        MLP.load(path)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        MLP.load(tmp_path / "absent.npz")

@@ -1,0 +1,363 @@
+"""The command line: what it prints; one line and exit code 2 for everything a user can mend."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastgrad
+from fastgrad import MLP, SGD, Adam
+from fastgrad._checkpoint import digest
+from fastgrad.cli import COMMANDS, _numpy_step, check, main, train
+
+Capture = pytest.CaptureFixture[str]
+
+
+def blobs(rows: int = 60, columns: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    y = np.arange(rows) % 3
+    return rng.standard_normal((rows, columns)) + 4 * np.eye(3, columns)[y], y
+
+
+@pytest.fixture
+def npz(tmp_path: Path) -> str:
+    x, y = blobs()
+    np.savez(tmp_path / "blobs.npz", x=x, y=y)
+    return str(tmp_path / "blobs.npz")
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> str:
+    x, y = blobs()
+    rows = [f"{','.join(map(str, r))},{c}" for r, c in zip(x, y, strict=True)]
+    (tmp_path / "my blobs.csv").write_text("\n".join(["a,b,c,d,kind", *rows]))
+    return str(tmp_path / "my blobs.csv")
+
+
+def last_four(out: str) -> dict[str, str]:
+    lines = out.splitlines()[-4:]
+    return {line.split()[0]: line.split(maxsplit=1)[1] for line in lines}
+
+
+# --- training
+
+
+def test_digits(capsys: Capture) -> None:
+    """The main job with a quarter of its epochs."""
+    assert main(["--epochs", "15"]) == 0  # no subcommand: train
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0].startswith("digits: 1438 rows to train on, 359 held out")
+    assert lines[1].startswith("compiling for ") and lines[2].startswith("ready: compiling, ")
+    assert "training: epoch 15 of 15, loss " in err
+    found = last_four(out)
+    assert list(found) == ["accuracy", "step", "weights", "next"]
+    accuracy = re.fullmatch(
+        r"(\S+) % of the held-out fifth: (\d+) of 359 \(trained on 1438, tested on 359, seed 0\)",
+        found["accuracy"],
+    )
+    assert accuracy and float(accuracy[1]) >= 95.5
+    assert float(accuracy[1]) == round(100 * int(accuracy[2]) / 359, 2)
+    step = (
+        r"\d+ us beside \d+ us in plain numpy \S+ \(64,128,10, batch 32, float32, Adam; medians of "
+    )
+    assert re.match(step, found["step"])
+    assert re.match(r"[0-9a-f]{16} \(BITS_VERSION \d+: ", found["weights"])
+
+
+def test_the_digest_is_that_of_the_saved_model(npz: str, tmp_path: Path, capsys: Capture) -> None:
+    arguments = ["train", "--data", npz, "--epochs", "3", "--seed", "7", "--batch-size", "9"]
+    path = str(tmp_path / "m.npz")
+    assert main([*arguments, "--save", path, "--optimizer", "sgd", "--lr", "0.05"]) == 0
+    first = last_four(capsys.readouterr().out)
+    model = MLP.load(path)
+    assert first["weights"].startswith(digest(model))
+    assert model.sizes == (4, 128, 3) and model.optimizer == SGD(0.05, 0.9) and model.seed == 7
+    assert model.epochs == 3 and model.steps == 3 * 6  # the race against numpy left no trace
+    assert main([*arguments, "--optimizer", "sgd", "--lr", "0.05"]) == 0
+    second = last_four(capsys.readouterr().out)
+    assert second["weights"] == first["weights"] and second["accuracy"] == first["accuracy"]
+    assert main([*arguments[:-4], "--optimizer", "sgd", "--lr", "0.05"]) == 0
+    assert last_four(capsys.readouterr().out)["weights"] != first["weights"]
+
+
+def test_csv_with_options_and_the_next_command(
+    csv: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = "--layers 4,6,5,3 --activation gelu --dtype float64 --epochs 20 --label kind"
+    assert main(["train", "--data", csv, *options.split()]) == 0
+    found = last_four(capsys.readouterr().out)
+    assert "tested on 12" in found["accuracy"] and float(found["accuracy"].split()[0]) > 60
+    assert "4,6,5,3, batch 32, float64, Adam" in found["step"]
+    words = shlex.split(found["next"])
+    assert words[:3] == ["python", "-m", "fastgrad"] and csv in words
+    assert main(words[3:]) == 0  # what it suggests works
+    found = last_four(capsys.readouterr().out)
+    assert MLP.load("model.npz").sizes == (4, 12, 10, 3)
+    assert found["next"] == "python -m fastgrad check"
+
+
+def test_a_linear_net_and_a_batch_larger_than_the_data(npz: str, capsys: Capture) -> None:
+    options = "--layers 4,3 --activation none --batch-size 1000 --epochs 2"
+    assert main(["train", "--data", npz, *options.split()]) == 0
+    assert "(4,3, batch 48, float32, Adam" in capsys.readouterr().out
+
+
+# --- what users get wrong
+
+
+def bad_csv(text: str) -> Callable[[Path], list[str]]:
+    def arguments(folder: Path) -> list[str]:
+        (folder / "d.csv").write_text(text)
+        return ["--data", "d.csv"]
+
+    return arguments
+
+
+def words(text: str) -> Callable[[Path], list[str]]:
+    return lambda folder: text.split()
+
+
+BLOBS = "--data blobs.npz "
+ERRORS: dict[str, tuple[Callable[[Path], list[str]], str]] = {
+    "no file": (words("--data absent.npz"), "--data 'absent.npz': No such file or directory"),
+    "a folder": (words("--data ."), "--data .: neither .npz nor .csv"),
+    "not npz": (words("--data text.npz"), "--data text.npz: not a whole .npz file"),
+    "no column": (bad_csv("a,b\n1\n"), "--data d.csv: line 2 has 1 columns but the header has 2"),
+    "NaN": (
+        bad_csv("a,b\nnan,1\n"),
+        "--data d.csv: line 2, column 'a': nan is not a finite number",
+    ),
+    "label": (bad_csv("a,b\n1,-1\n"), "--data d.csv: line 2, column 'b': label -1.0; labels are"),
+    "two rows": (
+        bad_csv("a,b\n1,1\n2,0\n"),
+        "2 rows in 2 classes are too few to hold out one in 5",
+    ),
+    "label column": (words("--data d.csv --label kind"), "--data 'd.csv': No such file"),
+    "label of npz": (words(BLOBS + "--label kind"), "--data blobs.npz: a label column belongs to"),
+    "label of digits": (words("--label kind"), "--label names a column of a .csv file"),
+    "inputs": (
+        words("--layers 32,10"),
+        "--layers 32,10: starts with 32 but the data has 64 columns",
+    ),
+    "outputs": (words("--layers 64,9"), "--layers 64,9: ends with 9 but labels go up to 9, which"),
+    "layers of text": (words("--layers 64,x"), "argument --layers: '64,x': give two or more sizes"),
+    "one layer": (words("--layers 64"), "argument --layers: '64': give two or more sizes"),
+    "zero layer": (words("--layers 64,0,10"), "argument --layers: '64,0,10': give two or more"),
+    "too large": (words("--layers 64,900000000,10"), "--layers 64,900000000,10: 67500000"),
+    "dtype": (words("--dtype float16"), "--dtype float16: unknown; choose from float32, float64"),
+    "activation": (
+        words("--activation rleu"),
+        "--activation rleu: unknown; choose from none, relu",
+    ),
+    "optimizer": (words("--optimizer lion"), "--optimizer lion: unknown; choose from adam, sgd"),
+    "batch size": (words("--batch-size 0"), "argument --batch-size: '0': give a whole number of 1"),
+    "negative batch": (
+        words("--batch-size -3"),
+        "argument --batch-size: '-3': give a whole number",
+    ),
+    "epochs": (words("--epochs 1.5"), "argument --epochs: '1.5': give a whole number of 1 or more"),
+    "seed": (words("--seed -1"), "argument --seed: '-1': give a whole number of 0 or more"),
+    "lr": (words("--lr nan"), "argument --lr: 'nan': give a number above 0"),
+    "save nowhere": (
+        words("--save absent/m.npz"),
+        "--save absent/m.npz: cannot be written: No such",
+    ),
+    "save on a folder": (words("--save ."), "--save .: cannot be written: is a folder"),
+    "unknown option": (words("--gpu"), "unrecognized arguments: --gpu"),
+    "no value": (words("--data"), "argument --data: expected one argument"),
+    "divergence": (words(BLOBS + "--optimizer sgd --lr 1e30"), "training has diverged; lower --lr"),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_user_errors(
+    case: str, npz: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.npz").write_text("hello")
+    arguments, message = ERRORS[case]
+    assert main(["train", *arguments(tmp_path)]) == 2
+    out, err = capsys.readouterr()
+    lines = [line for line in err.splitlines() if not line.startswith("training: epoch")]
+    assert len(lines) == 1 and lines[0].startswith("fastgrad"), err
+    assert message in lines[0] and "Traceback" not in err
+    if case != "divergence":
+        assert "training" not in err and out == ""  # found before any training
+
+
+def test_unwritable_save_is_found_before_the_data_is_read(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["train", "--data", "absent.npz", "--save", "/proc/nothing/m.npz"]) == 2
+    assert "--save /proc/nothing/m.npz: cannot be written" in capsys.readouterr().err
+
+
+def test_a_save_that_fails_in_the_end(npz: str, capsys: Capture, monkeypatch) -> None:
+    def full(self: MLP, path: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(MLP, "save", full)
+    assert main(["train", "--data", npz, "--epochs", "1", "--save", npz + "2"]) == 2
+    err = capsys.readouterr().err.splitlines()
+    assert err[-1] == f"fastgrad train: --save {npz}2: No space left on device"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (KeyboardInterrupt(), 130, "fastgrad train: interrupted after 0 of 60 epochs; nothing was"),
+        (MemoryError("Unable to allocate"), 2, "fastgrad train: not enough memory (Unable to"),
+    ],
+)
+def test_interrupt_and_memory(error, code, line, capsys: Capture, monkeypatch) -> None:
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(train, "fit", fail)
+    assert main([]) == code
+    err = capsys.readouterr().err
+    assert err.startswith(line) and err.count("\n") == 1
+
+
+def run(*arguments: str, **options) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "fastgrad", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def test_ctrl_c_in_a_process(tmp_path: Path) -> None:
+    with run("--epochs", "1000000", "--save", str(tmp_path / "m.npz")) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("ready"):
+                break
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    lines = [line for line in err.splitlines() if not line.startswith("training: epoch")]
+    assert len(lines) == 1 and lines[0].endswith("of 1000000 epochs; nothing was saved")
+    assert lines[0].startswith("fastgrad train: interrupted after ")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_reader_that_leaves() -> None:
+    with run("check") as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == "" and process.wait(20) == 1
+
+
+# --- the other commands
+
+
+def test_check_passes(capsys: Capture) -> None:
+    assert main(["check"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("checking on ") and lines[-1] == "all passed"
+    assert len(lines) == 2 + 2 * (7 + 3) + 2 * 3
+    assert all(line.startswith("PASS  ") for line in lines[1:-1])
+
+
+@pytest.mark.parametrize("name", ["matmul_nt", "linear_backward", "mse"])
+def test_check_fails_where_a_function_is_wrong(name: str, capsys: Capture, monkeypatch) -> None:
+    real = getattr(fastgrad, name)
+
+    def wrong(*args, **kwargs):
+        result = real(*args, **kwargs)
+        if name == "matmul_nt":
+            return np.nextafter(result, np.inf, dtype=result.dtype)  # one bit
+        if name == "mse":
+            return result[0], result[1] * np.float32(1.001)
+        result.weight[-1, -1] = 0
+        return result
+
+    monkeypatch.setattr(fastgrad, name, wrong)
+    assert main(["check"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    failed = [line for line in lines if line.startswith("FAIL")]
+    subject = "linear" if name == "linear_backward" else name
+    assert failed and all(subject in line for line in failed)
+    assert lines[-1] == f"{len(failed)} failed"
+
+
+def test_same_bits() -> None:
+    a = np.array([0.0, np.nan, 1.0], np.float32)
+    b = a.copy()
+    b.view(np.uint32)[1] ^= 1
+    assert check.same_bits(a, b) and not check.same_bits(a, a.astype(float))
+    assert not check.same_bits(a, np.array([-0.0, np.nan, 1.0], np.float32))
+
+
+def test_info(capsys: Capture) -> None:
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    for word in ("fastgrad", "numpy", "numba", "BITS_VERSION", "cache", "threads", "KC"):
+        assert word in out
+
+
+def test_warmup(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[int] = []
+    monkeypatch.setattr(fastgrad, "warmup", lambda: called.append(1))
+    assert main(["warmup"]) == 0 and called == [1]
+    assert re.search(r"in \d+\.\d s\n$", capsys.readouterr().out)
+
+
+def test_help_and_version(capsys: Capture) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"fastgrad {fastgrad.__version__}\n"
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in COMMANDS)
+    for name in COMMANDS:
+        assert main([name, "--help"]) == 0 and "usage: fastgrad " + name in capsys.readouterr().out
+
+
+def test_unknown_command(capsys: Capture) -> None:
+    assert main(["tarin"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "'tarin'" in err and "train" in err
+
+
+# --- numpy's step
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.1, 0.9), Adam(0.01)])
+@pytest.mark.parametrize("activation", [None, "relu", "tanh", "sigmoid", "silu", "gelu_tanh"])
+def test_the_numpy_step_is_the_same_step(activation, optimizer) -> None:
+    x, y = blobs(12)
+    model = MLP((4, 9, 5, 3), activation, optimizer=optimizer, dtype=np.float64)
+    twin = _numpy_step.NumpyNet(model)
+    for _ in range(4):
+        assert model.train_step(x, y) == pytest.approx(twin.step(x, y), rel=1e-11)
+    np.testing.assert_allclose(twin.layers[0][0][0], model.weights[0], rtol=1e-9, atol=1e-12)
+
+
+def test_the_race_takes_turns() -> None:
+    calls: list[str] = []
+
+    def work(name: str, seconds: float) -> Callable[[], None]:
+        def function() -> None:
+            calls.append(name)
+            time.sleep(seconds)
+
+        return function
+
+    mine, theirs, rounds = _numpy_step.race(work("a", 0.02), work("b", 0.04))
+    assert 0.02 <= mine < 0.04 <= theirs and rounds >= 3
+    assert calls[:4] == ["a", "b", "a", "b"] and calls[4:8] == ["a", "b", "b", "a"]

@@ -1,0 +1,398 @@
+"""The digits, the held-out split, and the readers with every way a file can be wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import struct
+import zipfile
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastgrad.datasets import (
+    DataError,
+    _draws,
+    load_csv,
+    load_data,
+    load_digits,
+    load_npz,
+    stratified_split,
+)
+from fastgrad.datasets._npz import NpzReader
+
+
+def test_digits_are_the_uci_test_set() -> None:
+    x, y = load_digits()
+    assert x.shape == (1797, 64) and x.dtype == np.float32
+    assert y.shape == (1797,) and y.dtype == np.int64
+    assert np.bincount(y).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    whole = (x * 16).astype(np.uint8)
+    assert np.array_equal(whole / np.float32(16), x) and x.max() == 1
+    assert whole[0, :8].tolist() == [0, 0, 5, 13, 9, 1, 0, 0]  # the first row of the published file
+    assert int(whole.sum(dtype=np.int64)) == 561718
+
+
+def test_digits_are_small_and_carry_their_notice() -> None:
+    folder = resources.files("fastgrad.datasets")
+    assert len(folder.joinpath("digits.npz").read_bytes()) < 120_000
+    notice = folder.joinpath("NOTICE.txt").read_text()
+    for part in ("E. Alpaydin, C. Kaynak", "10.24432/C50P49", "CC BY 4.0", "UCI Machine Learning"):
+        assert part in notice
+
+
+def test_draws_are_frozen() -> None:
+    """Digests and saved runs rest on these numbers: they may never change."""
+    assert _draws.permutation(8, 0, 2, 0).tolist() == [0, 4, 6, 3, 5, 7, 1, 2]
+    draws = _draws.uniform(3, _draws.stream(0, 1))
+    assert (draws * 2.0**53).astype(np.int64).tolist() == [
+        8014054577714562,
+        5018253430605371,
+        7213938723369405,
+    ]
+
+
+def test_uniform_is_one_stream_in_pieces() -> None:
+    whole = _draws.uniform(10, _draws.stream(5))
+    stream = _draws.stream(5)
+    pieces = np.concatenate([_draws.uniform(3, stream), _draws.uniform(7, stream)])
+    assert np.array_equal(whole, pieces)
+    assert whole.min() >= 0 and whole.max() < 1
+
+
+def test_split_is_stratified_disjoint_and_frozen() -> None:
+    _, y = load_digits()
+    train, held = stratified_split(y, seed=0)
+    assert len(train) == 1438 and len(held) == 359
+    assert np.array_equal(np.sort(np.concatenate([train, held])), np.arange(1797))
+    expected = [(2 * n + 5) // 10 for n in np.bincount(y)]
+    assert np.bincount(y[held]).tolist() == expected
+    digest = hashlib.sha256(held.astype("<i8").tobytes()).hexdigest()[:16]
+    assert digest == "30886ca842ee2cb2"
+    assert not np.array_equal(held, stratified_split(y, seed=1)[1])
+
+
+@pytest.mark.parametrize(
+    ("labels", "seed", "parts", "kind", "words"),
+    [
+        (np.array([0, 1, 2]), 0, 5, ValueError, "too few"),
+        (np.array([], np.int64), 0, 5, ValueError, "too few"),
+        (np.array([0.0, 1.0]), 0, 5, TypeError, "integers"),
+        (np.zeros((2, 2), np.int64), 0, 5, TypeError, "integers"),
+        (np.zeros(9, np.int64), -1, 5, ValueError, "seed is -1"),
+        (np.zeros(9, np.int64), 0.5, 5, TypeError, "seed is 0.5"),
+        (np.zeros(9, np.int64), 0, 1, ValueError, "parts is 1"),
+    ],
+)
+def test_split_errors(labels, seed, parts, kind, words) -> None:
+    with pytest.raises(kind, match=words):
+        stratified_split(labels, seed, parts)
+
+
+# --- readers: what is right
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_csv(tmp_path: Path) -> None:
+    file = write(tmp_path / "d.csv", "a,b,c\n1,2.5,0\n\n-3,4e2,1\n")
+    x, y = load_data(file)
+    assert x.dtype == np.float32 and x.flags.c_contiguous
+    assert x.tolist() == [[1, 2.5], [-3, 400]] and y.tolist() == [0, 1] and y.dtype == np.int64
+
+
+@pytest.mark.parametrize("title", ["label", "y", "Target"])
+def test_csv_finds_the_label_column(tmp_path: Path, title: str) -> None:
+    x, y = load_csv(write(tmp_path / "d.csv", f"\ufeffa,{title},c\n1,2,3\n4,0,6\n"))
+    assert x.tolist() == [[1, 3], [4, 6]] and y.tolist() == [2, 0]
+
+
+def test_csv_with_a_named_label_and_quotes(tmp_path: Path) -> None:
+    file = write(tmp_path / "d.csv", '"y","what, else","z"\r\n1.5,"2",3\r\n')
+    x, y = load_csv(file, np.float64, label="what, else")
+    assert x.dtype == np.float64 and x.tolist() == [[1.5, 3]] and y.tolist() == [2]
+
+
+def test_npz(tmp_path: Path) -> None:
+    x = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    np.savez_compressed(tmp_path / "d.npz", x=x, y=np.array([[1.0], [0.0]]), other=np.zeros(3))
+    rows, y = load_data(str(tmp_path / "d.npz"))
+    assert rows.dtype == np.float32 and np.array_equal(rows, x.reshape(2, 12))
+    assert y.tolist() == [1, 0] and y.dtype == np.int64
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", ">i2", "?", "<f2", ">f8"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_npz_reads_what_numpy_writes(tmp_path: Path, dtype: str, order: str) -> None:
+    array = np.asarray(np.arange(12).reshape(3, 4) % 5, dtype, order=order)
+    np.savez(tmp_path / "d.npz", x=array, scalar=np.float32(7), empty=np.zeros((0, 3)))
+    with NpzReader(tmp_path / "d.npz") as file:
+        found = file.read("x")
+        assert np.array_equal(found, array) and found.dtype == array.dtype.newbyteorder("=")
+        assert found.flags.c_contiguous and found.flags.writeable
+        assert file.read("scalar").shape == () and file.read("empty").shape == (0, 3)
+
+
+# --- readers: what is wrong
+
+CSV_ERRORS = {
+    "empty file": ("", "empty; the first line must name the columns"),
+    "blank header": (",,\n1,2,3\n", "empty; the first line must name the columns"),
+    "no header": ("1,2,0\n3,4,1\n", "line 1 holds numbers; the first line must name the columns"),
+    "header only": ("a,b,label\n", "no rows below the header; there is nothing to train on"),
+    "semicolons": (
+        "a;b;label\n1;2;0\n",
+        "one column, 'a;b;label'; are the columns split by commas?",
+    ),
+    "short row": ("a,b,c\n1,2,0\n1,0\n", "line 3 has 2 columns but the header has 3"),
+    "long row": ("a,b,c\n1,2,0,4\n", "line 2 has 4 columns but the header has 3"),
+    "text": ("a,b,c\n1,2,0\n1,x,0\n", "line 3, column 'b': 'x' is not a number"),
+    "hole": ("a,b,c\n1,,0\n", "line 2, column 'b': '' is not a number"),
+    "label in words": (
+        "a,b,c\n1,2,cat\n",
+        "line 2, column 'c': 'cat' is not a class number 0, 1, 2, ...",
+    ),
+    "NaN": ("a,b,c\n1,2,0\n\n1,nan,1\n", "line 4, column 'b': nan is not a finite number"),
+    "Inf": ("a,b,c\n-inf,2,0\n", "line 2, column 'a': -inf is not a finite number"),
+    "overflow": ("a,b,c\n1e39,2,0\n", "line 2, column 'a': 1e+39 is too large for float32"),
+    "column after the label": (
+        "label,b\n0,inf\n",
+        "line 2, column 'b': inf is not a finite number",
+    ),
+    "fraction": (
+        "a,b,c\n1,2,0.5\n",
+        "line 2, column 'c': label 0.5; labels are whole numbers from 0 to 65535, one a class",
+    ),
+    "negative": (
+        "a,b,c\n1,2,0\n1,2,-1\n",
+        "line 3, column 'c': label -1.0; labels are whole numbers from 0 to 65535, one a class",
+    ),
+    "NaN label": (
+        "a,b,c\n1,2,nan\n",
+        "line 2, column 'c': label nan; labels are whole numbers from 0 to 65535, one a class",
+    ),
+    "huge label": (
+        "a,b,c\n1,2,65536\n",
+        "line 2, column 'c': label 65536.0; labels are whole numbers from 0 to 65535, one a class",
+    ),
+    "two labels": (
+        "y,a,label\n1,2,3\n",
+        "labels could be 'y' (column 1) and 'label' (column 3); "
+        "rename one, or name the label column",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CSV_ERRORS)
+def test_csv_errors(tmp_path: Path, case: str) -> None:
+    text, message = CSV_ERRORS[case]
+    file = write(tmp_path / "d.csv", text)
+    with pytest.raises(DataError) as caught:
+        load_csv(file)
+    assert str(caught.value) == f"{file}: {message}"
+
+
+def test_csv_without_the_named_column(tmp_path: Path) -> None:
+    file = write(tmp_path / "d.csv", "a,b\n1,2\n")
+    with pytest.raises(DataError, match=r"no column named 'kind' \(columns: a, b\)"):
+        load_csv(file, label="kind")
+
+
+@pytest.mark.parametrize("data", [b"a,b\n\xff\xfe,1\n", b"a,b\n" + b"1" * 200_000 + b",0\n"])
+def test_csv_that_is_no_text(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "d.csv").write_bytes(data)
+    with pytest.raises(DataError, match="not a"):
+        load_csv(tmp_path / "d.csv")
+
+
+def test_csv_with_an_endless_line(tmp_path: Path) -> None:
+    with open(tmp_path / "d.csv", "wb") as file:
+        file.truncate(1 << 25)
+    with pytest.raises(DataError, match="line 1 is longer"):
+        load_csv(tmp_path / "d.csv")
+
+
+def good() -> dict[str, np.ndarray]:
+    return {"x": np.ones((4, 3)), "y": np.array([0, 1, 0, 1])}
+
+
+def put(name: str, value: np.ndarray) -> dict[str, np.ndarray]:
+    return good() | {name: value}
+
+
+def changed(index: tuple[int, ...] | int, name: str, value: float) -> dict[str, np.ndarray]:
+    arrays = good()
+    arrays[name] = arrays[name].astype(float)
+    arrays[name][index] = value
+    return arrays
+
+
+NPZ_ERRORS = {
+    "no x": ({"y": np.zeros(3)}, "no array named 'x' (it holds y)"),
+    "no y": ({"x": np.zeros((3, 2))}, "no array named 'y' (it holds x)"),
+    "1-D x": (put("x", np.ones(4)), "x has shape (4,); it must be (rows, columns)"),
+    "2-D y": (
+        put("y", np.ones((4, 2))),
+        "y has shape (4, 2); it must be (rows,), a class number a row",
+    ),
+    "rows": (put("y", np.zeros(5)), "x has 4 rows but y has 5"),
+    "no rows": (
+        {"x": np.ones((0, 3)), "y": np.ones(0)},
+        "x has shape (0, 3); there is nothing to train on",
+    ),
+    "no columns": (put("x", np.ones((4, 0))), "x has shape (4, 0); there is nothing to train on"),
+    "NaN": (changed((2, 1), "x", np.nan), "x row 2, column 1: nan is not a finite number"),
+    "Inf": (changed((3, 0), "x", np.inf), "x row 3, column 0: inf is not a finite number"),
+    "fraction": (
+        changed(1, "y", 0.5),
+        "y[1]: label 0.5; labels are whole numbers from 0 to 65535, one a class",
+    ),
+    "negative": (
+        put("y", np.array([0, 1, -2, 0])),
+        "y[2]: label -2; labels are whole numbers from 0 to 65535, one a class",
+    ),
+    "words": (
+        put("y", np.array(["a", "b", "c", "d"])),
+        "array 'y': holds '<U1', not plain numbers; save it as integers or floats",
+    ),
+    "complex": (
+        put("x", np.ones((4, 3), complex)),
+        "array 'x': holds '<c16', not plain numbers; save it as integers or floats",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NPZ_ERRORS)
+def test_npz_errors(tmp_path: Path, case: str) -> None:
+    arrays, message = NPZ_ERRORS[case]
+    file = tmp_path / "d.npz"
+    np.savez(file, **arrays)
+    with pytest.raises(DataError) as caught:
+        load_npz(file)
+    assert str(caught.value) == f"{file}: {message}"
+
+
+class Trap:
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (os.environ["FASTGRAD_TRAP"],)
+
+
+def test_npz_never_unpickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTGRAD_TRAP", str(tmp_path / "sprung"))
+    np.savez(tmp_path / "d.npz", x=np.array([[Trap()]], object), y=np.zeros(1))
+    with pytest.raises(DataError, match="not plain numbers"):
+        load_npz(tmp_path / "d.npz")
+    assert not (tmp_path / "sprung").exists()
+
+
+def npy(header: str, data: bytes = b"", version: int = 1) -> bytes:
+    text = header.encode() + b"\n"
+    return b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H", len(text)) + text + data
+
+
+HEADER = "{'descr': '%s', 'fortran_order': False, 'shape': %s}"
+LIES = {
+    "shape beyond the data": npy(HEADER % ("<f8", "(1000000, 1000000)"), bytes(80)),
+    "shape short of the data": npy(HEADER % ("<f8", "(2, 2)"), bytes(80)),
+    "overflowing shape": npy(HEADER % ("<f8", "(4294967296, 4294967296, 4)"), bytes(80)),
+    "endless integer": npy(HEADER % ("<f8", "(" + "9" * 300 + ",)"), bytes(80)),
+    "negative shape": npy(HEADER % ("<f8", "(-2, -5)"), bytes(80)),
+    "bool shape": npy(HEADER % ("<f8", "(True, 10)"), bytes(80)),
+    "shape of text": npy(HEADER % ("<f8", "'ab'"), bytes(80)),
+    "object": npy(HEADER % ("|O", "(10,)"), bytes(80)),
+    "structure": npy(HEADER % ("<f8,<f8", "(5,)"), bytes(80)),
+    "list of fields": npy(
+        "{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (10,)}", bytes(80)
+    ),
+    "a call": npy("__import__('os').abort()"),
+    "deep nesting": npy("(" * 4000),
+    "no key": npy("{'descr': '<f8'}", bytes(80)),
+    "no dict": npy("7", bytes(80)),
+    "order is no bool": npy("{'descr': '<f8', 'fortran_order': 7, 'shape': (10,)}", bytes(80)),
+    "header beyond the file": b"\x93NUMPY\x02\x00\xff\xff\xff\xff{",
+    "future version": npy(HEADER % ("<f8", "(10,)"), bytes(80), version=9),
+    "no magic": b"hello",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("case", LIES)
+def test_npz_headers_that_lie(case: str) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("x.npy", LIES[case])
+    with NpzReader(buffer) as file, pytest.raises(ValueError, match="array 'x'") as caught:
+        file.read("x")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
+
+
+def test_npz_bomb_is_bounded() -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", npy(HEADER % ("|u1", "(20000000,)"), bytes(20_000_000)))
+    assert len(buffer.getvalue()) < 30_000
+    with NpzReader(buffer, max_bytes=1 << 20) as file, pytest.raises(ValueError, match="the limit"):
+        file.read("x")
+    # The directory of the archive lies about the size: no more than that is ever unpacked.
+    data = buffer.getvalue()
+    small = data.replace(struct.pack("<I", 20_000_000 + 68 + 10), struct.pack("<I", 100))
+    with NpzReader(io.BytesIO(small), max_bytes=1 << 20) as file, pytest.raises(ValueError):
+        file.read("x")
+
+
+def test_npz_damage_is_always_one_line(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "d.npz", **good())
+    whole = (tmp_path / "d.npz").read_bytes()
+    load_npz(tmp_path / "d.npz")
+    rng = np.random.default_rng(0)
+    refused = 0
+    for cut in range(0, len(whole), 7):
+        (tmp_path / "c.npz").write_bytes(whole[:cut])
+        with pytest.raises(DataError):
+            load_npz(tmp_path / "c.npz")
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+        (tmp_path / "c.npz").write_bytes(damaged)
+        try:
+            load_npz(tmp_path / "c.npz")
+        except DataError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused > 100  # the rest hits dates, names of nothing, and unused flags
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_npz_check_sum_is_compared(tmp_path: Path, save) -> None:
+    save(tmp_path / "d.npz", **good())
+    data = bytearray((tmp_path / "d.npz").read_bytes())
+    data[data.index(b"PK\x01\x02") + 16] ^= 1  # the sum, in the archive's directory
+    (tmp_path / "d.npz").write_bytes(data)
+    with pytest.raises(DataError, match="damaged.*CRC"):
+        load_npz(tmp_path / "d.npz")
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "d.txt").write_text("a")
+    (tmp_path / "d.npz").write_bytes(b"")
+    for name, words in (
+        ("absent.npz", "No such file"),
+        ("folder.csv", "not a regular file"),
+        ("pipe.csv", "not a regular file"),
+        ("d.txt", "neither .npz nor .csv"),
+        ("d.npz", "not a whole .npz file"),
+        ("nul\0.csv", "null"),
+    ):
+        with pytest.raises(DataError, match=words):
+            load_data(tmp_path / name)
+    np.savez(tmp_path / "e.npz", **good())
+    with pytest.raises(DataError, match="label column belongs to .csv"):
+        load_data(tmp_path / "e.npz", label="a")

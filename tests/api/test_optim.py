@@ -1,0 +1,177 @@
+"""Optimizer steps against the formulas written for one number, and everything that is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from fastgrad import SGD, Adam, adam_step, sgd_step
+from fastgrad._optim import _power
+
+DTYPES = ["float32", "float64"]
+
+
+def arrays(dtype: str, count: int, n: int = 9) -> list[np.ndarray]:
+    rng = np.random.default_rng(1)
+    return [rng.standard_normal(n).astype(dtype) for _ in range(count)]
+
+
+def scalar_sgd(number, p, g, v, lr, momentum, nesterov, decay):
+    """One element, one operation at a time, each rounded to the dtype."""
+    if decay:
+        g = g + number(decay) * p
+    d = g
+    if momentum:
+        v = number(momentum) * v + g
+        d = g + number(momentum) * v if nesterov else v
+    return p - number(lr) * d, v
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("momentum", "nesterov", "decay"),
+    [(0.0, False, 0.0), (0.0, False, 0.01), (0.9, False, 0.0), (0.9, True, 0.0), (0.8, True, 0.1)],
+)
+def test_sgd_is_the_formula(dtype: str, momentum: float, nesterov: bool, decay: float) -> None:
+    p, g, v = arrays(dtype, 3)
+    number = np.dtype(dtype).type
+    for _ in range(3):
+        pairs = zip(p, g, v, strict=True)
+        new = [scalar_sgd(number, *t, 0.1, momentum, nesterov, decay) for t in pairs]
+        kept = g.copy()
+        assert sgd_step(p, g, 0.1, v, momentum, nesterov, decay) is None
+        assert np.array_equal(p, np.array([n[0] for n in new]))
+        assert np.array_equal(v, np.array([n[1] for n in new])) and np.array_equal(g, kept)
+
+
+def scalar_adam(number, p, g, m, v, step, lr, b1, b2, eps, decay):
+    m = number(b1) * m + number(1 - b1) * g
+    v = number(b2) * v + number(1 - b2) * g * g
+    if decay:
+        p = p - number(lr * decay) * p
+    denominator = np.sqrt(v) / number(math.sqrt(1 - _power(b2, step))) + number(eps)
+    return p - m / denominator * number(lr / (1 - _power(b1, step))), m, v
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_adam_is_the_formula(dtype: str, decay: float) -> None:
+    p, g = arrays(dtype, 2)
+    m, v = np.zeros_like(p), np.zeros_like(p)
+    number = np.dtype(dtype).type
+    for step in range(1, 5):
+        g = arrays(dtype, step + 1)[-1]
+        tuples = zip(p, g, m, v, strict=True)
+        new = [scalar_adam(number, *t, step, 0.01, 0.9, 0.99, 1e-8, decay) for t in tuples]
+        adam_step(p, g, m, v, step, 0.01, (0.9, 0.99), 1e-8, decay)
+        for found, place in ((p, 0), (m, 1), (v, 2)):
+            assert np.array_equal(found, np.array([n[place] for n in new]))
+
+
+def test_first_step_of_adam_is_lr_against_the_gradient() -> None:
+    p, (g,) = np.zeros(9), arrays("float64", 1)
+    adam_step(p, g, np.zeros(9), np.zeros(9), 1, lr=0.01)
+    np.testing.assert_allclose(p, -0.01 * np.sign(g), rtol=1e-6)
+
+
+def test_decay_is_decoupled_in_adam_and_added_to_the_gradient_in_sgd() -> None:
+    for p in (np.ones(4), np.ones(4)):
+        adam_step(p, np.zeros(4), np.zeros(4), np.zeros(4), 1, lr=0.1, weight_decay=0.5)
+        assert np.array_equal(p, np.full(4, 1 - 0.1 * 0.5))
+    p, v = np.ones(4), np.zeros(4)
+    sgd_step(p, np.zeros(4), 0.1, v, 0.9, weight_decay=0.5)
+    assert np.array_equal(v, np.full(4, 0.5))
+
+
+def test_power_is_exact_where_it_can_be() -> None:
+    assert [_power(0.5, n) for n in (0, 1, 2, 7, 1000)] == [1, 0.5, 0.25, 2.0**-7, 2.0**-1000]
+    for base, n in itertools.product((0.9, 0.999), (3, 10, 1000)):
+        assert _power(base, n) == pytest.approx(base**n, rel=1e-13)
+
+
+@pytest.mark.parametrize("layout", ["F", "strided", "zero size", "0-D"])
+def test_any_layout(layout: str) -> None:
+    base = np.full((6, 8), 7.0, np.float32)
+    view = {
+        "F": np.ones((3, 4), np.float32, order="F"),
+        "strided": base[::2, ::2],
+        "zero size": np.ones((0, 4), np.float32),
+        "0-D": np.array(1, np.float32),
+    }[layout]
+    g = np.ones(view.shape, np.float32)
+    before = view.copy()
+    sgd_step(view, g, 0.5)
+    assert np.array_equal(view, before - np.float32(0.5))
+    adam_step(view, g, np.zeros_like(g), np.zeros_like(g), 1)
+    assert np.count_nonzero(base == 7) == (36 if layout == "strided" else 48)
+
+
+def test_a_step_does_not_depend_on_how_the_array_is_cut() -> None:
+    p, g, m, v = (np.abs(a) for a in arrays("float32", 4, 1001))
+    whole = [a.copy() for a in (p, g, m, v)]
+    adam_step(*whole, 3)
+    for part in (slice(0, 17), slice(17, 1001)):
+        adam_step(p[part], g[part], m[part], v[part], 3)
+    assert all(np.array_equal(a, b) for a, b in zip(whole, (p, g, m, v), strict=True))
+
+
+def test_nan_and_inf_stay_where_they_are() -> None:
+    p, g = np.ones(4, np.float32), np.array([np.nan, np.inf, 1, 0], np.float32)
+    sgd_step(p, g, 0.1, np.zeros(4, np.float32), 0.9)
+    assert np.isnan(p[0]) and p[1] == -np.inf and np.isfinite(p[2:]).all()
+
+
+A, B, C, D = (np.zeros(4, np.float32) for _ in range(4))
+FROZEN = np.zeros(4, np.float32)
+FROZEN.flags.writeable = False
+ERRORS = [
+    (sgd_step, (A.tolist(), B, 0.1), {}, TypeError, "param is list"),
+    (sgd_step, (A.astype(int), B, 0.1), {}, TypeError, "param has dtype int64"),
+    (sgd_step, (A.astype(">f4"), B, 0.1), {}, TypeError, "param has dtype >f4"),
+    (sgd_step, (A, B.astype(float), 0.1), {}, TypeError, "grad has dtype float64 but param has"),
+    (sgd_step, (A, B[:3], 0.1), {}, ValueError, r"grad has shape \(3,\) but param has shape"),
+    (sgd_step, (FROZEN, B, 0.1), {}, ValueError, "param .* is read-only"),
+    (sgd_step, (A, A, 0.1), {}, ValueError, "param .* and grad .* share memory"),
+    (sgd_step, (A, B, 0.1, A, 0.9), {}, ValueError, "share memory"),
+    (sgd_step, (A, B, 0.1, C[:3], 0.9), {}, ValueError, "velocity has shape"),
+    (sgd_step, (np.broadcast_to(A[:1], 4), B, 0.1), {}, ValueError, "read-only"),
+    (sgd_step, (A, B, 0.1), {"momentum": 0.9}, ValueError, "velocity is missing"),
+    (sgd_step, (A, B, 0.1), {"nesterov": True}, ValueError, "nesterov needs momentum"),
+    (sgd_step, (A, B, 0.1, C, 1.0), {}, ValueError, "momentum is 1.0"),
+    (sgd_step, (A, B, -0.1), {}, ValueError, "lr is -0.1"),
+    (sgd_step, (A, B, math.nan), {}, ValueError, "lr is nan"),
+    (sgd_step, (A, B, "fast"), {}, TypeError, "lr is 'fast'"),
+    (sgd_step, (A, B, 0.1), {"weight_decay": math.inf}, ValueError, "weight_decay is inf"),
+    (adam_step, (A, B, C, C, 1), {}, ValueError, "m .* and v .* share memory"),
+    (adam_step, (A, B, C, D, 0), {}, ValueError, "the first step is 1"),
+    (adam_step, (A, B, C, D, 1.5), {}, TypeError, "step is 1.5"),
+    (adam_step, (A, B, C, FROZEN, 1), {}, ValueError, "v .* is read-only"),
+    (adam_step, (A, B, C, D, 1), {"betas": (0.9,)}, ValueError, "betas is"),
+    (adam_step, (A, B, C, D, 1), {"betas": (0.9, 1)}, ValueError, r"betas\[1\] is 1"),
+    (adam_step, (A, B, C, D, 1), {"eps": -1e-8}, ValueError, "eps is -1e-08"),
+]
+
+
+@pytest.mark.parametrize(("step", "args", "options", "kind", "words"), ERRORS)
+def test_errors(step, args, options, kind, words) -> None:
+    with pytest.raises(kind, match=words) as caught:
+        step(*args, **options)
+    message = str(caught.value)
+    assert message.startswith(f"{step.__name__}: ") and "\n" not in message
+    assert not any(a.any() for a in (A, B, C, D, FROZEN))  # nothing was written
+
+
+def test_settings_are_frozen_plain_and_checked() -> None:
+    settings = Adam(np.float32(0.5), [0.5, 0.75])
+    assert settings == Adam(0.5, (0.5, 0.75)) and type(settings.lr) is float
+    assert SGD(1, 0.5, True).nesterov is True and SGD(1, 0.5).slots == 1 and SGD(1).slots == 0
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.lr = 1.0
+    with pytest.raises(ValueError, match="^SGD: lr is -1"):
+        SGD(-1)
+    with pytest.raises(ValueError, match=r"^Adam: betas\[0\] is 2"):
+        Adam(betas=(2, 0.5))

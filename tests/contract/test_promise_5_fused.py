@@ -1,0 +1,85 @@
+"""Promise 5: linear_backward equals its calls with one `needs` at a time, and its parts."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import edges
+import numpy as np
+import pytest
+from layouts import laid_out
+from oracles import Array, assert_same_bits, contract_activation, contract_h, floats, saved_for
+
+from fastgrad import linear_backward, linear_forward, matmul, matmul_nt, matmul_tn
+
+by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)
+by_activation = pytest.mark.parametrize("activation", [None, *edges.ACTIVATIONS])
+SUBSETS = [n for n in itertools.product((False, True), repeat=3) if n != (True, True, True)]
+
+
+def _layer(dtype: str, rng: np.random.Generator) -> tuple[Array, ...]:
+    """g, x, w, z with two blocks down the batch and along the outputs."""
+    kc = edges.KC[dtype]
+    n, k, m = kc + 3, edges.tile_columns(dtype) + 1, kc + 5
+    return tuple(floats(rng, *s, dtype=dtype) for s in ((n, m), (n, k), (k, m), (n, m)))
+
+
+@by_activation
+@by_dtype
+def test_backward_of_each_alone(dtype: str, activation: Any, rng: np.random.Generator) -> None:
+    g, x, w, z = _layer(dtype, rng)
+    saved = saved_for(activation, contract_activation(activation, z), z)
+    old = (x + 1, w + 1, g[0] + 1)
+
+    def run(g: Array, needs: tuple[bool, ...], accumulate: bool) -> list[Array | None]:
+        out = tuple(v.copy() for v in old)
+        keywords: dict[str, Any] = {"needs": needs, "out": out, "accumulate": accumulate}
+        return list(linear_backward(g, x, w, activation, **saved, **keywords))
+
+    for accumulate in (False, True):
+        for layout in ("C", "F"):
+            gl = laid_out(g, layout)
+            together = run(gl, (True, True, True), accumulate)
+            for needs in SUBSETS:
+                for i, alone in enumerate(run(gl, needs, accumulate)):
+                    if needs[i]:
+                        assert_same_bits(alone, together[i], f"entry {i} of {needs}, {layout}")
+                    else:
+                        assert alone is None
+
+
+@by_activation
+@by_dtype
+def test_backward_from_its_parts(dtype: str, activation: Any, rng: np.random.Generator) -> None:
+    g, x, w, z = _layer(dtype, rng)
+    saved = saved_for(activation, contract_activation(activation, z), z)
+    h = contract_h(g, activation, next(iter(saved.values()), None))
+    grads = linear_backward(g, x, w, activation, **saved)
+    assert_same_bits(grads.x, matmul_nt(h, w), "dX = H·Wᵀ")
+    assert_same_bits(grads.weight, matmul_tn(x, h), "dW = Xᵀ·H")
+    ones = np.ones(len(h), dtype)
+    assert_same_bits(grads.bias, matmul(ones, h), "db = 1ᵀ·H")
+
+
+@by_activation
+@by_dtype
+def test_forward_from_its_parts(dtype: str, activation: Any, rng: np.random.Generator) -> None:
+    g, x, w, _ = _layer(dtype, rng)
+    bias = g[0]
+    z = matmul(x, w) + bias
+    y = contract_activation(activation, z)
+    assert_same_bits(linear_forward(x, w, bias, activation), y, "bias and activation")
+    plain = linear_forward(x, w, None, activation)
+    assert_same_bits(plain, contract_activation(activation, matmul(x, w)), "activation")
+
+
+@by_dtype
+def test_bias_does_not_touch_the_other_gradients(dtype: str, rng: np.random.Generator) -> None:
+    g, x, w, _ = _layer(dtype, rng)
+    with_bias, without = (
+        linear_backward(g, x, w),
+        linear_backward(g, x, w, needs=(True, True, False)),
+    )
+    assert_same_bits(with_bias.x, without.x, "dX")
+    assert_same_bits(with_bias.weight, without.weight, "dW")

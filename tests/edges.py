@@ -1,0 +1,79 @@
+"""Sizes at which the kernels change what they do, read from their own tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastgrad._kernels import gemm, target
+
+ISA = target.current().isa
+KC = target.KC
+DTYPES = ("float32", "float64")
+ACTIVATIONS = ("relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu")
+
+
+def depths(dtype: str) -> dict[str, int]:
+    """The sizes of k at which the contract is checked, by name."""
+    kc = KC[dtype]
+    return {
+        "0": 0,
+        "1": 1,
+        "KC-1": kc - 1,
+        "KC": kc,
+        "KC+1": kc + 1,
+        "2KC": 2 * kc,
+        "2KC+1": 2 * kc + 1,
+        "5KC+3": 5 * kc + 3,
+    }
+
+
+DEPTHS = tuple(depths("float32"))
+
+
+def itemsize(dtype: str) -> int:
+    return np.dtype(dtype).itemsize
+
+
+def lanes(dtype: str) -> int:
+    return ISA.lanes(itemsize(dtype))
+
+
+def tile_columns(dtype: str) -> int:
+    return ISA.columns(itemsize(dtype))
+
+
+def block_columns(dtype: str) -> int:
+    return ISA.block_columns(dtype, itemsize(dtype))
+
+
+def around(*sizes: int) -> tuple[int, ...]:
+    """Each size, one less and one more; no size under 1."""
+    return tuple(sorted({max(1, s + d) for s in sizes for d in (-1, 0, 1)}))
+
+
+def row_edges() -> tuple[int, ...]:
+    """Counts of rows around every tile, a pair of tiles and where packing starts."""
+    return around(*ISA.tile_rows, 2 * ISA.rows, gemm.DIRECT_ROWS)
+
+
+def column_edges(dtype: str) -> tuple[int, ...]:
+    """Counts of columns around a vector, a tile and a pair of tiles."""
+    return around(1, lanes(dtype), tile_columns(dtype), 2 * tile_columns(dtype))
+
+
+def large(dtype: str, k: int) -> tuple[int, int]:
+    """(m, n) past the edges of packed blocks, and large enough to be packed whatever the layout."""
+    n = block_columns(dtype) + tile_columns(dtype) + 1
+    m = max(2 * ISA.block_rows + 1, gemm.DIRECT_ROWS + 1)
+    return max(m, gemm.DIRECT_FMAS // (n * max(k, 1)) + 2), n
+
+
+def sample(rng: Any, count: int, *edges: int, extra: int = 6) -> Any:
+    """Sorted indices below ``count``: its ends, both sides of multiples of each edge, and some."""
+    chosen = {0, count - 1, *rng.integers(0, count, extra).tolist()}
+    for edge in edges:
+        for multiple in (edge, 2 * edge, count - count % edge):
+            chosen |= {multiple - 1, multiple}
+    return np.array(sorted(i for i in chosen if 0 <= i < count), dtype=np.intp)
