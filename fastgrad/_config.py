@@ -11,13 +11,15 @@ def warmup() -> None:
 
     Without it each is compiled when it is first needed.
     """
+    import numpy as np
+
     from ._kernels import entries, jit
 
     for dtype in ("float32", "float64"):
         for name in jit.kernel_names():
             jit.compile_kernel(name, dtype)
         for entry in entries.ENTRIES:
-            entry(dtype)
+            entry[np.dtype(dtype)]
 
 
 def show_config() -> None:
@@ -33,7 +35,7 @@ def config() -> dict[str, str]:
     import numpy as np
 
     from . import BITS_VERSION, KC, __version__
-    from ._kernels import target
+    from ._kernels import jit, target
 
     now = target.current()
     isa = now.isa
@@ -48,17 +50,5 @@ def config() -> dict[str, str]:
         "tiles": ", ".join(tiles),
         "KC": ", ".join(f"{name} {k}" for name, k in KC.items()),
         "threads": f"1 (the machine has {os.cpu_count()} logical CPUs)",
-        "cache": _cache(),
+        "cache": jit.cache_path(),
     }
-
-
-def _cache() -> str:
-    """Where numba keeps the kernels: asked of a function in their folder, which is not compiled."""
-    import numba
-
-    from ._kernels import jit
-
-    try:
-        return str(numba.njit(cache=True)(jit.slot).stats.cache_path)
-    except RuntimeError:  # numba: "no locator available"
-        return "none: no folder can be written to, so every process compiles anew"

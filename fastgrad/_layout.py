@@ -18,6 +18,8 @@ GATHER_BYTES = 4 << 20
 
 def collapses(a: Array) -> bool:
     """Whether all dimensions but the last step through memory as one."""
+    if a.size == 0:
+        return True
     step: int | None = None
     for n, stride in zip(reversed(a.shape[:-1]), reversed(a.strides[:-1]), strict=True):
         if n == 1:
@@ -43,26 +45,37 @@ def rows_of(a: Array) -> int:
 
 
 def row_blocks(rows: int, dtype: np.dtype[Any], *widths: int) -> Iterator[slice]:
-    """Slices of rows whose gathered blocks are bounded; multiples of KC, as the contract needs."""
+    """Slices of rows whose gathered blocks are bounded; multiples of KC, as the contract needs.
+
+    One empty slice where there are no rows: sums over them are still to be written.
+    """
     kc = KC[dtype.name]
     height = max(1, GATHER_BYTES // (max(1, *widths) * dtype.itemsize) // kc) * kc
-    for start in range(0, rows, height):
+    for start in range(0, max(rows, 1), height):
         yield slice(start, min(rows, start + height))
 
 
 def gather(a: Array, block: slice) -> Array:
     """Rows ``block`` of (..., columns) as a new (rows, columns) array."""
-    return a[np.unravel_index(np.arange(block.start, block.stop), a.shape[:-1])]
+    return np.array(a[None] if a.ndim == 1 else a[_index(a, block)], order="C")
 
 
 def scatter(a: Array, block: slice, values: Array) -> None:
     """Write rows ``block`` of (..., columns)."""
-    a[np.unravel_index(np.arange(block.start, block.stop), a.shape[:-1])] = values
+    a[_index(a, block)] = values[0] if a.ndim == 1 else values
+
+
+def _index(a: Array, block: slice) -> tuple[Any, ...]:
+    if a.ndim == 1:
+        return (slice(None),)
+    if a.ndim == 2:
+        return (block,)
+    return np.unravel_index(np.arange(block.start, block.stop), a.shape[:-1])
 
 
 def has_unit_stride(a: Array) -> bool:
     """Whether a matrix's rows lie in memory without gaps between elements."""
-    return a.strides[1] == a.itemsize or a.shape[1] <= 1
+    return a.strides[1] == a.itemsize or a.shape[1] <= 1 or a.shape[0] == 0
 
 
 def is_writable_matrix(a: Array) -> bool:

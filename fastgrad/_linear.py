@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from . import _layout, _validate
 from ._kernels import entries, jit
 from ._kernels.activations import Activation
+from ._quick import quick_backward, quick_forward
 
 Array = NDArray[Any]
 ActivationName = Literal["relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu"]
@@ -44,6 +45,9 @@ def linear_forward(
 
     Raises TypeError and ValueError, before anything is written, for arguments that do not fit.
     """
+    quick = quick_forward(x, weight, bias, activation, out, preactivation_out)
+    if quick is not None:
+        return quick
     f = "linear_forward"
     x, weight = _validate.array(f, "x", x), _validate.array(f, "weight", weight)
     if bias is not None:
@@ -104,6 +108,11 @@ def linear_backward(
     The bits equal those of one call for each gradient, and of micro-batches accumulated in order
     when all but the last are multiples of fastgrad.KC rows.
     """
+    quick = quick_backward(
+        grad_output, x, weight, activation, output, preactivation, needs, out, accumulate
+    )
+    if quick is not None:
+        return LinearGrads(*quick)
     f = "linear_backward"
     g = _validate.array(f, "grad_output", grad_output)
     x, weight = _validate.array(f, "x", x), _validate.array(f, "weight", weight)
@@ -125,6 +134,7 @@ def linear_backward(
         _check_output_shape(f, act.saved, saved, x, weight)
     shapes = (x.shape, weight.shape, weight.shape[1:])
     names = ("out[0] (x)", "out[1] (weight)", "out[2] (bias)")
+    outs = tuple(o if n else None for o, n in zip(outs, needed, strict=True))
     for i in range(3):
         if outs[i] is not None:
             _validate.output(f, names[i], outs[i], shapes[i], dtype)
@@ -219,19 +229,20 @@ def _unless_overlapping(
 def _forward(targets: list[Array], x: Array, weight: Array, bias: Array, code: int) -> None:
     """targets: [y] or [y, z], all (..., out), none overlapping an input."""
     dtype = x.dtype
-    entry = entries.forward(dtype.name)
     if all(_layout.collapses(a) for a in (x, *targets)):
         y, *z = (_layout.as_rows(a) for a in targets)
         if all(_layout.has_unit_stride(a) for a in (y, *z)):
-            none = np.empty((0, 0), dtype)
-            _check(entry(y, _layout.as_rows(x), weight, bias, z[0] if z else none, code))
+            none, rows = np.empty((0, 0), dtype), _layout.as_rows(x)
+            has_z, pre = bool(z), z[0] if z else none
+            has_bias = bias.size > 0
+            _check(entries.FORWARD[dtype](y, rows, weight, bias, has_bias, pre, has_z, code))
             return
     for block in _layout.row_blocks(_layout.rows_of(x), dtype, x.shape[-1], weight.shape[1]):
         rows = block.stop - block.start
         parts = [np.empty((rows, weight.shape[1]), dtype) for _ in targets]
-        _forward(parts, _rows(x, block), weight, bias, code)
+        _forward(parts, _layout.gather(x, block), weight, bias, code)
         for target, part in zip(targets, parts, strict=True):
-            _set_rows(target, block, part)
+            _layout.scatter(target, block, part)
 
 
 def _backward(
@@ -252,14 +263,14 @@ def _backward(
         none = np.empty((0, 0), dtype)
         bits = (1, 2, 4)
         _check(
-            entries.backward(dtype.name)(
+            entries.BACKWARD[dtype](
                 _layout.as_rows(g),
                 _layout.as_rows(x),
                 weight,
                 _layout.as_rows(saved),
                 none if dx is None else _layout.as_rows(dx),
                 none if dw is None else dw,
-                none[0:0, 0] if db is None else db,
+                np.empty(0, dtype) if db is None else db,
                 code,
                 sum(bit for bit, t in zip(bits, targets, strict=True) if t is not None),
                 sum(bit for bit, add in zip(bits, adds, strict=True) if add),
@@ -270,24 +281,13 @@ def _backward(
     for block in _layout.row_blocks(_layout.rows_of(x), dtype, x.shape[-1], weight.shape[1]):
         part = None
         if dx is not None:
-            part = _rows(dx, block) if adds[0] else np.empty((block.stop - block.start, x.shape[-1]), dtype)
+            part = _layout.gather(dx, block) if adds[0] else np.empty((block.stop - block.start, x.shape[-1]), dtype)
         _backward(
-            [part, dw, db], _rows(g, block), _rows(x, block), weight, _rows(saved, block), code, adds
+            [part, dw, db], _layout.gather(g, block), _layout.gather(x, block), weight, _layout.gather(saved, block), code, adds
         )
         if dx is not None and part is not None:
-            _set_rows(dx, block, part)
+            _layout.scatter(dx, block, part)
         adds[1] = adds[2] = True
-
-
-def _rows(a: Array, block: slice) -> Array:
-    return np.array(a[block], order="C") if a.ndim == 2 else _layout.gather(a, block)
-
-
-def _set_rows(a: Array, block: slice, values: Array) -> None:
-    if a.ndim == 2:
-        a[block] = values
-    else:
-        _layout.scatter(a, block, values)
 
 
 def _check(status: int) -> None:

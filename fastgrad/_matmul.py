@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from . import _layout, _validate
 from ._kernels import entries, jit
+from ._quick import quick_product
 
 Array = NDArray[Any]
 
@@ -28,7 +29,8 @@ def matmul(a: Array, b: Array, out: Array | None = None, accumulate: bool = Fals
     Raises TypeError for what is not an array of real numbers, ValueError for shapes that do not
     fit, an out that cannot be written or that overlaps itself.
     """
-    return _product("matmul", a, b, out, accumulate)
+    result = quick_product(a, b, out, accumulate)
+    return _product("matmul", a, b, out, accumulate) if result is None else result
 
 
 def matmul_nt(a: Array, b: Array, out: Array | None = None, accumulate: bool = False) -> Any:
@@ -36,7 +38,8 @@ def matmul_nt(a: Array, b: Array, out: Array | None = None, accumulate: bool = F
 
     Everything else as in `matmul`; a 1-D b is its own transpose.
     """
-    return _product("matmul_nt", a, b, out, accumulate)
+    result = quick_product(a, b.T, out, accumulate) if type(b) is np.ndarray else None
+    return _product("matmul_nt", a, b, out, accumulate) if result is None else result
 
 
 def matmul_tn(a: Array, b: Array, out: Array | None = None, accumulate: bool = False) -> Any:
@@ -44,7 +47,8 @@ def matmul_tn(a: Array, b: Array, out: Array | None = None, accumulate: bool = F
 
     Everything else as in `matmul`; a 1-D a is its own transpose.
     """
-    return _product("matmul_tn", a, b, out, accumulate)
+    result = quick_product(a.T, b, out, accumulate) if type(a) is np.ndarray else None
+    return _product("matmul_tn", a, b, out, accumulate) if result is None else result
 
 
 # function -> (transpose a, transpose b, what K is called in a, in b, what to try if K differs)
@@ -121,7 +125,6 @@ def _operands(function: str, a: Array, b: Array) -> tuple[Array, Array, tuple[in
 
 def _run(c: Array, a: Array, b: Array, accumulate: bool) -> None:
     """c (..., M, N) = or += a (..., M, K) · b (..., K, N), one dtype, no overlap."""
-    dtype = c.dtype.name
     if b.ndim == 2 and a.ndim > 2 and _layout.collapses(a) and _layout.collapses(c):
         c, a = _layout.as_rows(c), _layout.as_rows(a)
     if c.ndim == 2:
@@ -131,7 +134,7 @@ def _run(c: Array, a: Array, b: Array, accumulate: bool) -> None:
     b = np.broadcast_to(b, (*c.shape[:-2], *b.shape[-2:]))
     for i in np.ndindex(c.shape[:-3]):
         if c.size and _layout.is_writable_matrix(c[i][0]):
-            status = entries.product_stack(dtype)(c[i], a[i], b[i], accumulate)
+            status = entries.PRODUCT_STACK[c.dtype](c[i], a[i], b[i], accumulate)
             if status:
                 jit.raise_status(status)
         else:
@@ -140,9 +143,8 @@ def _run(c: Array, a: Array, b: Array, accumulate: bool) -> None:
 
 
 def _matrix(c: Array, a: Array, b: Array, accumulate: bool) -> None:
-    product = entries.product(c.dtype.name)
     if _layout.is_writable_matrix(c):
-        status = product(c, a, b, accumulate)
+        status = entries.PRODUCT[c.dtype](c, a, b, accumulate)
         if status:
             jit.raise_status(status)
         return

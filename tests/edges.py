@@ -66,7 +66,7 @@ def column_edges(dtype: str) -> tuple[int, ...]:
 def large(dtype: str, k: int) -> tuple[int, int]:
     """(m, n) past the edges of packed blocks, and large enough to be packed whatever the layout."""
     n = block_columns(dtype) + tile_columns(dtype) + 1
-    m = max(2 * ISA.block_rows + 1, gemm.DIRECT_ROWS + 1)
+    m = max(ISA.block_rows + ISA.rows + 1, gemm.DIRECT_ROWS + 1)
     return max(m, gemm.DIRECT_FMAS // (n * max(k, 1)) + 2), n
 
 

@@ -1,28 +1,52 @@
 """What Python calls: arrays in, descriptor out, one call through the table. Built when first used.
 
-Arrays come 2-D (bias 1-D) and checked; any strides, alignment and read-only inputs are one numba
-type here, so that each entry is compiled once a dtype.
+Any strides, alignment and read-only inputs are one numba type here, so that each entry is compiled
+once a dtype. Each checks what the kernels rely on (shapes, strides of outputs, no overlap) and
+returns SLOW, with nothing written, where they do not hold: the public functions then take their
+careful way, which finds the message or the temporary that is called for.
 """
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numba import types
+from numba.extending import register_jitable
 
 from .backward import BACKWARD_KERNEL
 from .gemm import GEMM
-from .jit import entry, slot, stamp
-from .lowlevel import call_kernel, data_address
+from .jit import OPTIONS, entry, slot, stamp
+from .lowlevel import call_kernel, data_address, has_dense_columns, has_dense_rows, span
+
+SLOW = 3  # a status beside those of jit.py
+
+
+class PerDtype(dict):  # type: ignore[type-arg]
+    """np.dtype -> entry, built on the first look-up; KeyError for what is not computed in."""
+
+    def __init__(self, build: Callable[[str], Any]) -> None:
+        self.build = build
+
+    def __missing__(self, dtype: np.dtype[Any]) -> Any:
+        if dtype not in (np.float32, np.float64) or not dtype.isnative:
+            raise KeyError(dtype)
+        self[dtype] = made = self.build(dtype.name)
+        return made
 
 
 def _array(dtype: str, ndim: int, readonly: bool = False) -> types.Array:
     return types.Array(getattr(types, dtype), ndim, "A", readonly=readonly, aligned=False)
 
 
-@functools.cache
-def product(dtype: str) -> Any:
+@register_jitable(**OPTIONS)
+def _apart(a, b):  # type: ignore[no-untyped-def]
+    """Whether two ranges of bytes have none in common."""
+    return a[1] <= b[0] or b[1] <= a[0] or a[0] == a[1] or b[0] == b[1]
+
+
+def _product(dtype: str) -> Any:
     """c (m, n) = or += a (m, k) . b (k, n) -> status"""
     version, number = stamp(), slot(GEMM, dtype)
     inputs, output = _array(dtype, 2, True), _array(dtype, 2)
@@ -30,8 +54,19 @@ def product(dtype: str) -> Any:
     @entry(types.intp(output, inputs, inputs, types.boolean))
     def product_entry(c, a, b, accumulate):  # type: ignore[no-untyped-def]
         _ = version
+        m, n, k = c.shape[0], c.shape[1], a.shape[1]
+        to = span(c)
+        if (
+            a.shape[0] != m
+            or b.shape[0] != k
+            or b.shape[1] != n
+            or not (has_dense_rows(c) or has_dense_columns(c))
+            or not _apart(to, span(a))
+            or not _apart(to, span(b))
+        ):
+            return SLOW
         return call_kernel(number, (
-            c.shape[0], c.shape[1], a.shape[1],
+            m, n, k,
             data_address(a), a.strides[0], a.strides[1],
             data_address(b), b.strides[0], b.strides[1],
             data_address(c), c.strides[0], c.strides[1],
@@ -41,9 +76,8 @@ def product(dtype: str) -> Any:
     return product_entry
 
 
-@functools.cache
-def product_stack(dtype: str) -> Any:
-    """c (s, m, n) = or += a (s, m, k) . b (s, k, n), matrix by matrix -> status"""
+def _product_stack(dtype: str) -> Any:
+    """c (s, m, n) = or += a (s, m, k) . b (s, k, n), matrix by matrix -> status. Checked before."""
     version, number = stamp(), slot(GEMM, dtype)
     inputs, output = _array(dtype, 3, True), _array(dtype, 3)
 
@@ -64,47 +98,88 @@ def product_stack(dtype: str) -> Any:
     return product_stack_entry
 
 
-@functools.cache
-def forward(dtype: str) -> Any:
+def _forward(dtype: str) -> Any:
     """y (n, m) = act(z), z (n, m) = x (n, k) . w (k, m) + bias (m,) -> status
 
-    bias and z of size 0: none. y and z have unit stride along columns, bias too.
+    bias: unit stride; z and bias with ``has_z`` and ``has_bias`` false are placeholders.
     """
     version, number = stamp(), slot(GEMM, dtype)
     inputs, vector, output = _array(dtype, 2, True), _array(dtype, 1, True), _array(dtype, 2)
+    flag = types.boolean
 
-    @entry(types.intp(output, inputs, inputs, vector, output, types.intp))
-    def forward_entry(y, x, w, bias, z, activation):  # type: ignore[no-untyped-def]
+    @entry(types.intp(output, inputs, inputs, vector, flag, output, flag, types.intp))
+    def forward_entry(y, x, w, bias, has_bias, z, has_z, activation):  # type: ignore[no-untyped-def]
         _ = version
+        n, m, k = y.shape[0], y.shape[1], x.shape[1]
+        if x.shape[0] != n or w.shape[0] != k or w.shape[1] != m:
+            return SLOW
+        to, from_x, from_w = span(y), span(x), span(w)
+        if not has_dense_rows(y) or not _apart(to, from_x) or not _apart(to, from_w):
+            return SLOW
+        row, pre, pre_row = 0, 0, 0
+        if has_bias:
+            row = data_address(bias)
+            from_bias = (row, row + bias.size * bias.itemsize)
+            if bias.shape[0] != m or (m > 1 and bias.strides[0] != bias.itemsize):
+                return SLOW
+            if not _apart(to, from_bias) or (has_z and not _apart(span(z), from_bias)):
+                return SLOW
+        if has_z:
+            pre, pre_row = data_address(z), z.strides[0]
+            to_z = span(z)
+            if z.shape[0] != n or z.shape[1] != m or not has_dense_rows(z):
+                return SLOW
+            if not _apart(to, to_z) or not _apart(to_z, from_x) or not _apart(to_z, from_w):
+                return SLOW
         return call_kernel(number, (
-            y.shape[0], y.shape[1], x.shape[1],
+            n, m, k,
             data_address(x), x.strides[0], x.strides[1],
             data_address(w), w.strides[0], w.strides[1],
             data_address(y), y.strides[0], y.strides[1],
-            data_address(z) if z.size > 0 else 0, z.strides[0],
-            data_address(bias) if bias.size > 0 else 0, activation, 0,
+            pre, pre_row, row, activation, 0,
         ))  # fmt: skip
 
     return forward_entry
 
 
-@functools.cache
-def backward(dtype: str) -> Any:
-    """dx, dw, db = or += the backward of forward() -> status
+def _backward(dtype: str) -> Any:
+    """dx (n, k), dw (k, m), db (m,) = or += the backward of forward -> status
 
-    needs and accumulate: bits 1, 2, 4 for dx, dw, db. saved: output or pre-activation, any shape
-    where there is no activation. db has unit stride.
+    g (n, m), x (n, k), w (k, m); saved (n, m): output or pre-activation, or g where there is no
+    activation. needs and accumulate: bits 1, 2, 4 for dx, dw, db, which are placeholders where
+    they are not needed.
     """
     version, number = stamp(), slot(BACKWARD_KERNEL, dtype)
     inputs, output, vector = _array(dtype, 2, True), _array(dtype, 2), _array(dtype, 1)
+    whole = types.intp
 
-    @entry(
-        types.intp(inputs, inputs, inputs, inputs, output, output, vector, *[types.intp] * 3)
-    )
+    @entry(whole(inputs, inputs, inputs, inputs, output, output, vector, whole, whole, whole))
     def backward_entry(g, x, w, saved, dx, dw, db, activation, needs, accumulate):  # type: ignore[no-untyped-def]
         _ = version
+        n, k, m = x.shape[0], x.shape[1], w.shape[1]
+        if g.shape[0] != n or g.shape[1] != m or w.shape[0] != k or saved.shape != g.shape:
+            return SLOW
+        to_x = to_w = to_b = (0, 0)
+        if needs & 1:
+            to_x = span(dx)
+            if dx.shape[0] != n or dx.shape[1] != k or not (has_dense_rows(dx) or has_dense_columns(dx)):
+                return SLOW
+        if needs & 2:
+            to_w = span(dw)
+            if dw.shape[0] != k or dw.shape[1] != m or not (has_dense_rows(dw) or has_dense_columns(dw)):
+                return SLOW
+        if needs & 4:
+            start = data_address(db)
+            to_b = (start, start + db.size * db.itemsize)
+            if db.shape[0] != m or (m > 1 and db.strides[0] != db.itemsize):
+                return SLOW
+        if not _apart(to_x, to_w) or not _apart(to_x, to_b) or not _apart(to_w, to_b):
+            return SLOW
+        for given in (span(g), span(x), span(w), span(saved)):
+            if not _apart(to_x, given) or not _apart(to_w, given) or not _apart(to_b, given):
+                return SLOW
         return call_kernel(number, (
-            g.shape[0], w.shape[0], g.shape[1],
+            n, k, m,
             data_address(g), g.strides[0], g.strides[1],
             data_address(x), x.strides[0], x.strides[1],
             data_address(w), w.strides[0], w.strides[1],
@@ -118,8 +193,7 @@ def backward(dtype: str) -> Any:
     return backward_entry
 
 
-@functools.cache
-def unary(dtype: str) -> Any:
+def _unary(dtype: str) -> Any:
     """y (n,) = the formula in ``slot`` of x (n,), both of unit stride -> status"""
     version = stamp()
 
@@ -131,4 +205,6 @@ def unary(dtype: str) -> Any:
     return unary_entry
 
 
-ENTRIES = (product, product_stack, forward, backward, unary)
+PRODUCT, PRODUCT_STACK = PerDtype(_product), PerDtype(_product_stack)
+FORWARD, BACKWARD, UNARY = PerDtype(_forward), PerDtype(_backward), PerDtype(_unary)
+ENTRIES = (PRODUCT, PRODUCT_STACK, FORWARD, BACKWARD, UNARY)

@@ -177,6 +177,10 @@ def gemm(dtype: str) -> Any:
                                 prefetch_rows((ahead_rows * done // whole,
                                                ahead_rows * (done + r * w) // whole,
                                                a_from_next, ahead_row, ahead_bytes))  # fmt: skip
+                            if packed:  # and of the next strip of B
+                                lines = strip // 64
+                                prefetch_rows((lines * i // mc, lines * (i + r) // mc,
+                                               b_strip + strip, 64, 64))  # fmt: skip
                             panel = a_from + i * ar
                             if packed and by_k:
                                 panel, ak = a_from + i * kc * size, r * size

@@ -130,6 +130,14 @@ def compile_seconds() -> float:
     return _compile_seconds
 
 
+def cache_path() -> str:
+    """The folder that numba keeps the kernels in: asked of a function that is not compiled."""
+    try:
+        return str(numba.njit(cache=True)(slot).stats.cache_path)
+    except RuntimeError:  # no locator available
+        return "none: no folder can be written to, so every process compiles anew"
+
+
 def raise_status(status: int) -> None:
     """A kernel's status other than OK as the exception it stands for."""
     if status == FAILED:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from .simd import FLOAT, Simd, Value, i64, new_function
+from .simd import FLOAT, Simd, Value, i64, keep_rolled, new_function
 from .target import Isa
 
 # Arguments of every tile, 64-bit integers; strides in bytes.
@@ -112,7 +112,7 @@ def _emit_chains(
         strict=True,
     ):
         phi.add_incoming(following, loop)
-    b.cbranch(b.icmp_signed(">", left, i64(1)), loop, after)
+    keep_rolled(b.cbranch(b.icmp_signed(">", left, i64(1)), loop, after))
 
     b.position_at_end(after)
     results = []

@@ -54,6 +54,15 @@ def for_range(b: ir.IRBuilder, count: ir.Value, step: int = 1) -> Iterator[ir.Va
     b.position_at_end(after)
 
 
+def keep_rolled(branch: ir.Instruction) -> None:
+    """Tell LLVM not to unroll the loop that ``branch`` closes: narrow tiles would spill."""
+    module = branch.parent.parent.module
+    unroll = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+    loop = module.add_metadata([unroll, unroll])
+    loop.operands = (loop, unroll)  # a loop's name is a node that begins with itself
+    branch.set_metadata("llvm.loop", loop)
+
+
 class Value:
     """An LLVM vector of floats, integers or booleans with Python's operators."""
 

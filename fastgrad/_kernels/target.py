@@ -23,9 +23,9 @@ KC = {"float32": 512, "float64": 256}
 class Isa:
     """One row of the table. A tile is ``rows`` x ``vectors`` accumulators of ``vector_bytes`` each.
 
-    ``tile_rows`` are the row counts that a tile is generated for, largest first; any number of
-    rows of 4 or more is a sum of counts of 4 or more, which keep the FMA pipes full (two ports of
-    latency 4 want 8 independent chains).
+    ``tile_rows`` are the row counts that a tile is generated for, largest first: enough that what is
+    left below the tallest is a sum of few, of 4 or more where possible, which keep the FMA pipes
+    full (two ports of latency 4 want 8 independent chains).
     """
 
     name: str

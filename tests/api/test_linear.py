@@ -73,6 +73,17 @@ def test_backward_of_integers(dtype: str, data: st.DataObject) -> None:
         assert grad.flags.c_contiguous and (grad == e).all(), name
 
 
+@by_dtype
+def test_square_layer_is_not_transposed(dtype: str, rng: np.random.Generator) -> None:
+    """Where a transposed weight, or X for Xᵀ, would still fit."""
+    n = edges.ISA.rows + 1
+    x, w, g = (integers(rng, n, n, dtype=dtype) for _ in range(3))
+    assert (linear_forward(x, w) == exact_matmul(x, w)).all()
+    grads: Any = linear_backward(g, x, w)
+    assert (grads.x == exact_matmul(g, w.T)).all()
+    assert (grads.weight == exact_matmul(x.T, g)).all()
+
+
 # --- derivatives --------------------------------------------------------------------------------
 
 

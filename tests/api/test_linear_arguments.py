@@ -186,6 +186,24 @@ def test_dtypes(names: tuple[str, str], rng: np.random.Generator) -> None:
     assert all(v is not None and v.dtype == np.float64 for v in wide)
 
 
+@pytest.mark.parametrize("keywords", [{}, {"shift": 1}, {"writeable": False}, {"pad": 1}])
+def test_byte_order_is_seen(keywords: dict[str, Any], rng: np.random.Generator) -> None:
+    """Also where a native array of the same shape and flags has been through the same code."""
+    forward = {"x": integers(rng, 3, 4), "weight": integers(rng, 4, 5), "bias": integers(rng, 5)}
+    backward = {"grad_output": integers(rng, 3, 5), "x": forward["x"], "weight": forward["weight"]}
+    backward["output"] = integers(rng, 3, 5)
+    y, grads = linear_forward(**forward), linear_backward(**backward, activation="relu")
+    for kind in ("<f4", ">f4"):
+        for name in forward:
+            other = place(forward[name].astype(kind), **keywords).array
+            assert_same_bits(linear_forward(**{**forward, name: other}), y, f"{name} {kind}")
+        for name in backward:
+            other = place(backward[name].astype(kind), **keywords).array
+            again = linear_backward(**{**backward, name: other}, activation="relu")
+            for field, actual, right in zip(grads._fields, again, grads, strict=True):
+                assert_same_bits(actual, right, f"d{field}, {name} {kind}")
+
+
 SIZES = [(0, 3, 5), (4, 0, 5), (4, 3, 0), (0, 0, 5), (4, 0, 0), (0, 3, 0), (0, 0, 0)]
 
 

@@ -205,6 +205,18 @@ def test_dtypes(left: str, right: str, rng: np.random.Generator) -> None:
     assert (c == a.astype(int) @ b.astype(int)).all()
 
 
+@pytest.mark.parametrize("keywords", [{}, {"shift": 1}, {"writeable": False}, {"pad": 1}])
+def test_byte_order_is_seen(keywords: dict[str, Any], rng: np.random.Generator) -> None:
+    """Also where a native array of the same shape and flags has been through the same code."""
+    a, b = integers(rng, 3, 4), integers(rng, 4, 5)
+    expected = exact_matmul(a, b)
+    for kind in ("<f4", ">f4", "=f4"):
+        left, right = (place(v.astype(kind), **keywords).array for v in (a, b))
+        assert (matmul(a, right) == expected).all(), kind
+        assert (matmul(left, b) == expected).all(), kind
+        assert (matmul(left, right) == expected).all(), kind
+
+
 def test_memory_maps(tmp_path: Path, rng: np.random.Generator) -> None:
     a = integers(rng, 5, 4)
     path = tmp_path / "a"

@@ -1,0 +1,117 @@
+"""Wrong calls: the type, the one line that says what came and what to do, and nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from wrong_calls import CASES, F4, F8, RIGHT, ones, read_only
+
+from fastgrad import linear_backward, linear_forward, matmul, matmul_nt, matmul_tn
+
+
+@pytest.mark.parametrize(
+    ("function", "wrong", "error", "message"),
+    CASES,
+    ids=[f"{f.__name__}-{'-'.join(w)}-{i}" for i, (f, w, _, _) in enumerate(CASES)],
+)
+def test_wrong_calls(
+    function: Callable[..., Any], wrong: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    arguments = {**RIGHT[function], **wrong}
+    with pytest.raises(error) as caught:
+        function(**arguments)
+    assert type(caught.value) is error
+    assert str(caught.value) == f"{function.__name__}: {message}"
+
+
+# Wrong in one place, with outputs given: they are checked, and left as they are.
+OUTS: list[tuple[Callable[..., Any], dict[str, Any], dict[str, tuple[int, ...]]]] = [
+    (matmul, {"b": ones(5, 5)}, {"out": (3, 5)}),
+    (matmul, {"b": [1]}, {"out": (3, 5)}),
+    (matmul, {"a": ones(3, 4, dtype=F8)}, {"out": (3, 5)}),
+    (matmul_nt, {"accumulate": "no"}, {"out": (3, 5)}),
+    (matmul_tn, {"a": ones(4, 3, dtype=complex)}, {"out": (3, 5)}),
+    (matmul, {"a": ones(2, 3, 4)}, {"out": (3, 5)}),
+    (linear_forward, {"bias": ones(6)}, {"out": (3, 5), "preactivation_out": (3, 5)}),
+    (linear_forward, {"activation": "sine"}, {"out": (3, 5), "preactivation_out": (3, 5)}),
+    (linear_forward, {"preactivation_out": ones(3, 4)}, {"out": (3, 5)}),
+    (linear_forward, {"preactivation_out": read_only(3, 5)}, {"out": (3, 5)}),
+]
+
+
+@pytest.mark.parametrize(("function", "wrong", "outs"), OUTS)
+def test_nothing_is_written(
+    function: Callable[..., Any], wrong: dict[str, Any], outs: dict[str, tuple[int, ...]]
+) -> None:
+    given = {name: np.full(shape, np.nan, F4) for name, shape in outs.items()}
+    with pytest.raises((TypeError, ValueError)):
+        function(**{**RIGHT[function], **given, **wrong})
+    assert all(np.isnan(v).all() for v in given.values())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"grad_output": ones(3, 6)},
+        {"activation": "gelu"},
+        {"activation": "relu", "output": ones(3, 6)},
+        {"accumulate": (1, 2, 3)},
+        {"needs": (True, True, None)},
+        {"x": ones(3, 4, dtype=F8)},
+    ],
+)
+def test_nothing_is_written_backward(wrong: dict[str, Any]) -> None:
+    given = tuple(np.full(shape, np.nan, F4) for shape in ((3, 4), (4, 5), (5,)))
+    with pytest.raises((TypeError, ValueError)):
+        linear_backward(**{**RIGHT[linear_backward], "out": given, **wrong})
+    assert all(np.isnan(v).all() for v in given)
+
+
+def test_an_output_that_is_wrong_leaves_the_others_alone() -> None:
+    shapes = ((3, 4), (4, 5), (5,))
+    for i in range(3):
+        given = [np.full(shape, np.nan, F4) for shape in shapes]
+        given[i] = given[i][..., :-1]
+        with pytest.raises(ValueError, match="but the result has shape"):
+            linear_backward(**RIGHT[linear_backward], out=tuple(given))
+        assert all(np.isnan(v).all() for v in given)
+
+
+def test_outputs_that_overlap_each_other() -> None:
+    memory = np.full(100, np.nan, F4)
+    y, z = memory[:15].reshape(3, 5), memory[14:29].reshape(3, 5)
+    with pytest.raises(ValueError) as caught:
+        linear_forward(ones(3, 4), ones(4, 5), out=y, preactivation_out=z)
+    assert str(caught.value) == (
+        "linear_forward: out (3, 5) and preactivation_out (3, 5) share memory; "
+        "pass arrays that do not overlap"
+    )
+    dx, db = memory[:12].reshape(3, 4), memory[11:16]
+    with pytest.raises(ValueError) as caught:
+        linear_backward(**RIGHT[linear_backward], out=(dx, None, db))
+    assert str(caught.value) == (
+        "linear_backward: out[0] (x) (3, 4) and out[2] (bias) (5,) share memory; "
+        "pass arrays that do not overlap"
+    )
+    assert np.isnan(memory).all()
+
+
+def test_outputs_that_interleave_do_not_overlap() -> None:
+    memory = np.full((3, 10), np.nan, F4)
+    linear_forward(ones(3, 4), ones(4, 5), out=memory[:, ::2], preactivation_out=memory[:, 1::2])
+    assert (memory == 4).all()
+    apart = np.lib.stride_tricks.as_strided(np.full(100, np.nan, F4), (3, 2), (8, 12))
+    assert (matmul(ones(3, 4), ones(4, 2), out=apart) == 4).all()
+
+
+def test_messages_are_one_line() -> None:
+    assert all("\n" not in message for *_, message in CASES)
+    assert len(CASES) >= 40
+
+
+def test_every_right_call_is_right() -> None:
+    for function, arguments in RIGHT.items():
+        function(**arguments)

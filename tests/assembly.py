@@ -1,0 +1,55 @@
+"""The assembly of the register tiles, as numba compiles them; run as a program for another CPU.
+
+Prints one line of JSON: the target's name, and for each tile its loops over k.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+
+import numba
+from numba import types
+
+from fastgrad._kernels import gemm, jit, microkernel, target
+
+assert gemm.GEMM is not None  # its import registers the kernel
+PREFIX = microkernel.tile_name(0, 0, 0, False).partition("f0")[0]
+_TILE = re.compile(rf"^({PREFIX}f(\d+)_(\d+)x(\d+)\w*):", re.MULTILINE)
+_SYMBOL = re.compile(r"^[A-Za-z_]\w*:", re.MULTILINE)
+_LABEL = re.compile(r"^(\.L\w+):", re.MULTILINE)
+# Everything that multiplies and adds, packed or not, and everything that adds.
+FMA = re.compile(r"vfn?m(?:add|sub)\w*\b")
+
+
+def _loops(function: str) -> list[list[str]]:
+    """The instructions of each block that jumps back to its own start."""
+    pieces = _LABEL.split(function)
+    found = []
+    for label, body in zip(pieces[1::2], pieces[2::2], strict=True):
+        lines = [line.split("#")[0].strip() for line in body.splitlines()]
+        lines = [line for line in lines if line and not line.startswith(".")]
+        ends = [i for i, line in enumerate(lines) if re.match(rf"j\w+\s+{re.escape(label)}$", line)]
+        if ends:
+            found.append(lines[: ends[-1] + 1])
+    return found
+
+
+def tiles(dtype: str) -> dict[str, dict[str, Any]]:
+    """name -> rows, vectors and loops of every tile in a fresh build of the gemm kernel."""
+    build = jit._builders["gemm"](dtype)
+    kernel: Any = numba.cfunc(types.int64(types.int64), **jit.OPTIONS)(build)
+    text = kernel._library.get_asm_str()
+    found = {}
+    for match in _TILE.finditer(text):
+        name, _, rows, vectors = match.groups()
+        body = _SYMBOL.split(text[match.end() :], maxsplit=1)[0]
+        found[name] = {"rows": int(rows), "vectors": int(vectors), "loops": _loops(body)}
+    return found
+
+
+if __name__ == "__main__":
+    dtype = sys.argv[1]
+    print(json.dumps({"isa": target.current().isa.name, "tiles": tiles(dtype)}))

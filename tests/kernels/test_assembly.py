@@ -1,0 +1,76 @@
+"""The loop over k of every register tile: its FMAs and nothing that a spilled register leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import assembly
+import edges
+import pytest
+
+import fastgrad
+from fastgrad._kernels import target
+
+pytestmark = pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64") or not edges.ISA.fma,
+    reason="reads x86-64 assembly with FMA",
+)
+REGISTER = {64: "zmm", 32: "ymm"}
+SUFFIX = {"float32": "ps", "float64": "pd"}
+AVX2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi2,+f16c"}
+
+
+def _faults(tile: dict[str, Any], isa: target.Isa, dtype: str) -> Iterator[str]:
+    """What is wrong with the loop over k of one tile."""
+    loops = [loop for loop in tile["loops"] if any(map(assembly.FMA.match, loop))]
+    if len(loops) != 1:
+        yield f"{len(loops)} loops with an FMA, expected 1"
+    for loop in loops:
+        fmas = [line for line in loop if assembly.FMA.match(line)]
+        if len(fmas) != tile["rows"] * tile["vectors"]:
+            yield f"{len(fmas)} FMAs for {tile['rows'] * tile['vectors']} accumulators"
+        full = re.compile(rf"vfmadd\d+{SUFFIX[dtype]}\s.*%{REGISTER[isa.vector_bytes]}\d+$")
+        narrow = [line for line in fmas if not full.match(line)]
+        if narrow:
+            yield f"not of full width: {narrow}"
+        # rbp is an ordinary register here: compiled without a frame pointer, as numba does
+        stack = [line for line in loop if re.search(r"%[re]sp\b|^(push|pop|call)", line)]
+        if stack:
+            yield f"stack traffic or calls: {stack}"
+
+
+def _check(tiles: dict[str, Any], isa: target.Isa, dtype: str) -> None:
+    rows = {tile["rows"] for tile in tiles.values()}
+    assert rows == set(isa.tile_rows), f"tiles of {sorted(rows)} rows were compiled"
+    whole = f"{isa.rows}x{isa.vectors}"
+    assert any(name.endswith(whole) for name in tiles), f"no tile of {whole}"
+    wrong = [f"{name}: {f}" for name, tile in tiles.items() for f in _faults(tile, isa, dtype)]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("dtype", edges.DTYPES)
+def test_loops_of_this_cpu(dtype: str) -> None:
+    _check(assembly.tiles(dtype), edges.ISA, dtype)
+
+
+@pytest.mark.skipif(edges.ISA is target.AVX2, reason="is what test_loops_of_this_cpu reads")
+@pytest.mark.parametrize("dtype", edges.DTYPES)
+def test_loops_of_avx2(dtype: str, tmp_path: Path) -> None:
+    package = str(Path(fastgrad.__file__).parents[1])
+    env = {**os.environ, **AVX2, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": package}
+    done = subprocess.run(
+        [sys.executable, assembly.__file__, dtype],
+        env=env, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["isa"] == target.AVX2.name
+    _check(found["tiles"], target.AVX2, dtype)

@@ -1,0 +1,108 @@
+"""The table of CPUs: tiles that fit the registers, plans for every count, blocks that fit."""
+
+from __future__ import annotations
+
+import edges
+import llvmlite.binding as llvm
+import pytest
+
+from fastgrad import BITS_VERSION, KC
+from fastgrad._kernels import scratch, target
+
+ISAS = {isa.name: isa for isa in (target.AVX512, target.AVX2, target.NEON, target.SSE)}
+REGISTERS = {"AVX-512": 32, "AVX2": 16, "NEON": 32, "128-bit without FMA": 16}
+by_isa = pytest.mark.parametrize("isa", ISAS.values(), ids=ISAS)
+by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)
+
+
+def test_kc_is_frozen() -> None:
+    """KC is part of the formula: another value is another BITS_VERSION, and a CHANGELOG entry."""
+    assert (BITS_VERSION, KC) == (1, {"float32": 512, "float64": 256})
+
+
+@by_isa
+def test_accumulators_fit_the_registers(isa: target.Isa) -> None:
+    one_row_of_b, broadcast = isa.vectors, 1
+    assert isa.rows * isa.vectors + one_row_of_b + broadcast <= REGISTERS[isa.name]
+
+
+@by_isa
+def test_tile_rows(isa: target.Isa) -> None:
+    assert list(isa.tile_rows) == sorted(set(isa.tile_rows), reverse=True)
+    assert isa.tile_rows[-1] == 1, "any count of rows can be covered"
+    assert isa.rows == isa.tile_rows[0]
+
+
+@by_isa
+def test_row_plan_covers_every_count(isa: target.Isa) -> None:
+    """As gemm.py takes it: the largest tile while two of them are left, then the plan."""
+    assert len(isa.row_plan) == 2 * isa.rows
+    for count in range(1, 6 * isa.rows):
+        left, taken = count, []
+        while left:
+            rows = isa.tile_rows[0 if left >= 2 * isa.rows else isa.row_plan[left]]
+            assert rows <= left, f"{rows} rows where {left} are left of {count}"
+            taken.append(rows)
+            left -= rows
+        assert sum(taken) == count
+        fewest = -(-count // isa.rows)
+        assert len(taken) <= fewest + 1, f"{count} rows in {taken}"
+
+
+@by_isa
+@by_dtype
+def test_lanes_and_columns(isa: target.Isa, dtype: str) -> None:
+    size = edges.itemsize(dtype)
+    lanes = isa.lanes(size)
+    assert lanes * size == isa.vector_bytes
+    assert lanes & (lanes - 1) == 0, "transposes in registers want a power of two"
+    assert isa.columns(size) == lanes * isa.vectors
+
+
+@by_isa
+@by_dtype
+def test_blocks_fit_an_arena(isa: target.Isa, dtype: str) -> None:
+    size = edges.itemsize(dtype)
+    columns = isa.block_columns(dtype, size)
+    assert columns > 0 and columns % isa.columns(size) == 0
+    block_of_b = columns * KC[dtype] * size
+    block_of_a = isa.block_rows * (KC[dtype] * size + 64)
+    assert block_of_b <= max(isa.block_bytes, isa.columns(size) * KC[dtype] * size)
+    assert 64 + block_of_a + block_of_b <= scratch.ARENA_BYTES
+
+
+X86 = "x86_64-unknown-linux-gnu"
+CPUS = [
+    (X86, "haswell", "+avx2,+fma", target.AVX2),
+    (X86, "haswell", "", target.AVX2),
+    (X86, "znver3", "", target.AVX2),
+    (X86, "skylake-avx512", "", target.AVX512),
+    (X86, "skylake-avx512", "-avx512f", target.AVX2),
+    (X86, "znver4", "", target.AVX512),
+    (X86, "generic", "", target.SSE),
+    (X86, "x86-64-v2", "", target.SSE),
+    (X86, "x86-64-v3", "", target.AVX2),
+    (X86, "x86-64-v4", "", target.AVX512),
+    (X86, "sandybridge", "", target.SSE),  # AVX without FMA
+    ("aarch64-unknown-linux-gnu", "generic", "", target.NEON),
+    ("aarch64-unknown-linux-gnu", "neoverse-n1", "", target.NEON),
+]
+
+
+@pytest.mark.parametrize(("triple", "cpu", "features", "isa"), CPUS)
+def test_cpus(triple: str, cpu: str, features: str, isa: target.Isa) -> None:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    try:
+        llvm.Target.from_triple(triple)
+    except RuntimeError as error:
+        pytest.skip(f"this llvmlite has no code generator for it: {error}")
+    assert target._isa(triple, cpu, features) is isa
+
+
+def test_current_names_the_cpu_and_its_tiles() -> None:
+    now = target.current()
+    text = target.describe()
+    assert now.cpu in text and now.isa.name in text
+    for size in (4, 8):
+        assert f"{now.isa.rows}x{now.isa.columns(size)}" in text
