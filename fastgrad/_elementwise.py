@@ -1,4 +1,4 @@
-"""exp, log, erf, erfc, tanh, sigmoid of whole arrays: ours, so that their bits are the same everywhere."""
+"""exp, log, erf, erfc, tanh, sigmoid of whole arrays: ours, with the same bits everywhere."""
 
 from __future__ import annotations
 

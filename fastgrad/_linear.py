@@ -71,11 +71,11 @@ def linear_forward(
     _validate.distinct_outputs(f, out=out, preactivation_out=preactivation_out)
 
     y = np.empty(shape, dtype) if out is None else out
-    inputs = [_validate.cast(a, dtype) for a in (x, weight)]
+    x, weight = _validate.cast(x, dtype), _validate.cast(weight, dtype)
     row = _contiguous_row(bias, dtype)
     targets = [y] if preactivation_out is None else [y, preactivation_out]
-    fresh = [_unless_overlapping(t, *inputs, row) for t in targets]
-    _forward(fresh, *inputs, row, act.code if act else 0)
+    fresh = [_unless_overlapping(t, x, weight, row) for t in targets]
+    _forward(fresh, x, weight, row, act.code if act else 0)
     for target, values in zip(targets, fresh, strict=True):
         if values is not target:
             target[...] = values
@@ -126,7 +126,9 @@ def linear_backward(
         flags = (accumulate,) * 3
     adds = [_validate.flag(f, "accumulate", a) for a in flags]
     if any(adds) and all(o is None for o in outs):
-        raise ValueError(f"{f}: accumulate adds to out, but no out is given; pass out=(x, weight, bias)")
+        raise ValueError(
+            f"{f}: accumulate adds to out, but no out is given; pass out=(x, weight, bias)"
+        )
     dtype = _validate.result_dtype(g, x, weight, saved)
     _check_layer(f, x, weight)
     _check_output_shape(f, "grad_output", g, x, weight)
@@ -134,40 +136,36 @@ def linear_backward(
         _check_output_shape(f, act.saved, saved, x, weight)
     shapes = (x.shape, weight.shape, weight.shape[1:])
     names = ("out[0] (x)", "out[1] (weight)", "out[2] (bias)")
-    outs = tuple(o if n else None for o, n in zip(outs, needed, strict=True))
+    given = [o if n else None for o, n in zip(outs, needed, strict=True)]
     for i in range(3):
-        if outs[i] is not None:
-            _validate.output(f, names[i], outs[i], shapes[i], dtype)
-    _validate.distinct_outputs(f, **dict(zip(names, outs, strict=True)))
+        if given[i] is not None:
+            _validate.output(f, names[i], given[i], shapes[i], dtype)
+    _validate.distinct_outputs(f, **dict(zip(names, given, strict=True)))
 
-    inputs = [_validate.cast(a, dtype) for a in (g, x, weight)]
-    inputs.append(inputs[0] if saved is None else _validate.cast(saved, dtype))
+    g, x, weight = (_validate.cast(a, dtype) for a in (g, x, weight))
+    saved = g if saved is None else _validate.cast(saved, dtype)
     targets: list[Array | None] = [None, None, None]
     fresh: list[Array | None] = [None, None, None]
     for i in range(3):
         if needed[i]:
-            given = outs[i]
-            adds[i] = adds[i] and given is not None
-            target = np.empty(shapes[i], dtype) if given is None else given
-            targets[i] = target
-            fresh[i] = _unless_overlapping(target, *inputs, keep=adds[i], unit=i > 0)
-    _backward(fresh, *inputs, act.code if act else 0, adds)
-    for to, values in zip(targets, fresh, strict=True):
-        if to is not None and values is not to:
-            to[...] = values
+            to = given[i]
+            adds[i] = adds[i] and to is not None
+            targets[i] = to = np.empty(shapes[i], dtype) if to is None else to
+            fresh[i] = _unless_overlapping(to, g, x, weight, saved, keep=adds[i], unit=i > 0)
+    _backward(fresh, g, x, weight, saved, act.code if act else 0, adds)
+    for target, values in zip(targets, fresh, strict=True):
+        if target is not None and values is not target:
+            target[...] = values
     return LinearGrads(*targets)
 
 
 def _check_layer(function: str, x: Array, weight: Array) -> None:
     if weight.ndim != 2:
         raise ValueError(
-            f"{function}: weight has {weight.ndim} dimensions {weight.shape}, "
-            f"expected 2, (in, out)"
+            f"{function}: weight has {weight.ndim} dimensions {weight.shape}, expected 2, (in, out)"
         )
     if x.ndim == 0:
-        raise ValueError(
-            f"{function}: x is 0-dimensional, expected 1 dimension or more: (..., in)"
-        )
+        raise ValueError(f"{function}: x is 0-dimensional, expected 1 dimension or more: (..., in)")
     if x.shape[-1] != weight.shape[0]:
         _validate.mismatch(
             function,
@@ -281,9 +279,19 @@ def _backward(
     for block in _layout.row_blocks(_layout.rows_of(x), dtype, x.shape[-1], weight.shape[1]):
         part = None
         if dx is not None:
-            part = _layout.gather(dx, block) if adds[0] else np.empty((block.stop - block.start, x.shape[-1]), dtype)
+            part = (
+                _layout.gather(dx, block)
+                if adds[0]
+                else np.empty((block.stop - block.start, x.shape[-1]), dtype)
+            )
         _backward(
-            [part, dw, db], _layout.gather(g, block), _layout.gather(x, block), weight, _layout.gather(saved, block), code, adds
+            [part, dw, db],
+            _layout.gather(g, block),
+            _layout.gather(x, block),
+            weight,
+            _layout.gather(saved, block),
+            code,
+            adds,
         )
         if dx is not None and part is not None:
             _layout.scatter(dx, block, part)

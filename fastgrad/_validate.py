@@ -80,7 +80,9 @@ def output(
             f"allocate it with np.empty({shape}, np.{dtype})"
         )
     if not value.flags.writeable:
-        raise ValueError(f"{function}: {name} {shape} is read-only; pass an array that can be written")
+        raise ValueError(
+            f"{function}: {name} {shape} is read-only; pass an array that can be written"
+        )
     if overlaps_itself(value):
         raise ValueError(
             f"{function}: elements of {name} {shape} share memory (strides {value.strides}); "

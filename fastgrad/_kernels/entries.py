@@ -162,11 +162,19 @@ def _backward(dtype: str) -> Any:
         to_x = to_w = to_b = (0, 0)
         if needs & 1:
             to_x = span(dx)
-            if dx.shape[0] != n or dx.shape[1] != k or not (has_dense_rows(dx) or has_dense_columns(dx)):
+            if (
+                dx.shape[0] != n
+                or dx.shape[1] != k
+                or not (has_dense_rows(dx) or has_dense_columns(dx))
+            ):
                 return SLOW
         if needs & 2:
             to_w = span(dw)
-            if dw.shape[0] != k or dw.shape[1] != m or not (has_dense_rows(dw) or has_dense_columns(dw)):
+            if (
+                dw.shape[0] != k
+                or dw.shape[1] != m
+                or not (has_dense_rows(dw) or has_dense_columns(dw))
+            ):
                 return SLOW
         if needs & 4:
             start = data_address(db)

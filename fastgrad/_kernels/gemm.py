@@ -2,7 +2,8 @@
 
 Two paths, chosen by shape and layout, the same bits from both:
     direct   tiles straight on the operands' own strides, one strip of B after another
-    packed   B in blocks of KC x NC that stay in L2, A in panels of a few rows that stay in L1
+    packed   B in blocks of KC x NC, A in blocks of a few tiles' rows that stay in L2 while the
+             strips of B, a tile wide, pass by
 k is always cut at multiples of KC (the contract), each block a pass over C.
 """
 
@@ -19,8 +20,8 @@ from .elementwise import VALUE
 from .jit import OK, OUT_OF_MEMORY, register, slot, stamp
 from .lowlevel import call_kernel, word
 from .microkernel import TILE_ARGS, emit_tile_table
-from .pack import copy, prefetch_rows
-from .scratch import HEADER, acquire, release
+from .pack import copy
+from .scratch import ARENA_BYTES, HEADER, acquire, release
 from .simd import FLOAT, I64, i64
 from .target import KC, current
 
@@ -42,7 +43,7 @@ WORDS = len(DESCRIPTOR)
 # benchmarks/sweeps/blocks.py.
 DIRECT_ROWS = 24
 DIRECT_FMAS = 1 << 20
-K_CHUNK = 32  # steps of k packed at a time, so that a line of A stays in L1 for all its panels
+K_CHUNK = 32  # steps of k packed at a time: a line stays in L1 for all the panels it is part of
 
 
 @intrinsic(prefer_literal=True)
@@ -81,12 +82,13 @@ def gemm(dtype: str) -> Any:
     isa = current().isa
     size = 4 if dtype == "float32" else 8
     kc_max, nc_max = KC[dtype], isa.block_columns(dtype, size)
-    mc_max = isa.block_rows
+    mc_max = isa.block_rows // isa.rows * isa.rows
     rows_max, columns, lanes, vectors = isa.rows, isa.columns(size), isa.lanes(size), isa.vectors
     tile_rows, row_plan = isa.tile_rows, isa.row_plan
     # one line beyond a power of two, so that the rows of a panel do not share cache sets
     panel_row = kc_max * size + 64
     a_bytes, header = mc_max * panel_row, HEADER
+    assert HEADER + a_bytes + kc_max * nc_max * size <= ARENA_BYTES
     relu, value_slot = RELU, slot(VALUE, dtype)
     direct_rows, direct_fmas = DIRECT_ROWS, DIRECT_FMAS
 
@@ -116,7 +118,9 @@ def gemm(dtype: str) -> Any:
         nc_step, mc_step, scratch, a_block, b_block = columns, m, 0, 0, 0
         by_k = a_row == size and a_k != size  # pack A as it lies in memory: k by k, or row by row
         if packed:
-            nc_step, mc_step = nc_max, mc_max
+            # equal blocks, in whole tiles
+            nc_step = (-(-n // -(-n // nc_max)) + columns - 1) // columns * columns
+            mc_step = (-(-m // -(-m // mc_max)) + rows_max - 1) // rows_max * rows_max
             scratch = acquire()
             if scratch == 0:
                 return OUT_OF_MEMORY
@@ -130,12 +134,16 @@ def gemm(dtype: str) -> Any:
                 kc = min(kc_max, k - k0)
                 last = k0 + kc >= k
                 add_old = k0 > 0 or accumulate != 0
+                pace = (rows_max << 32) // kc if kc > 0 else 0
                 b_from, bk, strip = b + k0 * b_k + j0 * b_column, b_k, columns * b_column
                 if packed:
                     bk, strip = columns * size, columns * size * kc
-                    for j in range(0, nc, columns):
-                        copy(size, (kc, min(columns, nc - j), b_from + j * b_column, b_k, b_column,
-                                    b_block + j * kc * size, bk))  # fmt: skip
+                    chunk = K_CHUNK if b_column == size else kc
+                    for kk in range(0, kc, chunk):
+                        for j in range(0, nc, columns):
+                            copy(size, (min(chunk, kc - kk), min(columns, nc - j),
+                                        b_from + kk * b_k + j * b_column, b_k, b_column,
+                                        b_block + j * kc * size + kk * bk, bk))  # fmt: skip
                     b_from = b_block
                 for i0 in range(0, m, mc_step):
                     mc = min(mc_step, m - i0)
@@ -146,22 +154,16 @@ def gemm(dtype: str) -> Any:
                             while i < mc:
                                 left = mc - i
                                 r = tile_rows[0 if left >= 2 * rows_max else row_plan[left]]
+                                into = a_block + (i * kc + kk * r) * size
                                 copy(size, (min(K_CHUNK, kc - kk), r,
                                             a_from + i * size + kk * a_k, a_k, size,
-                                            a_block + (i * kc + kk * r) * size, r * size))  # fmt: skip
+                                            into, r * size))  # fmt: skip
                                 i += r
                         a_from, ar = a_block, size
                     elif packed:
                         ar, ak = panel_row, size
                         copy(size, (mc, kc, a_from, a_row, a_k, a_block, ar))
                         a_from = a_block
-                    rows_next = min(mc, m - i0 - mc) if packed else 0
-                    a_from_next = a + (i0 + mc) * a_row + k0 * a_k
-                    ahead_rows, ahead_row, ahead_bytes = rows_next, a_row, kc * size
-                    if by_k:
-                        ahead_rows, ahead_row, ahead_bytes = kc, a_k, rows_next * size
-                        if rows_next == 0:
-                            ahead_rows = 0
                     for j in range(0, nc, columns):
                         w = min(columns, nc - j)
                         v = (w + lanes - 1) // lanes  # vectors, the last one masked
@@ -172,15 +174,6 @@ def gemm(dtype: str) -> Any:
                             left = mc - i
                             t = 0 if left >= 2 * rows_max else row_plan[left]
                             r = tile_rows[t]
-                            if ahead_rows > 0:  # its share of the next block of A, into L2
-                                done, whole = j * mc + i * w, mc * nc
-                                prefetch_rows((ahead_rows * done // whole,
-                                               ahead_rows * (done + r * w) // whole,
-                                               a_from_next, ahead_row, ahead_bytes))  # fmt: skip
-                            if packed:  # and of the next strip of B
-                                lines = strip // 64
-                                prefetch_rows((lines * i // mc, lines * (i + r) // mc,
-                                               b_strip + strip, 64, 64))  # fmt: skip
                             panel = a_from + i * ar
                             if packed and by_k:
                                 panel, ak = a_from + i * kc * size, r * size
@@ -189,12 +182,14 @@ def gemm(dtype: str) -> Any:
                                 kc, panel, ar, ak, b_strip, bk,
                                 at, to_row, at if add_old else zeros, to_row if add_old else 0,
                                 bias + here if last and bias != 0 else zeros,
-                                relu_in_tile if last else 0, w - (v - 1) * lanes))  # fmt: skip
+                                relu_in_tile if last else 0, w - (v - 1) * lanes, pace))  # fmt: skip
                             if last and after_tile:
                                 y = c + (i0 + i) * c_row + here
                                 words = (r, w, at, to_row, y, c_row)
                                 status = call_kernel(value_slot + 2 * activation, words)
                                 if status != OK:
+                                    if packed:
+                                        release(scratch)
                                     return status
                             i += r
                 k0 += kc_max

@@ -139,27 +139,3 @@ def copy(typing_context: Any, itemsize: Any, words: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(itemsize, types.UniTuple(types.intp, len(COPY_ARGS))), codegen
-
-
-PREFETCH_ARGS = ("first", "last", "base", "row", "bytes")
-
-
-@intrinsic
-def prefetch_rows(typing_context: Any, words: Any) -> Any:
-    """Ask for rows first..last of a block (``row`` bytes apart, ``bytes`` long) into L2."""
-
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        function = b.module.globals.get("fastgrad_prefetch")
-        if function is None:
-            function, inner = new_function(b.module, "fastgrad_prefetch", len(PREFETCH_ARGS))
-            ops = Simd(inner, 4, 1, True)
-            first, last, base, row, length = function.args
-            with for_range(inner, inner.sub(last, first)) as r:
-                start = inner.add(base, inner.mul(inner.add(first, r), row))
-                with for_range(inner, length, 64) as offset:
-                    ops.prefetch(inner.add(start, offset))
-            inner.ret_void()
-        b.call(function, [b.extract_value(args[0], i) for i in range(len(PREFETCH_ARGS))])
-        return context.get_dummy_value()
-
-    return types.void(types.UniTuple(types.intp, len(PREFETCH_ARGS))), codegen

@@ -248,10 +248,9 @@ class Simd:
         pointer = self.pointer(base, offset, FLOAT[self.itemsize])
         return Value(self, self._spread(self.builder.load(pointer, align=self.itemsize)))
 
-    def prefetch(self, base: ir.Value, offset: int = 0, *, write: bool = False) -> None:
-        """Ask for a cache line: into L1 to be written, or into L2 to be read later."""
-        pointer = self.pointer(base, offset, I8)
-        args = [pointer, *(ir.Constant(I32, n) for n in ((1, 3, 1) if write else (0, 2, 1)))]
+    def prefetch(self, base: ir.Value) -> None:
+        """Ask for the cache line at an address, to be written."""
+        args = [self.pointer(base, 0, I8), *(ir.Constant(I32, n) for n in (1, 3, 1))]
         f = declare(self.builder.module, "llvm.prefetch.p0", VOID, [a.type for a in args])
         self.builder.call(f, args)
 

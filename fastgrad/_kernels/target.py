@@ -1,4 +1,4 @@
-"""CPU that numba compiles for -> vector length, register tile, cache blocks: the one table of constants.
+"""CPU that numba compiles for -> vector length, register tile, cache blocks: the one table.
 
 The compiler is asked, not the machine: NUMBA_CPU_NAME and NUMBA_CPU_FEATURES are honoured, so
 that code for another CPU can be generated, read and (where the host can) run.
@@ -23,9 +23,9 @@ KC = {"float32": 512, "float64": 256}
 class Isa:
     """One row of the table. A tile is ``rows`` x ``vectors`` accumulators of ``vector_bytes`` each.
 
-    ``tile_rows`` are the row counts that a tile is generated for, largest first: enough that what is
-    left below the tallest is a sum of few, of 4 or more where possible, which keep the FMA pipes
-    full (two ports of latency 4 want 8 independent chains).
+    ``tile_rows`` are the row counts that a tile is generated for, largest first: enough that what
+    is left below the tallest is a sum of few, of 4 or more where possible, which keep the FMA
+    pipes full (two ports of latency 4 want 8 independent chains).
     """
 
     name: str
@@ -33,8 +33,8 @@ class Isa:
     fma: bool
     tile_rows: tuple[int, ...]
     vectors: int
-    block_rows: int  # rows of A packed at a time
-    block_bytes: int  # packed block of B, KC x NC elements: stays in L2 while A passes by
+    block_rows: int  # rows of A packed at a time: with KC columns 200 kB, a part of L2
+    block_bytes: int  # packed block of B, KC x NC elements: L3; a strip of it, 64 kB, stays in L2
 
     @property
     def rows(self) -> int:
@@ -72,12 +72,12 @@ class Isa:
         return max(1, self.block_bytes // (KC[dtype] * itemsize * step)) * step
 
 
-# Tiles: accumulators + one row of B + a broadcast must fit the registers (32 zmm, 16 ymm, 32 q, 16 xmm).
+# Accumulators + one row of B + a broadcast must fit the registers (32 zmm, 16 ymm, 32 q, 16 xmm):
 # 12 x 2 zmm = 24 + 2 + 1; 6 x 2 ymm = 12 + 2 + 1; 8 x 3 q = 24 + 3 + 1; 6 x 2 xmm = 12 + 2 + 1.
-AVX512 = Isa("AVX-512", 64, True, (12, 8, 6, 5, 4, 3, 2, 1), 2, 192, 2 << 20)
-AVX2 = Isa("AVX2", 32, True, (6, 5, 4, 3, 2, 1), 2, 96, 2 << 20)
-NEON = Isa("NEON", 16, True, (8, 6, 5, 4, 3, 2, 1), 3, 96, 2 << 20)
-SSE = Isa("128-bit without FMA", 16, False, (6, 5, 4, 3, 2, 1), 2, 96, 2 << 20)
+AVX512 = Isa("AVX-512", 64, True, (12, 8, 6, 5, 4, 3, 2, 1), 2, 96, 4 << 20)
+AVX2 = Isa("AVX2", 32, True, (6, 5, 4, 3, 2, 1), 2, 96, 4 << 20)
+NEON = Isa("NEON", 16, True, (8, 6, 5, 4, 3, 2, 1), 3, 96, 4 << 20)
+SSE = Isa("128-bit without FMA", 16, False, (6, 5, 4, 3, 2, 1), 2, 96, 4 << 20)
 
 _PROBE = """
 target triple = "{triple}"
