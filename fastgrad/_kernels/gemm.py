@@ -182,7 +182,8 @@ def gemm(dtype: str) -> Any:
                                 kc, panel, ar, ak, b_strip, bk,
                                 at, to_row, at if add_old else zeros, to_row if add_old else 0,
                                 bias + here if last and bias != 0 else zeros,
-                                relu_in_tile if last else 0, w - (v - 1) * lanes, pace))  # fmt: skip
+                                relu_in_tile if last else 0,
+                                w - (v - 1) * lanes, pace))  # fmt: skip
                             if last and after_tile:
                                 y = c + (i0 + i) * c_row + here
                                 words = (r, w, at, to_row, y, c_row)

@@ -1,4 +1,4 @@
-"""Intrinsics that kernels are written with: words of memory, addresses, calls through the table."""
+"""Intrinsics that kernels are written with: words of memory, addresses, calls by the table.
 
 An address is an ``intp``. Kernels never see an array: no bounds, no reference counts, no GIL.
 """
