@@ -113,7 +113,7 @@ def gemm(dtype: str) -> Any:
         after_tile = relu_in_tile == 0 and (activation != 0 or z != 0)  # from z, or in place, to y
         zeros = minus_zeros(size)
 
-        packed = b_column != size and n > 1
+        packed = b_column != size and n > 1 and k > 0
         packed = packed or (m > direct_rows and m * n * k > direct_fmas)
         nc_step, mc_step, scratch, a_block, b_block = columns, m, 0, 0, 0
         by_k = a_row == size and a_k != size  # pack A as it lies in memory: k by k, or row by row
