@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 from numba import types
-from numba.extending import register_jitable
 
 from .backward import BACKWARD_KERNEL
 from .gemm import GEMM
-from .jit import OPTIONS, entry, slot, stamp
-from .lowlevel import call_kernel, data_address, has_dense_columns, has_dense_rows, span
+from .jit import entry, slot, stamp
+from .lowlevel import apart, call_kernel, data_address, has_dense_columns, has_dense_rows, span
 
 SLOW = 3  # a status beside those of jit.py
 
@@ -40,12 +39,6 @@ def _array(dtype: str, ndim: int, readonly: bool = False) -> types.Array:
     return types.Array(getattr(types, dtype), ndim, "A", readonly=readonly, aligned=False)
 
 
-@register_jitable(**OPTIONS)
-def _apart(a, b):  # type: ignore[no-untyped-def]
-    """Whether two ranges of bytes have none in common."""
-    return a[1] <= b[0] or b[1] <= a[0] or a[0] == a[1] or b[0] == b[1]
-
-
 def _product(dtype: str) -> Any:
     """c (m, n) = or += a (m, k) . b (k, n) -> status"""
     version, number = stamp(), slot(GEMM, dtype)
@@ -61,8 +54,8 @@ def _product(dtype: str) -> Any:
             or b.shape[0] != k
             or b.shape[1] != n
             or not (has_dense_rows(c) or has_dense_columns(c))
-            or not _apart(to, span(a))
-            or not _apart(to, span(b))
+            or not apart(to, span(a))
+            or not apart(to, span(b))
         ):
             return SLOW
         return call_kernel(number, (
@@ -114,7 +107,7 @@ def _forward(dtype: str) -> Any:
         if x.shape[0] != n or w.shape[0] != k or w.shape[1] != m:
             return SLOW
         to, from_x, from_w = span(y), span(x), span(w)
-        if not has_dense_rows(y) or not _apart(to, from_x) or not _apart(to, from_w):
+        if not has_dense_rows(y) or not apart(to, from_x) or not apart(to, from_w):
             return SLOW
         row, pre, pre_row = 0, 0, 0
         if has_bias:
@@ -122,14 +115,14 @@ def _forward(dtype: str) -> Any:
             from_bias = (row, row + bias.size * bias.itemsize)
             if bias.shape[0] != m or (m > 1 and bias.strides[0] != bias.itemsize):
                 return SLOW
-            if not _apart(to, from_bias) or (has_z and not _apart(span(z), from_bias)):
+            if not apart(to, from_bias) or (has_z and not apart(span(z), from_bias)):
                 return SLOW
         if has_z:
             pre, pre_row = data_address(z), z.strides[0]
             to_z = span(z)
             if z.shape[0] != n or z.shape[1] != m or not has_dense_rows(z):
                 return SLOW
-            if not _apart(to, to_z) or not _apart(to_z, from_x) or not _apart(to_z, from_w):
+            if not apart(to, to_z) or not apart(to_z, from_x) or not apart(to_z, from_w):
                 return SLOW
         return call_kernel(number, (
             n, m, k,
@@ -181,10 +174,10 @@ def _backward(dtype: str) -> Any:
             to_b = (start, start + db.size * db.itemsize)
             if db.shape[0] != m or (m > 1 and db.strides[0] != db.itemsize):
                 return SLOW
-        if not _apart(to_x, to_w) or not _apart(to_x, to_b) or not _apart(to_w, to_b):
+        if not apart(to_x, to_w) or not apart(to_x, to_b) or not apart(to_w, to_b):
             return SLOW
         for given in (span(g), span(x), span(w), span(saved)):
-            if not _apart(to_x, given) or not _apart(to_w, given) or not _apart(to_b, given):
+            if not apart(to_x, given) or not apart(to_w, given) or not apart(to_b, given):
                 return SLOW
         return call_kernel(number, (
             n, k, m,

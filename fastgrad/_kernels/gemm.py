@@ -9,6 +9,7 @@ k is always cut at multiples of KC (the contract), each block a pass over C.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -59,6 +60,34 @@ def tile(typing_context: Any, itemsize: Any, index: Any, words: Any) -> Any:
     return types.void(itemsize, types.intp, types.UniTuple(types.intp, len(TILE_ARGS))), codegen
 
 
+def _look_up(name: str, values: Callable[[], tuple[int, ...]]) -> Any:
+    """An intrinsic f(i): the i-th of the target's values, the last one from there on.
+
+    A tuple in a closure would do, but numba makes a branch of every element.
+    """
+
+    def look_up(typing_context: Any, index: Any) -> Any:
+        def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+            kind = ir.ArrayType(I64, len(values()))
+            table = b.module.globals.get(name)
+            if table is None:
+                table = ir.GlobalVariable(b.module, kind, name)
+                table.linkage, table.global_constant = "internal", True
+                table.initializer = ir.Constant(kind, list(values()))
+            last = i64(kind.count - 1)
+            i = b.select(b.icmp_signed("<", args[0], last), args[0], last)
+            return b.load(b.gep(table, [i64(0), i]))
+
+        return types.intp(types.intp), codegen
+
+    return intrinsic(look_up)
+
+
+# rows left -> index of the tile to take next; that index -> its rows
+next_tile = _look_up("fastgrad_next_tile", lambda: (*current().isa.row_plan, 0))
+tile_rows = _look_up("fastgrad_tile_rows", lambda: current().isa.tile_rows)
+
+
 @intrinsic(prefer_literal=True)
 def minus_zeros(typing_context: Any, itemsize: Any) -> Any:
     """Address of one tile row of -0.0, which changes nothing it is added to."""
@@ -84,7 +113,6 @@ def gemm(dtype: str) -> Any:
     kc_max, nc_max = KC[dtype], isa.block_columns(dtype, size)
     mc_max = isa.block_rows // isa.rows * isa.rows
     rows_max, columns, lanes, vectors = isa.rows, isa.columns(size), isa.lanes(size), isa.vectors
-    tile_rows, row_plan = isa.tile_rows, isa.row_plan
     # one line beyond a power of two, so that the rows of a panel do not share cache sets
     panel_row = kc_max * size + 64
     a_bytes, header = mc_max * panel_row, HEADER
@@ -152,8 +180,7 @@ def gemm(dtype: str) -> Any:
                         for kk in range(0, kc, K_CHUNK):
                             i = 0
                             while i < mc:
-                                left = mc - i
-                                r = tile_rows[0 if left >= 2 * rows_max else row_plan[left]]
+                                r = tile_rows(next_tile(mc - i))
                                 into = a_block + (i * kc + kk * r) * size
                                 copy(size, (min(K_CHUNK, kc - kk), r,
                                             a_from + i * size + kk * a_k, a_k, size,
@@ -171,9 +198,8 @@ def gemm(dtype: str) -> Any:
                         b_strip = b_from + (j // columns) * strip
                         i = 0
                         while i < mc:
-                            left = mc - i
-                            t = 0 if left >= 2 * rows_max else row_plan[left]
-                            r = tile_rows[t]
+                            t = next_tile(mc - i)
+                            r = tile_rows(t)
                             panel = a_from + i * ar
                             if packed and by_k:
                                 panel, ak = a_from + i * kc * size, r * size

@@ -5,6 +5,7 @@ An address is an ``intp``. Kernels never see an array: no bounds, no reference c
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from llvmlite import ir
@@ -91,6 +92,19 @@ def span(typing_context: Any, array: Any) -> Any:
         return context.make_tuple(b, signature.return_type, [low, high])
 
     return types.UniTuple(types.intp, 2)(array), codegen
+
+
+@intrinsic
+def apart(typing_context: Any, one: Any, other: Any) -> Any:
+    """Whether two spans have no byte in common."""
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        (low, high), (start, end) = (cgutils.unpack_tuple(b, a) for a in args)
+        orders = (("<=", high, start), ("<=", end, low), ("==", low, high), ("==", start, end))
+        return functools.reduce(b.or_, [b.icmp_signed(*order) for order in orders])
+
+    pair = types.UniTuple(types.intp, 2)
+    return types.boolean(pair, pair), codegen
 
 
 def _dense(along: int) -> Any:

@@ -91,6 +91,8 @@ CPUS = [
 
 @pytest.mark.parametrize(("triple", "cpu", "features", "isa"), CPUS)
 def test_cpus(triple: str, cpu: str, features: str, isa: target.Isa) -> None:
+    if cpu == "znver4" and llvm.llvm_version_info < (16,):
+        pytest.skip("LLVM learned of this CPU in version 16, and aborts the process before")
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     try:
