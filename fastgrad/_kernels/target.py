@@ -33,7 +33,7 @@ class Isa:
     fma: bool
     tile_rows: tuple[int, ...]
     vectors: int
-    block_rows: int  # rows of A packed at a time: with KC columns 200 kB, a part of L2
+    block_rows: int  # rows of A packed at a time: with KC columns 400 kB, a part of L2
     block_bytes: int  # packed block of B, KC x NC elements: L3; a strip of it, 64 kB, stays in L2
 
     @property
@@ -74,10 +74,10 @@ class Isa:
 
 # Accumulators + one row of B + a broadcast must fit the registers (32 zmm, 16 ymm, 32 q, 16 xmm):
 # 12 x 2 zmm = 24 + 2 + 1; 6 x 2 ymm = 12 + 2 + 1; 8 x 3 q = 24 + 3 + 1; 6 x 2 xmm = 12 + 2 + 1.
-AVX512 = Isa("AVX-512", 64, True, (12, 6, 5, 4, 3, 2, 1), 2, 96, 4 << 20)
-AVX2 = Isa("AVX2", 32, True, (6, 5, 4, 3, 2, 1), 2, 96, 4 << 20)
-NEON = Isa("NEON", 16, True, (8, 6, 5, 4, 3, 2, 1), 3, 96, 4 << 20)
-SSE = Isa("128-bit without FMA", 16, False, (6, 5, 4, 3, 2, 1), 2, 96, 4 << 20)
+AVX512 = Isa("AVX-512", 64, True, (12, 6, 5, 4, 3, 2, 1), 2, 192, 2 << 20)
+AVX2 = Isa("AVX2", 32, True, (6, 5, 4, 3, 2, 1), 2, 192, 2 << 20)
+NEON = Isa("NEON", 16, True, (8, 6, 5, 4, 3, 2, 1), 3, 96, 2 << 20)
+SSE = Isa("128-bit without FMA", 16, False, (6, 5, 4, 3, 2, 1), 2, 192, 2 << 20)
 
 _PROBE = """
 target triple = "{triple}"
