@@ -165,10 +165,9 @@ def _make_table() -> Any:
     address = llvm.address_of_symbol(TABLE_SYMBOL)
     kind = ctypes.c_int64 * TABLE_WORDS
     if not address:
-        libc = ctypes.CDLL(None) if hasattr(ctypes, "CDLL") else ctypes.pythonapi
-        libc.calloc.restype = ctypes.c_void_p
-        libc.calloc.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
-        address = libc.calloc(TABLE_WORDS, 8)
+        calloc = ctypes.pythonapi.PyMem_RawCalloc
+        calloc.restype, calloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t, ctypes.c_size_t]
+        address = calloc(TABLE_WORDS, 8)
         llvm.add_symbol(TABLE_SYMBOL, address)
     table = kind.from_address(address)
     table[0] = ABI_VERSION

@@ -8,6 +8,7 @@ compiled again, by numba, into every kernel that uses it.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from llvmlite import ir
@@ -95,3 +96,7 @@ def free_all_after_fork() -> None:
     """In a forked child: calls that were running in other threads are gone, their arenas free."""
     for i in range(ARENAS):
         TABLE[SCRATCH + 2 * i] = _FREE
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=free_all_after_fork)
