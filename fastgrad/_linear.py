@@ -74,7 +74,7 @@ def linear_forward(
     x, weight = _validate.cast(x, dtype), _validate.cast(weight, dtype)
     row = _contiguous_row(bias, dtype)
     targets = [y] if preactivation_out is None else [y, preactivation_out]
-    fresh = [_unless_overlapping(t, x, weight, row) for t in targets]
+    fresh = [_unless_overlapping(t, x, weight, row, *targets[:i]) for i, t in enumerate(targets)]
     _forward(fresh, x, weight, row, act.code if act else 0)
     for target, values in zip(targets, fresh, strict=True):
         if values is not target:
@@ -151,7 +151,10 @@ def linear_backward(
             to = given[i]
             adds[i] = adds[i] and to is not None
             targets[i] = to = np.empty(shapes[i], dtype) if to is None else to
-            fresh[i] = _unless_overlapping(to, g, x, weight, saved, keep=adds[i], unit=i > 0)
+            before = [t for t in targets[:i] if t is not None]
+            fresh[i] = _unless_overlapping(
+                to, g, x, weight, saved, *before, keep=adds[i], unit=i > 0
+            )
     _backward(fresh, g, x, weight, saved, act.code if act else 0, adds)
     for target, values in zip(targets, fresh, strict=True):
         if target is not None and values is not target:
@@ -207,19 +210,19 @@ def _contiguous_row(bias: Array | None, dtype: np.dtype[Any]) -> Array:
 
 
 def _unless_overlapping(
-    target: Array, *inputs: Array, keep: bool = False, unit: bool = False
+    target: Array, *others: Array, keep: bool = False, unit: bool = False
 ) -> Array:
     """``target``, or a new array to be copied into it when done.
 
-    A new one where target overlaps an input, or (``unit``) where no kernel can write it; it
-    starts with what target holds if that is to be kept.
+    A new one where the memory of target and of an input or another output may interleave, or
+    (``unit``) where no kernel can write it; it starts with what target holds if that is kept.
     """
     odd = unit and (
         not _layout.is_writable_matrix(target)
         if target.ndim == 2
         else target.strides[0] != target.itemsize
     )
-    if odd or any(np.may_share_memory(target, a) for a in inputs):
+    if odd or any(np.may_share_memory(target, a) for a in others):
         return target.copy("C") if keep else np.empty(target.shape, target.dtype)
     return target
 

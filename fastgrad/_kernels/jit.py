@@ -144,7 +144,9 @@ def raise_status(status: int) -> None:
         error = getattr(_failure, "error", None)
         _failure.error = None
         raise error if error is not None else RuntimeError("fastgrad: a kernel failed to compile")
-    raise MemoryError("fastgrad: no memory for the scratch of a kernel")
+    if status == OUT_OF_MEMORY:
+        raise MemoryError("fastgrad: no memory for the scratch of a kernel")
+    raise SystemError(f"fastgrad: a kernel refused arguments that had been checked ({status})")
 
 
 @functools.cache

@@ -274,3 +274,16 @@ def test_inputs_are_left_alone(rng: np.random.Generator) -> None:
     matmul(x, w)
     for a, v in zip(before, inputs, strict=True):
         assert_same_bits(v, a)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_outs_that_interleave_in_one_buffer(dtype: str) -> None:
+    """Column slices of one array share no element, but the bytes between their ends."""
+    x, w, g = (np.arange(n * m, dtype=dtype).reshape(n, m) % 5 for n, m in ((4, 4), (4, 3), (4, 3)))
+    both = np.full((4, 6), np.nan, dtype)
+    linear_forward(x, w, None, "relu", both[:, :3], both[:, 3:])
+    assert (both == np.hstack([x @ w, x @ w])).all()
+    for accumulate in (False, True):
+        both = np.full((4, 7), 2.0 if accumulate else np.nan, dtype)
+        linear_backward(g, x, w, out=(both[:, :4], both[:, 4:], None), accumulate=accumulate)
+        assert (both == np.hstack([g @ w.T, x.T @ g]) + 2.0 * accumulate).all()
