@@ -19,7 +19,7 @@ from .gemm import GEMM
 from .jit import entry, slot, stamp
 from .lowlevel import apart, call_kernel, data_address, has_dense_columns, has_dense_rows, span
 
-SLOW = 3  # a status beside those of jit.py
+SLOW = 4  # a status beside those of jit.py
 
 
 class PerDtype(dict):  # type: ignore[type-arg]

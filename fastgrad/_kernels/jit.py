@@ -8,6 +8,8 @@ The table (64-bit words), in memory that is never freed and found again on re-im
     0             ABI version, compared by callers
     SCRATCH ...   scratch arenas, see scratch.py
     SLOTS ...     kernels, one word each: 2 * number + (1 for float64)
+    READY ...     beside each slot, 1 once it holds a compiled kernel
+    POOL ...      the fork-join pool, see pool.py
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import os
 import pathlib
 import threading
 import time
@@ -28,12 +31,12 @@ from numba import types
 from .lowlevel import TABLE_SYMBOL
 
 ABI_VERSION = 1
-TABLE_WORDS = 512
-SCRATCH = 8
-SLOTS = 128
+SCRATCH, SLOTS, READY, POOL = 8, 256, 384, 512
+TABLE_WORDS = 1792
+LINE = 16  # words that two threads should not share: two cache lines, which are fetched together
 KERNEL_TYPE = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
 
-# Status of a kernel
+# Status of a kernel; bits, so that those of a job's tasks are or-ed
 OK, OUT_OF_MEMORY, FAILED = 0, 1, 2
 
 # fastmath and error_model are inherited from the first caller where they are not set; boundscheck
@@ -41,50 +44,82 @@ OK, OUT_OF_MEMORY, FAILED = 0, 1, 2
 OPTIONS: dict[str, Any] = {"fastmath": False, "error_model": "numpy"}
 
 Builder = Callable[[str], Callable[..., Any]]
-_builders: dict[str, Builder] = {}
+DTYPES = ("float32", "float64")
+_builders: dict[int, Callable[[], Callable[..., Any]]] = {}  # by slot
+_compiled: dict[int, Any] = {}  # by slot
+_numbers: list[str] = []
 _lock = threading.RLock()
-_failure = threading.local()
-_keep: list[Any] = []  # compiled code and trampolines live as long as the process
+_failures: dict[int, BaseException] = {}  # by thread, and the last one of any as LAST
+_LAST = 0
+_keep: list[Any] = []  # trampolines live as long as the process
 _compile_seconds = 0.0
 
 
-def register(name: str, build: Builder) -> int:
-    """Give ``build(dtype) -> function of a descriptor`` a number in the table."""
-    number = len(_builders)
-    _builders[name] = build
-    for dtype in ("float32", "float64"):
-        trampoline = KERNEL_TYPE(functools.partial(_first_call, name, dtype))
-        _keep.append(trampoline)
-        TABLE[slot(number, dtype)] = ctypes.cast(trampoline, ctypes.c_void_p).value or 0
+def register(name: str, build: Builder, dtypes: tuple[str, ...] = DTYPES) -> int:
+    """Give ``build(dtype) -> function of a descriptor`` a number in the table.
+
+    A kernel that computes with no floats has one dtype, the first.
+    """
+    number = _new_number(name)
+    for dtype in dtypes:
+        index = slot(number, dtype)
+        _builders[index] = functools.partial(build, dtype)
+        _fill(index, functools.partial(_first_call, index))
     return number
+
+
+def register_callback(name: str, function: Callable[[int], int]) -> int:
+    """Give a Python function of a descriptor a slot: what compiled code asks Python for."""
+    index = slot(_new_number(name), DTYPES[0])
+    _fill(index, functools.partial(_guarded, function))
+    TABLE[READY + index - SLOTS] = 1
+    return index
+
+
+def _new_number(name: str) -> int:
+    assert name not in _numbers and SLOTS + 2 * len(_numbers) + 1 < READY
+    _numbers.append(name)
+    return len(_numbers) - 1
+
+
+def _fill(index: int, function: Callable[[int], int]) -> None:
+    trampoline = KERNEL_TYPE(function)
+    _keep.append(trampoline)
+    TABLE[index] = ctypes.cast(trampoline, ctypes.c_void_p).value or 0
 
 
 def slot(number: int, dtype: str) -> int:
     return SLOTS + 2 * number + (dtype == "float64")
 
 
-def _first_call(name: str, dtype: str, descriptor: int) -> int:
+def _first_call(index: int, descriptor: int) -> int:
     """What an empty slot does: compile or load, fill the slot, and do the call."""
+    status = _guarded(compile_slot, index)
+    return status if status != OK else int(KERNEL_TYPE(TABLE[index])(descriptor))
+
+
+def _guarded(function: Callable[[int], int], argument: int) -> int:
+    """Its status; an exception, which cannot pass through compiled frames, waits for the caller."""
     try:
-        address = compile_kernel(name, dtype)
-        return int(KERNEL_TYPE(address)(descriptor))
-    except BaseException as error:  # cannot pass through compiled frames: see raise_status
-        _failure.error = error
+        return function(argument)
+    except BaseException as error:
+        _failures[threading.get_ident()] = _failures[_LAST] = error
         return FAILED
 
 
-def compile_kernel(name: str, dtype: str) -> int:
+def compile_slot(index: int) -> int:
     with _lock:
-        number = list(_builders).index(name)
-        index = slot(number, dtype)
         if index not in _compiled:
-            function = _timed(_compile, _builders[name](dtype))
+            function = _timed(_compile, _builders[index]())
             _compiled[index] = function
             TABLE[index] = function.address
-        return int(_compiled[index].address)
+            TABLE[READY + index - SLOTS] = 1
+    return OK
 
 
-_compiled: dict[int, Any] = {}
+def compile_all() -> None:
+    for index in _builders:
+        compile_slot(index)
 
 
 def _compile(function: Callable[..., Any]) -> Any:
@@ -121,10 +156,6 @@ def _timed(function: Callable[..., Any], *args: Any) -> Any:
         _compile_seconds += time.perf_counter() - start
 
 
-def kernel_names() -> list[str]:
-    return list(_builders)
-
-
 def compile_seconds() -> float:
     """Time this process has spent compiling or loading kernels."""
     return _compile_seconds
@@ -140,11 +171,11 @@ def cache_path() -> str:
 
 def raise_status(status: int) -> None:
     """A kernel's status other than OK as the exception it stands for."""
-    if status == FAILED:
-        error = getattr(_failure, "error", None)
-        _failure.error = None
+    if status & FAILED:
+        last = _failures.pop(_LAST, None)  # of a worker, if not of this thread
+        error = _failures.pop(threading.get_ident(), last)
         raise error if error is not None else RuntimeError("fastgrad: a kernel failed to compile")
-    if status == OUT_OF_MEMORY:
+    if status & OUT_OF_MEMORY:
         raise MemoryError("fastgrad: no memory for the scratch of a kernel")
     raise SystemError(f"fastgrad: a kernel refused arguments that had been checked ({status})")
 
@@ -169,11 +200,21 @@ def _make_table() -> Any:
     if not address:
         calloc = ctypes.pythonapi.PyMem_RawCalloc
         calloc.restype, calloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t, ctypes.c_size_t]
-        address = calloc(TABLE_WORDS, 8)
+        line = 8 * LINE
+        address = -(-calloc(TABLE_WORDS + LINE, 8) // line) * line
         llvm.add_symbol(TABLE_SYMBOL, address)
     table = kind.from_address(address)
     table[0] = ABI_VERSION
     return table
 
 
+def _renew_lock() -> None:
+    global _lock
+    _lock = threading.RLock()  # the thread that held it may not exist in a forked child
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
 TABLE = _make_table()
+COMPILE = register_callback("compile", lambda d: compile_slot(ctypes.c_int64.from_address(d).value))

@@ -19,7 +19,7 @@ from .jit import SCRATCH, TABLE
 from .lowlevel import table_address, word_pointer
 from .simd import I8, I64, declare, for_range, i64
 
-ARENAS = 32
+ARENAS = 96
 ARENA_BYTES = 4 << 20
 HEADER = 64  # bytes at the head of an arena that are not the caller's
 _FREE, _TAKEN, _SINGLE = 0, 1, -1
