@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgrad._kernels import gemm, target
+from fastgrad._kernels import paths, target
 
 ISA = target.current().isa
 KC = target.KC
@@ -55,7 +55,7 @@ def around(*sizes: int) -> tuple[int, ...]:
 
 def row_edges() -> tuple[int, ...]:
     """Counts of rows around every tile, a pair of tiles and where packing starts."""
-    return around(*ISA.tile_rows, 2 * ISA.rows, gemm.DIRECT_ROWS)
+    return around(*ISA.tile_rows, 2 * ISA.rows, paths.DIRECT_ROWS)
 
 
 def column_edges(dtype: str) -> tuple[int, ...]:
@@ -66,8 +66,8 @@ def column_edges(dtype: str) -> tuple[int, ...]:
 def large(dtype: str, k: int) -> tuple[int, int]:
     """(m, n) past the edges of packed blocks, and large enough to be packed whatever the layout."""
     n = block_columns(dtype) + tile_columns(dtype) + 1
-    m = max(ISA.block_rows + ISA.rows + 1, gemm.DIRECT_ROWS + 1)
-    return max(m, gemm.DIRECT_FMAS // (n * max(k, 1)) + 2), n
+    m = max(ISA.block_rows + ISA.rows + 1, paths.DIRECT_ROWS + 1)
+    return max(m, paths.DIRECT_FMAS // (n * max(k, 1)) + 2), n
 
 
 def sample(rng: Any, count: int, *edges: int, extra: int = 6) -> Any:

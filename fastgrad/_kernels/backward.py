@@ -53,11 +53,11 @@ def _products(d, gemm, colsum, rows, columns, r, c, h, h_row, h_column, acc_x, a
     if dw != 0 and status == OK:
         status = call_kernel(gemm, (
             k, columns, rows, x + r * x_row, x_column, x_row, h, h_row, h_column,
-            dw + c * dw_column, dw_row, dw_column, 0, 0, 0, 0, acc_w))  # fmt: skip
+            dw + c * dw_column, dw_row, dw_column, 0, 0, 0, 0, acc_w, 0))  # fmt: skip
     if dx != 0 and status == OK:
         status = call_kernel(gemm, (
             rows, k, columns, h, h_row, h_column, w + c * w_column, w_column, w_row,
-            dx + r * dx_row, dx_row, dx_column, 0, 0, 0, 0, acc_x))  # fmt: skip
+            dx + r * dx_row, dx_row, dx_column, 0, 0, 0, 0, acc_x, 0))  # fmt: skip
     return status
 
 

@@ -63,7 +63,7 @@ def _product(dtype: str) -> Any:
             data_address(a), a.strides[0], a.strides[1],
             data_address(b), b.strides[0], b.strides[1],
             data_address(c), c.strides[0], c.strides[1],
-            0, 0, 0, 0, 1 if accumulate else 0,
+            0, 0, 0, 0, 1 if accumulate else 0, 0,
         ))  # fmt: skip
 
     return product_entry
@@ -84,7 +84,7 @@ def _product_stack(dtype: str) -> Any:
                 data_address(a) + i * a.strides[0], a.strides[1], a.strides[2],
                 data_address(b) + i * b.strides[0], b.strides[1], b.strides[2],
                 data_address(c) + i * c.strides[0], c.strides[1], c.strides[2],
-                0, 0, 0, 0, 1 if accumulate else 0,
+                0, 0, 0, 0, 1 if accumulate else 0, 0,
             ))  # fmt: skip
         return status
 
@@ -129,7 +129,7 @@ def _forward(dtype: str) -> Any:
             data_address(x), x.strides[0], x.strides[1],
             data_address(w), w.strides[0], w.strides[1],
             data_address(y), y.strides[0], y.strides[1],
-            pre, pre_row, row, activation, 0,
+            pre, pre_row, row, activation, 0, 0,
         ))  # fmt: skip
 
     return forward_entry

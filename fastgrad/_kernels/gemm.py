@@ -1,29 +1,27 @@
-"""C (m, n) = epilogue(A (m, k) . B (k, n)): the loops around the register tile.
+"""C (m, n) = epilogue(A (m, k) . B (k, n)): the path by shape, its jobs, and who does them.
 
-Two paths, chosen by shape and layout, the same bits from both:
-    direct   tiles straight on the operands' own strides, one strip of B after another
-    packed   B in blocks of KC x NC, A in blocks of a few tiles' rows that stay in L2 while the
-             strips of B, a tile wide, pass by
+Paths, the same bits from all (thresholds: paths.py):
+    direct   tiles straight on the operands' own strides, a strip of B after another
+    packed   B in blocks of KC x NC that all threads share, A in blocks of a few tiles' rows that
+             stay in L2 while the strips of B, a tile wide, pass by
+    tall     chunks of k at a time into buffers of their own, which are added in order
 k is always cut at multiples of KC (the contract), each block a pass over C.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
-
+from . import atomic, paths
 from .activations import RELU
+from .block import BLOCK, BY_K, BY_ROWS, IN_PLACE, PACK_B
 from .elementwise import VALUE
-from .jit import OK, OUT_OF_MEMORY, register, slot, stamp
-from .lowlevel import call_kernel, word
-from .microkernel import TILE_ARGS, emit_tile_table
-from .pack import copy
+from .jit import COMPILE, OK, OUT_OF_MEMORY, READY, SLOTS, register, slot, stamp
+from .lowlevel import call_kernel, in_memory, table, word
+from .pool import FORK_JOIN, START, THREADS
+from .reduce import FOLD
 from .scratch import ARENA_BYTES, HEADER, acquire, release
-from .simd import FLOAT, I64, i64
+from .stream import STREAM
 from .target import KC, current
 
 # The descriptor of a product, 64-bit words; strides in bytes. c and z have unit stride along n or,
@@ -37,73 +35,9 @@ DESCRIPTOR = (
     "bias",  # unit stride, or 0
     "activation",  # code of activations.py
     "accumulate",
+    "alone",  # 1: on this thread only
 )  # fmt: skip
 WORDS = len(DESCRIPTOR)
-
-# Packing pays when B is read by more rows than this and the product is larger than that. From
-# benchmarks/sweeps/blocks.py.
-DIRECT_ROWS = 24
-DIRECT_FMAS = 1 << 20
-K_CHUNK = 32  # steps of k packed at a time: a line stays in L1 for all the panels it is part of
-
-
-@intrinsic(prefer_literal=True)
-def tile(typing_context: Any, itemsize: Any, index: Any, words: Any) -> Any:
-    """Call the ``index``-th tile of the target's table with TILE_ARGS."""
-
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        table = emit_tile_table(b.module, current().isa, signature.args[0].literal_value)
-        function = b.load(b.gep(table, [i64(0), args[1]]))
-        b.call(function, [b.extract_value(args[2], i) for i in range(len(TILE_ARGS))])
-        return context.get_dummy_value()
-
-    return types.void(itemsize, types.intp, types.UniTuple(types.intp, len(TILE_ARGS))), codegen
-
-
-def _look_up(name: str, values: Callable[[], tuple[int, ...]]) -> Any:
-    """An intrinsic f(i): the i-th of the target's values, the last one from there on.
-
-    A tuple in a closure would do, but numba makes a branch of every element.
-    """
-
-    def look_up(typing_context: Any, index: Any) -> Any:
-        def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-            kind = ir.ArrayType(I64, len(values()))
-            table = b.module.globals.get(name)
-            if table is None:
-                table = ir.GlobalVariable(b.module, kind, name)
-                table.linkage, table.global_constant = "internal", True
-                table.initializer = ir.Constant(kind, list(values()))
-            last = i64(kind.count - 1)
-            i = b.select(b.icmp_signed("<", args[0], last), args[0], last)
-            return b.load(b.gep(table, [i64(0), i]))
-
-        return types.intp(types.intp), codegen
-
-    return intrinsic(look_up)
-
-
-# rows left -> index of the tile to take next; that index -> its rows
-next_tile = _look_up("fastgrad_next_tile", lambda: (*current().isa.row_plan, 0))
-tile_rows = _look_up("fastgrad_tile_rows", lambda: current().isa.tile_rows)
-
-
-@intrinsic(prefer_literal=True)
-def minus_zeros(typing_context: Any, itemsize: Any) -> Any:
-    """Address of one tile row of -0.0, which changes nothing it is added to."""
-
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        size = signature.args[0].literal_value
-        name = f"fastgrad_minus_zeros_f{8 * size}"
-        found = b.module.globals.get(name)
-        if found is None:
-            kind = ir.ArrayType(FLOAT[size], current().isa.columns(size))
-            found = ir.GlobalVariable(b.module, kind, name)
-            found.linkage, found.global_constant, found.align = "internal", True, 64
-            found.initializer = ir.Constant(kind, [-0.0] * kind.count)
-        return b.ptrtoint(found, I64)
-
-    return types.intp(itemsize), codegen
 
 
 def gemm(dtype: str) -> Any:
@@ -111,14 +45,23 @@ def gemm(dtype: str) -> Any:
     isa = current().isa
     size = 4 if dtype == "float32" else 8
     kc_max, nc_max = KC[dtype], isa.block_columns(dtype, size)
-    mc_max = isa.block_rows // isa.rows * isa.rows
-    rows_max, columns, lanes, vectors = isa.rows, isa.columns(size), isa.lanes(size), isa.vectors
-    # one line beyond a power of two, so that the rows of a panel do not share cache sets
-    panel_row = kc_max * size + 64
-    a_bytes, header = mc_max * panel_row, HEADER
-    assert HEADER + a_bytes + kc_max * nc_max * size <= ARENA_BYTES
+    rows_max, columns = isa.rows, isa.columns(size)
+    mc_max = isa.block_rows // rows_max * rows_max
+    header = HEADER
+    ring_bytes = ARENA_BYTES - HEADER
+    assert kc_max * max(nc_max * size, mc_max * size + 64) <= ring_bytes
     relu, value_slot = RELU, slot(VALUE, dtype)
-    direct_rows, direct_fmas = DIRECT_ROWS, DIRECT_FMAS
+    block, pack_b, fold = slot(BLOCK, dtype), slot(PACK_B, dtype), slot(FOLD, dtype)
+    stream = slot(STREAM, dtype)
+    stream_rows, gather_rows = paths.STREAM_ROWS, paths.GATHER_ROWS
+    stream_elements = paths.STREAM_ELEMENTS
+    fork_join, start, threads_word, compile_slot = FORK_JOIN, START, THREADS, COMPILE
+    ready = READY - SLOTS
+    direct_rows, direct_fmas = paths.DIRECT_ROWS, paths.DIRECT_FMAS
+    direct_strips = paths.DIRECT_STRIPS
+    tall_bytes = paths.TALL_BYTES
+    fork_fmas = paths.FORK_FMAS * 4 // size
+    fmas_per_ns = paths.FMAS_PER_NS * 4 // size
 
     def kernel_gemm(d):  # type: ignore[no-untyped-def]
         _ = version
@@ -138,93 +81,143 @@ def gemm(dtype: str) -> Any:
         if z != 0:
             to, to_row = z, z_row
         relu_in_tile = 1 if activation == relu and z == 0 else 0
-        after_tile = relu_in_tile == 0 and (activation != 0 or z != 0)  # from z, or in place, to y
-        zeros = minus_zeros(size)
+        y = 0
+        if relu_in_tile == 0 and (activation != 0 or z != 0):  # from z, or in place, to y
+            y = c
+            if atomic.load(table() + 8 * (ready + value_slot + 2 * activation)) == 0:
+                status = call_kernel(compile_slot, (value_slot + 2 * activation,))
+                if status != OK:
+                    return status
 
-        packed = b_column != size and n > 1 and k > 0
-        packed = packed or (m > direct_rows and m * n * k > direct_fmas)
-        nc_step, mc_step, scratch, a_block, b_block = columns, m, 0, 0, 0
-        by_k = a_row == size and a_k != size  # pack A as it lies in memory: k by k, or row by row
-        if packed:
-            # equal blocks, in whole tiles
-            nc_step = (-(-n // -(-n // nc_max)) + columns - 1) // columns * columns
-            mc_step = (-(-m // -(-m // mc_max)) + rows_max - 1) // rows_max * rows_max
+        fmas = m * n * k
+        threads = 1
+        if fmas >= fork_fmas and word(d, 17) == 0:
+            threads = atomic.load(table() + 8 * threads_word)
+            if threads == 0:
+                status = call_kernel(start, (0,))
+                if status != OK:
+                    return status
+                threads = atomic.load(table() + 8 * threads_word)
+        row_tiles, strips = -(-m // rows_max), -(-n // columns)
+
+        few_rows = m <= stream_rows and n * k >= stream_elements
+        few_columns = y == 0 and m * k >= stream_elements and (
+            n <= gather_rows or (n <= stream_rows and a_row == size)
+        )  # fmt: skip
+        if few_rows or few_columns:
+            swap = few_columns and not (few_rows and m <= n)
+            long = m if swap else n
+            ns = fmas // min(m, n) * size // 10  # the other operand at 10 GB/s
+            parts = 1 if threads == 1 or ns < 5000 else min(2 * threads, -(-long // 64))
+            part = (-(-long // parts) + 63) // 64 * 64
+            if swap:
+                plan = in_memory((n, m, k, b, b_column, b_k, a, a_k, a_row, to, size, to_row,
+                                  accumulate, bias, size, 0, relu_in_tile, 0, 0, 0, part))  # fmt: skip
+            else:
+                plan = in_memory((m, n, k, a, a_row, a_k, b, b_k, b_column, to, to_row, size,
+                                  accumulate, bias, 0, size, relu_in_tile, y, c_row, activation,
+                                  part))  # fmt: skip
+            return call_kernel(fork_join, (stream, plan, -(-long // part), ns))
+
+        # k over the threads, where m x n is too small to be cut
+        ring = min(-(-k // kc_max), 4 * threads, ring_bytes // (m * n * size))
+        if (
+            threads > 1 and ring >= 2 * threads and m * n * size <= tall_bytes
+            and b_column == size and bias == 0 and to == c and activation == 0
+        ):  # fmt: skip
             scratch = acquire()
             if scratch == 0:
                 return OUT_OF_MEMORY
-            a_block = scratch + header
-            b_block = a_block + a_bytes
+            status, step, k_step = OK, m * n * size, ring * kc_max
+            for k0 in range(0, k, k_step):
+                some = min(k_step, k - k0)
+                chunks = -(-some // kc_max)
+                plan = in_memory((
+                    m, n, some, a + k0 * a_k, a_row, a_k, b + k0 * b_k, b_k, columns * size,
+                    scratch + header, n * size, step, 0, 0, 0, 0, 0, 0, IN_PLACE, m, 1, n, 1,
+                ))  # fmt: skip
+                ns = m * n * some // fmas_per_ns
+                status |= call_kernel(fork_join, (block, plan, chunks, ns))
+                old = 1 if k0 > 0 or accumulate != 0 else 0
+                words = (m, n, chunks, scratch + header, step, c, c_row, old)
+                status |= call_kernel(fold, words)
+            release(scratch)
+            return status
 
+        # equal blocks, in whole tiles
+        large = fmas > direct_fmas
+        pack = (b_column != size and n > 1 and k > 0) or (m > direct_rows and large)
+        pack_a = IN_PLACE
+        if large and strips > direct_strips:
+            pack_a = BY_K if a_row == size and a_k != size else BY_ROWS
+        nc_step, mc_step, scratch = n, m, 0
+        if pack:
+            nc_step = -(-strips // -(-n // nc_max)) * columns
+            scratch = acquire()
+            if scratch == 0:
+                return OUT_OF_MEMORY
+        if pack_a != IN_PLACE:
+            mc_step = -(-row_tiles // -(-m // mc_max)) * rows_max
+        status = OK
         for j0 in range(0, n, nc_step):
             nc = min(nc_step, n - j0)
+            strips = -(-nc // columns)
+            groups, group_strips = 1, strips
+            if threads > 1:
+                if row_tiles > 8:
+                    wanted = max(-(-m // mc_max), min(4 * threads, row_tiles // 4), 1)
+                    mc_step = -(-row_tiles // wanted) * rows_max
+                    have = -(-m // mc_step)
+                    if have < 2 * threads:
+                        groups = max(1, min(strips // 4, -(-2 * threads // have)))
+                else:
+                    groups = min(strips, 4 * threads)
+                group_strips = -(-strips // groups)
+                groups = -(-strips // group_strips)
+            blocks = -(-m // mc_step)
             k0 = 0
             while True:
                 kc = min(kc_max, k - k0)
                 last = k0 + kc >= k
-                add_old = k0 > 0 or accumulate != 0
-                pace = (rows_max << 32) // kc if kc > 0 else 0
                 b_from, bk, strip = b + k0 * b_k + j0 * b_column, b_k, columns * b_column
-                if packed:
-                    bk, strip = columns * size, columns * size * kc
-                    chunk = K_CHUNK if b_column == size else kc
-                    for kk in range(0, kc, chunk):
-                        for j in range(0, nc, columns):
-                            copy(size, (min(chunk, kc - kk), min(columns, nc - j),
-                                        b_from + kk * b_k + j * b_column, b_k, b_column,
-                                        b_block + j * kc * size + kk * bk, bk))  # fmt: skip
-                    b_from = b_block
-                for i0 in range(0, m, mc_step):
-                    mc = min(mc_step, m - i0)
-                    a_from, ar, ak = a + i0 * a_row + k0 * a_k, a_row, a_k
-                    if packed and by_k:
-                        for kk in range(0, kc, K_CHUNK):
-                            i = 0
-                            while i < mc:
-                                r = tile_rows(next_tile(mc - i))
-                                into = a_block + (i * kc + kk * r) * size
-                                copy(size, (min(K_CHUNK, kc - kk), r,
-                                            a_from + i * size + kk * a_k, a_k, size,
-                                            into, r * size))  # fmt: skip
-                                i += r
-                        a_from, ar = a_block, size
-                    elif packed:
-                        ar, ak = panel_row, size
-                        copy(size, (mc, kc, a_from, a_row, a_k, a_block, ar))
-                        a_from = a_block
-                    for j in range(0, nc, columns):
-                        w = min(columns, nc - j)
-                        v = (w + lanes - 1) // lanes  # vectors, the last one masked
-                        here = (j0 + j) * size
-                        b_strip = b_from + (j // columns) * strip
-                        i = 0
-                        while i < mc:
-                            t = next_tile(mc - i)
-                            r = tile_rows(t)
-                            panel = a_from + i * ar
-                            if packed and by_k:
-                                panel, ak = a_from + i * kc * size, r * size
-                            at = to + (i0 + i) * to_row + here
-                            tile(size, 0 if t == 0 and w == columns else t * vectors + v, (
-                                kc, panel, ar, ak, b_strip, bk,
-                                at, to_row, at if add_old else zeros, to_row if add_old else 0,
-                                bias + here if last and bias != 0 else zeros,
-                                relu_in_tile if last else 0,
-                                w - (v - 1) * lanes, pace))  # fmt: skip
-                            if last and after_tile:
-                                y = c + (i0 + i) * c_row + here
-                                words = (r, w, at, to_row, y, c_row)
-                                status = call_kernel(value_slot + 2 * activation, words)
-                                if status != OK:
-                                    if packed:
-                                        release(scratch)
-                                    return status
-                            i += r
+                if pack:
+                    parts = min(strips, 2 * threads) if kc * nc >= 1 << 14 else 1
+                    part = -(-strips // parts)
+                    plan = in_memory((b_from, b_k, b_column, kc, nc, scratch + header, part))
+                    parts = -(-strips // part)
+                    if threads > 1:
+                        status |= call_kernel(fork_join, (pack_b, plan, parts, kc * nc))
+                    else:
+                        for t in range(parts):
+                            status |= call_kernel(pack_b, (plan, t))
+                    b_from, bk, strip = scratch + header, columns * size, columns * size * kc
+                here = j0 * size
+                plan = in_memory((
+                    m, nc, kc,
+                    a + k0 * a_k, a_row, a_k,
+                    b_from, bk, strip,
+                    to + here, to_row, 0,
+                    1 if k0 > 0 or accumulate != 0 else 0,
+                    bias + here if last and bias != 0 else 0,
+                    relu_in_tile if last else 0,
+                    y + here if last and y != 0 else 0, c_row, activation,
+                    pack_a,
+                    mc_step, blocks, group_strips * columns, groups,
+                ))  # fmt: skip
+                if threads > 1:
+                    ns = m * nc * kc // fmas_per_ns
+                    status |= call_kernel(fork_join, (block, plan, blocks * groups, ns))
+                else:
+                    for t in range(blocks * groups):
+                        status |= call_kernel(block, (plan, t))
                 k0 += kc_max
-                if k0 >= k:
+                if k0 >= k or status != OK:
                     break
-        if packed:
+            if status != OK:
+                break
+        if scratch != 0:
             release(scratch)
-        return OK
+        return status
 
     return kernel_gemm
 

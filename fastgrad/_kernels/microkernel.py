@@ -57,7 +57,7 @@ def emit_tile(
     c_rows = [b.add(arg["c"], b.mul(arg["c_row"], i64(r))) for r in range(rows)]
     chains = _emit_chains(function, ops, arg, rows, vectors, masks, rows == isa.rows)
 
-    threshold = _relu_threshold(ops, arg["relu"])
+    threshold = relu_threshold(ops, arg["relu"])
     biases = [ops.load(arg["bias"], v * ops.bytes, masks[v]) for v in range(vectors)]
     for r in range(rows):
         old = b.add(arg["old"], b.mul(arg["old_row"], i64(r)))
@@ -139,14 +139,14 @@ def _phi(b: ir.IRBuilder, start: ir.Value, block: ir.Block) -> ir.PhiInstr:
     return phi
 
 
-def _relu_threshold(ops: Simd, relu: ir.Value) -> Value:
+def relu_threshold(ops: Simd, relu: ir.Value) -> Value:
     """0.0 for relu (x <= 0 becomes +0.0), NaN otherwise (no x is <= NaN)."""
     b = ops.builder
     kind = FLOAT[ops.itemsize]
     scalar = b.select(
         b.icmp_signed("!=", relu, i64(0)), ir.Constant(kind, 0.0), ir.Constant(kind, float("nan"))
     )
-    return Value(ops, ops._spread(scalar))
+    return Value(ops, ops.spread(scalar))
 
 
 def emit_tile_table(module: ir.Module, isa: Isa, itemsize: int) -> ir.GlobalVariable:

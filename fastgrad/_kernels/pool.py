@@ -246,9 +246,7 @@ def stop() -> None:
     """At exit: wake every worker and wait until it has left the loop."""
     TABLE[STOP] = 1
     for helper in range(TABLE[STARTED]):
-        ctypes.pythonapi.PyThread_release_lock(
-            ctypes.c_void_p(TABLE[WORKERS + helper * LINE + 1])
-        )
+        ctypes.pythonapi.PyThread_release_lock(ctypes.c_void_p(TABLE[WORKERS + helper * LINE + 1]))
     TABLE[STARTED] = 0
     for thread in _workers:
         thread.join(timeout=1.0)

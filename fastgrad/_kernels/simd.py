@@ -175,7 +175,7 @@ class Simd:
             return ir.Constant(model.ir.type, [int(x) & mask] * self.lanes)
         return self.constant(x).ir
 
-    def _spread(self, scalar: ir.Value) -> ir.Value:
+    def spread(self, scalar: ir.Value) -> ir.Value:
         kind = ir.VectorType(scalar.type, self.lanes)
         one = self.builder.insert_element(
             ir.Constant(kind, ir.Undefined), scalar, ir.Constant(I32, 0)
@@ -219,7 +219,7 @@ class Simd:
         """Mask of the first ``count`` lanes."""
         iota = ir.Constant(self.int, list(range(self.lanes)))
         wide = self.builder.trunc(count, self.int.element) if self.itemsize == 4 else count
-        return self.builder.icmp_unsigned("<", iota, self._spread(wide))
+        return self.builder.icmp_unsigned("<", iota, self.spread(wide))
 
     def load(self, base: ir.Value, offset: int = 0, mask: ir.Value | None = None) -> Value:
         """A vector from memory of any alignment; lanes outside ``mask`` are not read: +0.0."""
@@ -230,6 +230,20 @@ class Simd:
         name = f"llvm.masked.load.{self.suffix}.p0"
         f = declare(self.builder.module, name, self.float, [a.type for a in args])
         return Value(self, self.builder.call(f, args))
+
+    def load_parts(self, bases: list[ir.Value], offset: int) -> Value:
+        """A vector of as many equal parts as there are addresses."""
+        b = self.builder
+        kind = ir.VectorType(self.float.element, self.lanes // len(bases))
+        parts = [b.load(self.pointer(a, offset, kind), align=self.itemsize) for a in bases]
+        while len(parts) > 1:
+            both = ir.Constant(
+                ir.VectorType(I32, 2 * parts[0].type.count), list(range(2 * parts[0].type.count))
+            )
+            parts = [
+                b.shuffle_vector(x, y, both) for x, y in zip(parts[::2], parts[1::2], strict=True)
+            ]
+        return Value(self, parts[0])
 
     def store(
         self, x: Value, base: ir.Value, offset: int = 0, mask: ir.Value | None = None
@@ -246,7 +260,7 @@ class Simd:
     def broadcast(self, base: ir.Value, offset: int = 0) -> Value:
         """One element from memory in every lane."""
         pointer = self.pointer(base, offset, FLOAT[self.itemsize])
-        return Value(self, self._spread(self.builder.load(pointer, align=self.itemsize)))
+        return Value(self, self.spread(self.builder.load(pointer, align=self.itemsize)))
 
     def prefetch(self, base: ir.Value) -> None:
         """Ask for the cache line at an address, to be written."""

@@ -1,0 +1,217 @@
+"""The two tasks that a product is made of: pack a part of B, compute a block of C.
+
+A task is a kernel of (address of its plan, number of the task), run by whichever thread claims it.
+The plan is written by gemm.py and read by all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from .elementwise import VALUE
+from .jit import OK, OUT_OF_MEMORY, register, slot, stamp
+from .lowlevel import call_kernel, word
+from .microkernel import TILE_ARGS, emit_tile_table
+from .pack import copy
+from .scratch import HEADER, acquire, release
+from .simd import FLOAT, I64, i64
+from .target import KC, current
+
+# A block task, 64-bit words; strides in bytes. Task t has the rows, columns and chunk of k with
+# t = (chunk * row_blocks + row) * column_groups + column.
+PLAN = (
+    "m", "n", "k",
+    "a", "a_row", "a_k",
+    "b", "b_k", "b_strip",  # rows of unit stride; from one strip, a tile wide, to the next
+    "to", "to_row", "to_chunk",  # where tiles are written, unit stride along n
+    "add_old",  # 1: to what is there
+    "bias",  # unit stride, or 0
+    "relu",  # 1 or 0, in the tile
+    "y", "y_row", "activation",  # from `to` to y, behind the tile; y 0: nothing
+    "pack_a",
+    "rows", "row_blocks", "columns", "column_groups",
+)  # fmt: skip
+# How A is read
+IN_PLACE, BY_ROWS, BY_K = 0, 1, 2
+
+# A packing task. Task t has strips t * strips ... of B's block.
+PACK_PLAN = ("b", "b_k", "b_column", "kc", "n", "block", "strips")
+K_CHUNK = 32  # steps of k packed at a time: a line stays in L1 for all the panels it is part of
+
+
+@intrinsic(prefer_literal=True)
+def tile(typing_context: Any, itemsize: Any, index: Any, words: Any) -> Any:
+    """Call the ``index``-th tile of the target's table with TILE_ARGS."""
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        table = emit_tile_table(b.module, current().isa, signature.args[0].literal_value)
+        function = b.load(b.gep(table, [i64(0), args[1]]))
+        b.call(function, [b.extract_value(args[2], i) for i in range(len(TILE_ARGS))])
+        return context.get_dummy_value()
+
+    return types.void(itemsize, types.intp, types.UniTuple(types.intp, len(TILE_ARGS))), codegen
+
+
+def _look_up(name: str, values: Callable[[], tuple[int, ...]]) -> Any:
+    """An intrinsic f(i): the i-th of the target's values, the last one from there on.
+
+    A tuple in a closure would do, but numba makes a branch of every element.
+    """
+
+    def look_up(typing_context: Any, index: Any) -> Any:
+        def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+            kind = ir.ArrayType(I64, len(values()))
+            table = b.module.globals.get(name)
+            if table is None:
+                table = ir.GlobalVariable(b.module, kind, name)
+                table.linkage, table.global_constant = "internal", True
+                table.initializer = ir.Constant(kind, list(values()))
+            last = i64(kind.count - 1)
+            i = b.select(b.icmp_signed("<", args[0], last), args[0], last)
+            return b.load(b.gep(table, [i64(0), i]))
+
+        return types.intp(types.intp), codegen
+
+    return intrinsic(look_up)
+
+
+# rows left -> index of the tile to take next; that index -> its rows
+next_tile = _look_up("fastgrad_next_tile", lambda: (*current().isa.row_plan, 0))
+tile_rows = _look_up("fastgrad_tile_rows", lambda: current().isa.tile_rows)
+
+
+@intrinsic(prefer_literal=True)
+def minus_zeros(typing_context: Any, itemsize: Any) -> Any:
+    """Address of one tile row of -0.0, which changes nothing it is added to."""
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        size = signature.args[0].literal_value
+        name = f"fastgrad_minus_zeros_f{8 * size}"
+        found = b.module.globals.get(name)
+        if found is None:
+            kind = ir.ArrayType(FLOAT[size], current().isa.columns(size))
+            found = ir.GlobalVariable(b.module, kind, name)
+            found.linkage, found.global_constant, found.align = "internal", True, 64
+            found.initializer = ir.Constant(kind, [-0.0] * kind.count)
+        return b.ptrtoint(found, I64)
+
+    return types.intp(itemsize), codegen
+
+
+def block(dtype: str) -> Any:
+    version = stamp()
+    isa = current().isa
+    size = 4 if dtype == "float32" else 8
+    kc_max, value_slot = KC[dtype], slot(VALUE, dtype)
+    rows_max, tile_columns, lanes, vectors = (
+        isa.rows,
+        isa.columns(size),
+        isa.lanes(size),
+        isa.vectors,
+    )
+    # one line beyond a power of two, so that the rows of a panel do not share cache sets
+    panel_row, header = kc_max * size + 64, HEADER
+
+    def kernel_gemm_block(d):  # type: ignore[no-untyped-def]
+        _ = version
+        p, task = word(d, 0), word(d, 1)
+        m, n, k = word(p, 0), word(p, 1), word(p, 2)
+        a_row, a_k = word(p, 4), word(p, 5)
+        b_k, strip = word(p, 7), word(p, 8)
+        to_row, add_old, bias, relu = word(p, 10), word(p, 12), word(p, 13), word(p, 14)
+        y, y_row, activation = word(p, 15), word(p, 16), word(p, 17)
+        pack_a = word(p, 18)
+        row, column = task // word(p, 22), task % word(p, 22)
+        chunk, row = row // word(p, 20), row % word(p, 20)
+
+        i0, j0, k0 = row * word(p, 19), column * word(p, 21), chunk * kc_max
+        mc, nc, kc = min(word(p, 19), m - i0), min(word(p, 21), n - j0), min(kc_max, k - k0)
+        a = word(p, 3) + i0 * a_row + k0 * a_k
+        b = word(p, 6) + k0 * b_k + j0 // tile_columns * strip
+        to = word(p, 9) + i0 * to_row + j0 * size + chunk * word(p, 11)
+        if bias != 0:
+            bias += j0 * size
+        if y != 0:
+            y += i0 * y_row + j0 * size
+        zeros = minus_zeros(size)
+        pace = (rows_max << 32) // kc if kc > 0 else 0
+
+        scratch = 0
+        if pack_a != IN_PLACE:
+            scratch = acquire()
+            if scratch == 0:
+                return OUT_OF_MEMORY
+            if pack_a == BY_K:
+                for kk in range(0, kc, K_CHUNK):
+                    i = 0
+                    while i < mc:
+                        r = tile_rows(next_tile(mc - i))
+                        copy(size, (min(K_CHUNK, kc - kk), r, a + i * size + kk * a_k, a_k, size,
+                                    scratch + header + (i * kc + kk * r) * size, r * size))  # fmt: skip
+                        i += r
+                a_row = size
+            else:
+                copy(size, (mc, kc, a, a_row, a_k, scratch + header, panel_row))
+                a_row, a_k = panel_row, size
+            a = scratch + header
+
+        status = OK
+        for j in range(0, nc, tile_columns):
+            w = min(tile_columns, nc - j)
+            v = (w + lanes - 1) // lanes  # vectors, the last one masked
+            i = 0
+            while i < mc:
+                t = next_tile(mc - i)
+                r = tile_rows(t)
+                panel = a + i * a_row
+                if pack_a == BY_K:
+                    panel, a_k = a + i * kc * size, r * size
+                at = to + i * to_row + j * size
+                tile(size, 0 if t == 0 and w == tile_columns else t * vectors + v, (
+                    kc, panel, a_row, a_k, b, b_k,
+                    at, to_row, at if add_old != 0 else zeros, to_row if add_old != 0 else 0,
+                    bias + j * size if bias != 0 else zeros, relu,
+                    w - (v - 1) * lanes, pace))  # fmt: skip
+                if y != 0:
+                    words = (r, w, at, to_row, y + i * y_row + j * size, y_row)
+                    status |= call_kernel(value_slot + 2 * activation, words)
+                i += r
+            b += strip
+        if scratch != 0:
+            release(scratch)
+        return status
+
+    return kernel_gemm_block
+
+
+def pack_b(dtype: str) -> Any:
+    version = stamp()
+    size = 4 if dtype == "float32" else 8
+    tile_columns = current().isa.columns(size)
+
+    def kernel_pack_b(d):  # type: ignore[no-untyped-def]
+        _ = version
+        p, task = word(d, 0), word(d, 1)
+        b, b_k, b_column = word(p, 0), word(p, 1), word(p, 2)
+        kc, to, strips = word(p, 3), word(p, 5), word(p, 6)
+        first = task * strips * tile_columns
+        last = min(first + strips * tile_columns, word(p, 4))
+        row = tile_columns * size
+        chunk = K_CHUNK if b_column == size else kc
+        for kk in range(0, kc, chunk):
+            for j in range(first, last, tile_columns):
+                copy(size, (min(chunk, kc - kk), min(tile_columns, last - j),
+                            b + kk * b_k + j * b_column, b_k, b_column,
+                            to + (j // tile_columns * kc + kk) * row, row))  # fmt: skip
+        return OK
+
+    return kernel_pack_b
+
+
+BLOCK = register("gemm_block", block)
+PACK_B = register("pack_b", pack_b)

@@ -1,0 +1,33 @@
+"""Which path a product takes: the thresholds, and how each was found."""
+
+# Packing pays when B is read by more rows than this and the product is larger than that.
+# benchmarks/sweeps/blocks.py
+DIRECT_ROWS = 24
+DIRECT_FMAS = 1 << 20
+# So does packing A where it is read by more strips of B than this.
+DIRECT_STRIPS = 2
+
+# Several threads pay from this many fused multiply-adds (float32; half as many in float64).
+FORK_FMAS = 1 << 18
+# A cautious speed of one thread, float32: what the pool is told about the length of a job.
+FMAS_PER_NS = 32
+
+# Blocks of k go to several threads where C is not larger than this.
+TALL_BYTES = 1 << 16
+
+# Products with this many rows or fewer stream B past, those with this many columns stream A, ...
+STREAM_ROWS = 16
+# (where it lies along k and is to be transposed first)
+GATHER_ROWS = 4
+# ... if it has this many elements.
+STREAM_ELEMENTS = 1 << 11
+# Rows of C that are in registers at a time; bytes of all of them in a run, or columns at least.
+RUN_ROWS = 4
+RUN_BYTES = 1 << 14
+RUN_COLUMNS = 512
+# Steps of k that all rows go through before the next ones, so that B is read from L1 again.
+PIECE_K = 16
+# An operand that lies along k is gathered, that is transposed, in pieces of this many columns and
+# steps: rows long enough for the prefetcher, pieces small enough for L1.
+GATHER_COLUMNS = 64
+GATHER_K = 64
