@@ -31,11 +31,14 @@ FORMULAS: dict[str, Callable[..., Any]] = {
 
 
 def _emit(module: ir.Module, itemsize: int, formula: str, inputs: int) -> ir.Function:
-    """f(rows, columns, x, x_row, [s, s_row,] y, y_row): y = formula(x, ...)."""
+    """f(rows, columns, x, x_row, y, y_row): y = formula(x);
+    f(rows, columns, x, x_row, s, s_row, y, y_row, sums): y = formula(x, s), sums += each row of y.
+    """
     isa = current().isa
-    function, b = new_function(module, f"fastgrad_{formula}", 2 * inputs + 4)
+    function, b = new_function(module, f"fastgrad_{formula}", 6 if inputs == 1 else 9)
     ops = Simd(b, itemsize, isa.lanes(itemsize), isa.fma)
     rows, columns, *streams = function.args
+    sums = streams.pop() if inputs == 2 else None
     with for_range(b, rows) as r, for_range(b, columns, ops.lanes) as c:
         left = b.sub(columns, c)
         lanes = i64(ops.lanes)
@@ -46,6 +49,9 @@ def _emit(module: ir.Module, itemsize: int, formula: str, inputs: int) -> ir.Fun
         ]
         result = FORMULAS[formula](ops, *(ops.load(p, 0, mask) for p in here[:-1]))
         ops.store(result, here[-1], 0, mask)
+        if sums is not None:
+            total = b.add(sums, b.mul(c, i64(itemsize)))
+            ops.store(ops.load(total, 0, mask) + result, total, 0, mask)
     b.ret_void()
     return function
 
@@ -57,7 +63,7 @@ def apply(typing_context: Any, itemsize: Any, number: Any, words: Any) -> Any:
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         name = list(FORMULAS)[signature.args[1].literal_value]
         count = len(words)
-        function = _emit(b.module, signature.args[0].literal_value, name, (count - 4) // 2)
+        function = _emit(b.module, signature.args[0].literal_value, name, 1 if count == 6 else 2)
         b.call(function, [b.extract_value(args[2], i) for i in range(count)])
         return context.get_dummy_value()
 
@@ -81,7 +87,7 @@ def _build(name: str) -> Callable[[str], Any]:
         def binary(d):  # type: ignore[no-untyped-def]
             _ = version
             words = (word(d, 0), word(d, 1), word(d, 2), word(d, 3),
-                     word(d, 4), word(d, 5), word(d, 6), word(d, 7))  # fmt: skip
+                     word(d, 4), word(d, 5), word(d, 6), word(d, 7), word(d, 8))  # fmt: skip
             apply(size, number, words)
             return OK
 

@@ -31,3 +31,6 @@ PIECE_K = 16
 # steps: rows long enough for the prefetcher, pieces small enough for L1.
 GATHER_COLUMNS = 64
 GATHER_K = 64
+
+# dX and dW of fewer fused multiply-adds each (float32) go side by side, a thread each.
+PAIR_FMAS = 1 << 22
