@@ -12,6 +12,7 @@ from ._losses import binary_cross_entropy_with_logits, mse, softmax_cross_entrop
 from ._matmul import matmul, matmul_nt, matmul_tn
 from ._mlp import MLP
 from ._optim import SGD, Adam, adam_step, sgd_step
+from .threads import get_num_threads, num_threads, set_num_threads
 
 __version__ = "0.1.0"
 
@@ -25,13 +26,16 @@ __all__ = [
     "__version__",
     "adam_step",
     "binary_cross_entropy_with_logits",
+    "get_num_threads",
     "linear_backward",
     "linear_forward",
     "matmul",
     "matmul_nt",
     "matmul_tn",
     "mse",
+    "num_threads",
     "reference",
+    "set_num_threads",
     "sgd_step",
     "show_config",
     "softmax_cross_entropy",

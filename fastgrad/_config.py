@@ -15,9 +15,8 @@ def warmup() -> None:
 
     from ._kernels import entries, jit
 
-    for dtype in ("float32", "float64"):
-        for name in jit.kernel_names():
-            jit.compile_kernel(name, dtype)
+    jit.compile_all()
+    for dtype in jit.DTYPES:
         for entry in entries.ENTRIES:
             entry[np.dtype(dtype)]
 
@@ -36,6 +35,7 @@ def config() -> dict[str, str]:
 
     from . import BITS_VERSION, KC, __version__
     from ._kernels import jit, target
+    from .threads import get_num_threads
 
     now = target.current()
     isa = now.isa
@@ -49,6 +49,6 @@ def config() -> dict[str, str]:
         "vectors": f"{isa.name}, {8 * isa.vector_bytes} bits" + ("" if isa.fma else ", no FMA"),
         "tiles": ", ".join(tiles),
         "KC": ", ".join(f"{name} {k}" for name, k in KC.items()),
-        "threads": f"1 (the machine has {os.cpu_count()} logical CPUs)",
+        "threads": f"{get_num_threads()} (the machine has {os.cpu_count()} logical CPUs)",
         "cache": jit.cache_path(),
     }

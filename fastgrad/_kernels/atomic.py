@@ -6,15 +6,10 @@ touches a few words a job, and a weaker order would be worth nothing that can be
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from typing import Any
-
 from llvmlite import ir
-from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
+from .arithmetic import on_integers
 from .lowlevel import word_pointer
 from .simd import I8, I32, I64, VOID, declare, i64
 from .target import current
@@ -22,55 +17,40 @@ from .target import current
 _ORDER = "seq_cst"
 
 
-def _integers(emit: Callable[..., ir.Value | None]) -> Any:
-    """The intrinsic that emits ``emit(builder, *arguments)``; what returns None returns 0."""
-
-    def typing(typing_context: Any, *args: Any) -> Any:
-        def codegen(context: Any, b: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
-            result = emit(b, *values)
-            return i64(0) if result is None else result
-
-        return types.intp(*[types.intp] * len(args)), codegen
-
-    # numba wants the arguments by name; emit's first one, the builder, stands for the context
-    typing.__name__, typing.__signature__ = emit.__name__, inspect.signature(emit)  # type: ignore[attr-defined]
-    return intrinsic(typing)
-
-
-@_integers
+@on_integers
 def load(b: ir.IRBuilder, address: ir.Value) -> ir.Value:
     return b.load_atomic(word_pointer(b, address), _ORDER, 8)
 
 
-@_integers
+@on_integers
 def store(b: ir.IRBuilder, address: ir.Value, value: ir.Value) -> None:
     b.store_atomic(value, word_pointer(b, address), _ORDER, 8)
 
 
-@_integers
+@on_integers
 def add(b: ir.IRBuilder, address: ir.Value, value: ir.Value) -> ir.Value:
     """The word before ``value`` was added to it."""
     return b.atomic_rmw("add", word_pointer(b, address), value, _ORDER)
 
 
-@_integers
+@on_integers
 def set_bits(b: ir.IRBuilder, address: ir.Value, bits: ir.Value) -> ir.Value:
     return b.atomic_rmw("or", word_pointer(b, address), bits, _ORDER)
 
 
-@_integers
+@on_integers
 def exchange(b: ir.IRBuilder, address: ir.Value, value: ir.Value) -> ir.Value:
     return b.atomic_rmw("xchg", word_pointer(b, address), value, _ORDER)
 
 
-@_integers
+@on_integers
 def swap(b: ir.IRBuilder, address: ir.Value, old: ir.Value, new: ir.Value) -> ir.Value:
     """1 and the word is ``new`` if it was ``old``; else 0."""
     pair = b.cmpxchg(word_pointer(b, address), old, new, _ORDER, _ORDER)
     return b.zext(b.extract_value(pair, 1), I64)
 
 
-@_integers
+@on_integers
 def pause(b: ir.IRBuilder) -> None:
     """What a spinning thread owes the other thread of its core."""
     machine = current().triple.split("-")[0]
@@ -81,7 +61,7 @@ def pause(b: ir.IRBuilder) -> None:
         b.call(hint, [ir.Constant(I32, 1)])
 
 
-@_integers
+@on_integers
 def control_word(b: ir.IRBuilder) -> ir.Value | None:
     """The thread's rounding mode and flush-to-zero, as set_control_word takes them."""
     machine = current().triple.split("-")[0]
@@ -95,7 +75,7 @@ def control_word(b: ir.IRBuilder) -> ir.Value | None:
     return None
 
 
-@_integers
+@on_integers
 def set_control_word(b: ir.IRBuilder, value: ir.Value) -> None:
     machine = current().triple.split("-")[0]
     if machine == "x86_64":
@@ -107,20 +87,20 @@ def set_control_word(b: ir.IRBuilder, value: ir.Value) -> None:
         b.call(declare(b.module, "llvm.aarch64.set.fpcr", VOID, [I64]), [value])
 
 
-@_integers
+@on_integers
 def call_lock(b: ir.IRBuilder, function: ir.Value, lock: ir.Value) -> None:
     """``function(lock, 1)``: PyThread_acquire_lock, which waits, or PyThread_release_lock."""
     kind = ir.FunctionType(I32, [I64, I32])
     b.call(b.inttoptr(function, kind.as_pointer()), [lock, ir.Constant(I32, 1)])
 
 
-@_integers
+@on_integers
 def call_void(b: ir.IRBuilder, function: ir.Value) -> None:
     kind = ir.FunctionType(I32, [])
     b.call(b.inttoptr(function, kind.as_pointer()), [])
 
 
-@_integers
+@on_integers
 def nanoseconds(b: ir.IRBuilder, clock_gettime: ir.Value, clock: ir.Value) -> ir.Value:
     """Now, by POSIX's clock_gettime at that address."""
     time = cgutils.alloca_once(b, ir.ArrayType(I64, 2))

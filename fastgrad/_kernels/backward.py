@@ -10,17 +10,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import atomic, paths
+from . import paths
+from .arithmetic import ceil_div, least, most, pick, quotient
 from .block import BLOCK, PACK_B
+from .blocks import BLOCKS
 from .elementwise import BACKWARD
 from .gemm import GEMM
-from .jit import COMPILE, OK, OUT_OF_MEMORY, READY, SLOTS, register, slot, stamp
-from .lowlevel import call_kernel, in_memory, table, word
+from .jit import OK, OUT_OF_MEMORY, register, slot, stamp
+from .lowlevel import call_kernel, in_memory, word
 from .pack import copy
-from .pool import FORK_JOIN, START, THREADS
+from .pool import FORK_JOIN, ensure, threads_in_force
 from .reduce import add_blocks, column_sums
 from .scratch import ARENA_BYTES, HEADER, acquire, release
-from .stream import STREAM
+from .stream import STREAM, STREAM_TASK
 from .target import KC
 
 # The descriptor, 64-bit words; strides in bytes; dx, dw, db: 0 where not needed.
@@ -65,7 +67,7 @@ def form_h(dtype: str) -> Any:
         p, task = word(d, 0), word(d, 1)
         wide = word(p, 13)
         first = task * wide
-        columns = min(wide, word(p, 1) - first)
+        columns = least(wide, word(p, 1) - first)
         g_row, g_column = word(p, 3), word(p, 4)
         s_row, s_column = word(p, 6), word(p, 7)
         g, saved = word(p, 2) + first * g_column, word(p, 5) + first * s_column
@@ -83,7 +85,7 @@ def form_h(dtype: str) -> Any:
         if word(p, 0) == 0 and db != 0 and add == 0:
             column_sums(size, (0, columns, db, 0, 0, db))  # zeros
         for r in range(0, word(p, 0), kc_max):
-            rows = min(kc_max, word(p, 0) - r)
+            rows = least(kc_max, word(p, 0) - r)
             from_g, from_row = g + r * g_row, g_row
             if activation == 0:
                 if h != 0:
@@ -135,10 +137,10 @@ def linear_backward(dtype: str) -> Any:
     size = 4 if dtype == "float32" else 8
     kc = KC[dtype]
     gemm, backward = slot(GEMM, dtype), slot(BACKWARD, dtype)
-    block, pack_b, stream = slot(BLOCK, dtype), slot(PACK_B, dtype), slot(STREAM, dtype)
+    block, blocks, pack_b = slot(BLOCK, dtype), slot(BLOCKS, dtype), slot(PACK_B, dtype)
+    stream, stream_task = slot(STREAM, dtype), slot(STREAM_TASK, dtype)
     form, products = slot(FORM_H, dtype), slot(SOME_PRODUCTS, dtype)
-    fork_join, start, threads_word, compile_slot = FORK_JOIN, START, THREADS, COMPILE
-    ready = READY - SLOTS
+    fork_join = FORK_JOIN
     h_bytes, header, pad = H_BYTES, HEADER, _PAD
     fork_fmas, pair_fmas = paths.FORK_FMAS * 4 // size, paths.PAIR_FMAS * 4 // size
     fmas_per_ns = paths.FMAS_PER_NS * 4 // size
@@ -153,23 +155,16 @@ def linear_backward(dtype: str) -> Any:
         dx, dx_row, dx_column = word(d, 15), word(d, 16), word(d, 17)
         dw, dw_row, dw_column = word(d, 18), word(d, 19), word(d, 20)
         db, activation = word(d, 21), word(d, 22)
-        if activation != 0 and atomic.load(table() + 8 * (ready + backward + 2 * activation)) == 0:
-            status = call_kernel(compile_slot, (backward + 2 * activation,))
+        if activation != 0:
+            status = ensure(backward + 2 * activation)
             if status != OK:
                 return status
-        threads = 1
-        if n * k * m >= fork_fmas // 2:
-            threads = atomic.load(table() + 8 * threads_word)
-            if threads == 0:
-                status = call_kernel(start, (0,))
-                if status != OK:
-                    return status
-                threads = atomic.load(table() + 8 * threads_word)
+        threads = threads_in_force() if n * k * m >= fork_fmas // 2 else 1
         in_place = activation == 0 and (g_column == size or m <= 1)
-        width = min(m, kc)
-        height = max(1, h_bytes // (max(width, 1) * size * kc)) * kc
+        width = most(least(m, kc), 1)
+        height = most(quotient(h_bytes, width * size * kc), 1) * kc
         if in_place and n * m * size <= h_bytes:
-            width, height = m, n
+            width, height = most(m, 1), most(n, 1)
         h = arena = 0
         h_row = width * size + (pad if width * size % 512 == 0 else 0)
         if not in_place:
@@ -178,21 +173,21 @@ def linear_backward(dtype: str) -> Any:
                 return OUT_OF_MEMORY
             h = arena + header
         status = OK
-        for r in range(0, max(n, 1), max(height, 1)):
-            rows = min(height, n - r)
-            for c in range(0, max(m, 1), max(width, 1)):
-                columns = min(width, m - c)
+        for r in range(0, most(n, 1), height):
+            rows = least(height, n - r)
+            for c in range(0, most(m, 1), width):
+                columns = least(width, m - c)
                 g = word(d, 3) + r * g_row + c * g_column
                 if db != 0 or not in_place:
                     parts = threads if rows * columns >= 1 << 14 else 1
-                    wide = max(64, (columns + parts - 1) // parts)
+                    wide = most(64, ceil_div(columns, parts))
                     plan = in_memory((
                         rows, columns, g, g_row, size if in_place else g_column,
                         word(d, 12) + r * s_row + c * s_column, s_row, s_column, h, h_row,
                         db + c * size if db != 0 else 0, 1 if r > 0 else word(d, 25),
                         activation, wide,
                     ))  # fmt: skip
-                    tasks = -(-columns // wide)
+                    tasks = ceil_div(columns, wide)
                     status |= call_kernel(fork_join, (form, plan, tasks, rows * columns))
                 from_h, from_row = h, h_row
                 if in_place:
@@ -200,7 +195,7 @@ def linear_backward(dtype: str) -> Any:
                 fmas = rows * columns * k
                 alone = 1 if threads > 1 and fmas < pair_fmas and dx != 0 and dw != 0 else 0
                 acc_x, acc_w = word(d, 23), word(d, 24)
-                acc_x, acc_w = 1 if c > 0 else acc_x, 1 if r > 0 else acc_w
+                acc_x, acc_w = pick(c, 1, acc_x), pick(r, 1, acc_w)
                 to_dx = (
                     rows, k, columns, from_h, from_row, size,
                     word(d, 9) + c * w_column, w_column, w_row,
@@ -215,13 +210,11 @@ def linear_backward(dtype: str) -> Any:
                 if status != OK:
                     break
                 if alone != 0:
-                    for number in (gemm, block, pack_b, stream):
-                        # now: a worker that compiled would want the GIL, which we may hold
-                        if atomic.load(table() + 8 * (ready + number)) == 0:
-                            status |= call_kernel(compile_slot, (number,))
+                    for number in (gemm, block, blocks, pack_b, stream, stream_task):
+                        status |= ensure(number)
                     if status != OK:
                         break
-                    ns = 2 * fmas // fmas_per_ns
+                    ns = quotient(2 * fmas, fmas_per_ns)
                     status |= call_kernel(fork_join, (products, two, 2, ns))
                 else:
                     if dx != 0:

@@ -13,6 +13,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from . import paths
+from .arithmetic import least, most, pick, quotient, remainder
 from .elementwise import VALUE
 from .jit import OK, OUT_OF_MEMORY, register, slot, stamp
 from .lowlevel import call_kernel, word
@@ -116,6 +118,7 @@ def block(dtype: str) -> Any:
     )
     # one line beyond a power of two, so that the rows of a panel do not share cache sets
     panel_row, header = kc_max * size + 64, HEADER
+    k_chunk, outer_k = K_CHUNK, paths.OUTER_K
 
     def kernel_gemm_block(d):  # type: ignore[no-untyped-def]
         _ = version
@@ -126,20 +129,22 @@ def block(dtype: str) -> Any:
         to_row, add_old, bias, relu = word(p, 10), word(p, 12), word(p, 13), word(p, 14)
         y, y_row, activation = word(p, 15), word(p, 16), word(p, 17)
         pack_a = word(p, 18)
-        row, column = task // word(p, 22), task % word(p, 22)
-        chunk, row = row // word(p, 20), row % word(p, 20)
+        row, column = quotient(task, word(p, 22)), remainder(task, word(p, 22))
+        chunk, row = quotient(row, word(p, 20)), remainder(row, word(p, 20))
 
         i0, j0, k0 = row * word(p, 19), column * word(p, 21), chunk * kc_max
-        mc, nc, kc = min(word(p, 19), m - i0), min(word(p, 21), n - j0), min(kc_max, k - k0)
+        mc, nc = least(word(p, 19), m - i0), least(word(p, 21), n - j0)
+        kc = least(kc_max, k - k0)
         a = word(p, 3) + i0 * a_row + k0 * a_k
-        b = word(p, 6) + k0 * b_k + j0 // tile_columns * strip
+        b = word(p, 6) + k0 * b_k + quotient(j0, tile_columns) * strip
         to = word(p, 9) + i0 * to_row + j0 * size + chunk * word(p, 11)
         if bias != 0:
             bias += j0 * size
         if y != 0:
             y += i0 * y_row + j0 * size
         zeros = minus_zeros(size)
-        pace = (rows_max << 32) // kc if kc > 0 else 0
+        pace = quotient(rows_max << 32, most(kc, 1))
+        along_rows = kc <= outer_k  # C's rows, where writing them is most of the work
 
         scratch = 0
         if pack_a != IN_PLACE:
@@ -147,12 +152,13 @@ def block(dtype: str) -> Any:
             if scratch == 0:
                 return OUT_OF_MEMORY
             if pack_a == BY_K:
-                for kk in range(0, kc, K_CHUNK):
+                for kk in range(0, kc, k_chunk):
                     i = 0
                     while i < mc:
                         r = tile_rows(next_tile(mc - i))
-                        copy(size, (min(K_CHUNK, kc - kk), r, a + i * size + kk * a_k, a_k, size,
-                                    scratch + header + (i * kc + kk * r) * size, r * size))  # fmt: skip
+                        into = scratch + header + (i * kc + kk * r) * size
+                        copy(size, (least(k_chunk, kc - kk), r, a + i * size + kk * a_k, a_k, size,
+                                    into, r * size))  # fmt: skip
                         i += r
                 a_row = size
             else:
@@ -161,27 +167,38 @@ def block(dtype: str) -> Any:
             a = scratch + header
 
         status = OK
-        for j in range(0, nc, tile_columns):
-            w = min(tile_columns, nc - j)
-            v = (w + lanes - 1) // lanes  # vectors, the last one masked
-            i = 0
-            while i < mc:
-                t = next_tile(mc - i)
-                r = tile_rows(t)
-                panel = a + i * a_row
-                if pack_a == BY_K:
-                    panel, a_k = a + i * kc * size, r * size
-                at = to + i * to_row + j * size
-                tile(size, 0 if t == 0 and w == tile_columns else t * vectors + v, (
-                    kc, panel, a_row, a_k, b, b_k,
-                    at, to_row, at if add_old != 0 else zeros, to_row if add_old != 0 else 0,
-                    bias + j * size if bias != 0 else zeros, relu,
-                    w - (v - 1) * lanes, pace))  # fmt: skip
-                if y != 0:
-                    words = (r, w, at, to_row, y + i * y_row + j * size, y_row)
-                    status |= call_kernel(value_slot + 2 * activation, words)
+        i = j = 0
+        while True:
+            w = least(tile_columns, nc - j)
+            v = quotient(w + lanes - 1, lanes)  # vectors, the last one masked
+            t = next_tile(mc - i)
+            r = tile_rows(t)
+            panel = a + i * a_row
+            if pack_a == BY_K:
+                panel, a_k = a + i * kc * size, r * size
+            at = to + i * to_row + j * size
+            tile(size, pick(t | (w - tile_columns), t * vectors + v, 0), (
+                kc, panel, a_row, a_k, b + quotient(j, tile_columns) * strip, b_k,
+                at, to_row, pick(add_old, at, zeros), add_old * to_row,
+                pick(bias, bias + j * size, zeros), relu,
+                w - (v - 1) * lanes, pace))  # fmt: skip
+            if y != 0:
+                words = (r, w, at, to_row, y + i * y_row + j * size, y_row)
+                status |= call_kernel(value_slot + 2 * activation, words)
+            if along_rows:
+                j += tile_columns
+                if j >= nc:
+                    j = 0
+                    i += r
+                    if i >= mc:
+                        break
+            else:
                 i += r
-            b += strip
+                if i >= mc:
+                    i = 0
+                    j += tile_columns
+                    if j >= nc:
+                        break
         if scratch != 0:
             release(scratch)
         return status
@@ -200,14 +217,14 @@ def pack_b(dtype: str) -> Any:
         b, b_k, b_column = word(p, 0), word(p, 1), word(p, 2)
         kc, to, strips = word(p, 3), word(p, 5), word(p, 6)
         first = task * strips * tile_columns
-        last = min(first + strips * tile_columns, word(p, 4))
+        last = least(first + strips * tile_columns, word(p, 4))
         row = tile_columns * size
         chunk = K_CHUNK if b_column == size else kc
         for kk in range(0, kc, chunk):
             for j in range(first, last, tile_columns):
-                copy(size, (min(chunk, kc - kk), min(tile_columns, last - j),
+                copy(size, (least(chunk, kc - kk), least(tile_columns, last - j),
                             b + kk * b_k + j * b_column, b_k, b_column,
-                            to + (j // tile_columns * kc + kk) * row, row))  # fmt: skip
+                            to + (quotient(j, tile_columns) * kc + kk) * row, row))  # fmt: skip
         return OK
 
     return kernel_pack_b

@@ -58,18 +58,25 @@ def in_memory(typing_context: Any, words: Any) -> Any:
     """Address of ``words`` on the stack, for as long as the kernel runs; anew for each call."""
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        return _store_words(b, args[0], len(signature.args[0]))
+        return _store_words(b, cgutils.unpack_tuple(b, args[0]))
 
     if not isinstance(words, types.UniTuple):
         return None
     return types.intp(types.UniTuple(types.intp, len(words))), codegen
 
 
-def _store_words(b: ir.IRBuilder, values: ir.Value, count: int) -> ir.Value:
-    base = b.ptrtoint(cgutils.alloca_once(b, ir.ArrayType(I64, count)), I64)
-    for i in range(count):
-        b.store(b.extract_value(values, i), word_pointer(b, base, i64(i)))
+def _store_words(b: ir.IRBuilder, values: list[ir.Value]) -> ir.Value:
+    base = b.ptrtoint(cgutils.alloca_once(b, ir.ArrayType(I64, len(values))), I64)
+    for i, value in enumerate(values):
+        b.store(value, word_pointer(b, base, i64(i)))
     return base
+
+
+def emit_call(b: ir.IRBuilder, slot: ir.Value, words: list[ir.Value]) -> ir.Value:
+    """The status of the kernel in ``slot`` of the table, called with a descriptor of ``words``."""
+    entry = b.load(word_pointer(b, table_address(b), slot))
+    kind = ir.FunctionType(I64, [I64])
+    return b.call(b.inttoptr(entry, kind.as_pointer()), [_store_words(b, words)])
 
 
 @intrinsic
@@ -77,11 +84,7 @@ def call_kernel(typing_context: Any, slot: Any, words: Any) -> Any:
     """Call the kernel in ``slot`` of the table with a descriptor made of ``words``; its status."""
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        slot, values = args
-        base = _store_words(b, values, len(signature.args[1]))
-        entry = b.load(word_pointer(b, table_address(b), slot))
-        kind = ir.FunctionType(I64, [I64])
-        return b.call(b.inttoptr(entry, kind.as_pointer()), [base])
+        return emit_call(b, args[0], cgutils.unpack_tuple(b, args[1]))
 
     if not isinstance(words, types.UniTuple):
         return None

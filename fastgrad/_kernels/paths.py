@@ -7,6 +7,9 @@ DIRECT_FMAS = 1 << 20
 # So does packing A where it is read by more strips of B than this.
 DIRECT_STRIPS = 2
 
+# Blocks with this many steps of k or fewer are written row by row: C, not A and B, is the work.
+OUTER_K = 64
+
 # Several threads pay from this many fused multiply-adds (float32; half as many in float64).
 FORK_FMAS = 1 << 18
 # A cautious speed of one thread, float32: what the pool is told about the length of a job.
@@ -15,22 +18,33 @@ FMAS_PER_NS = 32
 # Blocks of k go to several threads where C is not larger than this.
 TALL_BYTES = 1 << 16
 
-# Products with this many rows or fewer stream B past, those with this many columns stream A, ...
+# Products with this many rows or fewer stream B past; those with this many columns stream A, ...
 STREAM_ROWS = 16
-# (where it lies along k and is to be transposed first)
+# (so many columns where A lies along k and is to be transposed first)
 GATHER_ROWS = 4
 # ... if it has this many elements.
 STREAM_ELEMENTS = 1 << 11
-# Rows of C that are in registers at a time; bytes of all of them in a run, or columns at least.
-RUN_ROWS = 4
+# Bytes of all rows of C in a run, or columns of it at least.
 RUN_BYTES = 1 << 14
 RUN_COLUMNS = 512
 # Steps of k that all rows go through before the next ones, so that B is read from L1 again.
 PIECE_K = 16
-# An operand that lies along k is gathered, that is transposed, in pieces of this many columns and
-# steps: rows long enough for the prefetcher, pieces small enough for L1.
+# An operand that lies along k is transposed in pieces of this many columns and steps: rows long
+# enough for the prefetcher, pieces small enough for L1.
 GATHER_COLUMNS = 64
 GATHER_K = 64
+# A stream this long, at a cautious speed, is worth another thread; columns of a task are a
+# multiple of this.
+STREAM_FORK_NS = 5_000
+BYTES_PER_NS = 10
+STREAM_COLUMNS = 64
 
 # dX and dW of fewer fused multiply-adds each (float32) go side by side, a thread each.
 PAIR_FMAS = 1 << 22
+# How many blocks of k a thread has buffers for at a time.
+RING_OF_A_THREAD = 4
+
+# The general path cuts C into this many tasks a thread (the last ones even out what threads differ
+# by), but not into blocks of fewer tiles.
+TASKS_OF_A_THREAD = 4
+TASK_TILES = 4

@@ -21,11 +21,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from numba.extending import register_jitable
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, register_jitable
 
 from . import atomic, jit
 from .jit import COMPILE, LINE, OK, OPTIONS, POOL, READY, SLOTS, TABLE, register, slot, stamp
-from .lowlevel import call_kernel, table, word
+from .lowlevel import call_kernel, emit_call, table, table_address, word, word_pointer
+from .simd import i64
 
 MAX_THREADS = 64
 SPIN_NS = 40_000  # of an idle worker before it sleeps
@@ -46,6 +50,38 @@ WORKERS = POOL + 5 * LINE  # for each worker a line: its state, its lock
 RUNNING, ASLEEP = 0, 1
 _MAX_CLAIMS = (1 << 24) - 1
 assert WORKERS + MAX_THREADS * LINE <= POOL + (jit.TABLE_WORDS - POOL)
+
+
+@intrinsic
+def threads_in_force(typing_context: Any) -> Any:
+    """How many threads a job may have; the first one to ask starts them."""
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        count = word_pointer(b, table_address(b), i64(THREADS))
+        with b.if_then(b.icmp_signed("==", b.load_atomic(count, "seq_cst", 8), i64(0))):
+            emit_call(b, i64(START), [])
+        return b.load_atomic(count, "seq_cst", 8)
+
+    return types.intp(), codegen
+
+
+@intrinsic
+def ensure(typing_context: Any, number: Any) -> Any:
+    """Compile the kernel in a slot if it is not; its status.
+
+    Before a job whose tasks call it: a worker that compiled would want the GIL, and the caller,
+    who waits for the worker, may hold it.
+    """
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        status = cgutils.alloca_once_value(b, i64(OK))
+        index = b.add(args[0], i64(READY - SLOTS))
+        ready = b.load_atomic(word_pointer(b, table_address(b), index), "seq_cst", 8)
+        with b.if_then(b.icmp_signed("==", ready, i64(0))):
+            b.store(emit_call(b, i64(COMPILE), [args[0]]), status)
+        return b.load(status)
+
+    return types.intp(types.intp), codegen
 
 
 @register_jitable(**OPTIONS)
@@ -125,11 +161,9 @@ def fork_join(dtype: str) -> Any:
         _ = version
         number, job, tasks, estimate = word(d, 0), word(d, 1), word(d, 2), word(d, 3)
         base = table()
-        if atomic.load(base + 8 * (READY + number - SLOTS)) == 0:
-            # now: a worker that compiled would want the GIL, which the caller may hold
-            status = call_kernel(COMPILE, (number,))
-            if status != OK:
-                return status
+        status = ensure(number)
+        if status != OK:
+            return status
         helpers = min(atomic.load(base + 8 * THREADS), tasks) - 1
         if helpers > atomic.load(base + 8 * STARTED) and atomic.load(base + 8 * REFUSED) == 0:
             status = call_kernel(START, (0,))

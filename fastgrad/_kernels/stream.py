@@ -12,16 +12,19 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from . import paths
+from .arithmetic import ceil_div, least, most, pick, quotient, remainder
 from .block import minus_zeros
-from .dots import by_rows, run_dots
+from .dots import run_dots
 from .elementwise import VALUE
 from .jit import OK, OUT_OF_MEMORY, register, slot, stamp
-from .lowlevel import call_kernel, word
+from .lowlevel import call_kernel, in_memory, word
 from .microkernel import relu_threshold
 from .pack import copy
+from .pool import FORK_JOIN
 from .scratch import HEADER, acquire, release
 from .simd import Simd, for_range, i64, new_function
 from .target import KC, Isa, current
@@ -40,6 +43,10 @@ PLAN = (
 )  # fmt: skip
 
 
+# Rows of C that are in registers at a time: 3 rows are 2 and 1.
+RUN_ROWS = (4, 2, 1)
+
+
 def steps_at_a_time(isa: Isa, rows: int) -> int:
     """How many steps of k: rows x steps elements of A stay in registers over a run."""
     return max(1, isa.rows * isa.vectors * 2 // 3 // rows)
@@ -54,8 +61,16 @@ def run_steps(typing_context: Any, itemsize: Any, rows: Any, words: Any) -> Any:
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         module, isa, size = b.module, current().isa, signature.args[0].literal_value
-        values = [b.extract_value(args[2], i) for i in range(9)]
-        by_rows(b, args[1], lambda rows: b.call(_emit_runs(module, isa, size, rows), values))
+        values = cgutils.unpack_tuple(b, args[2])
+        done = b.append_basic_block("done")
+        switch = b.switch(args[1], done)
+        for rows in RUN_ROWS:
+            case = b.append_basic_block(f"rows{rows}")
+            switch.add_case(i64(rows), case)
+            b.position_at_end(case)
+            b.call(_emit_runs(module, isa, size, rows), values)
+            b.branch(done)
+        b.position_at_end(done)
         return context.get_dummy_value()
 
     return types.void(itemsize, types.intp, types.UniTuple(types.intp, 9)), codegen
@@ -161,16 +176,16 @@ def _emit_finish(module: ir.Module, itemsize: int) -> ir.Function:
     return function
 
 
-def stream(dtype: str) -> Any:
+def stream_task(dtype: str) -> Any:
     version = stamp()
     size = 4 if dtype == "float32" else 8
     kc_max, value_slot = KC[dtype], slot(VALUE, dtype)
     lanes = current().isa.lanes(size)
-    header, vector = HEADER, 64
-    run_rows, run_bytes, run_columns = paths.RUN_ROWS, paths.RUN_BYTES, paths.RUN_COLUMNS
+    header, vector, run_rows = HEADER, 64, RUN_ROWS[0]
+    run_bytes, run_columns = paths.RUN_BYTES, paths.RUN_COLUMNS
     gather_columns, gather_k, piece_k = paths.GATHER_COLUMNS, paths.GATHER_K, paths.PIECE_K
 
-    def kernel_stream(d):  # type: ignore[no-untyped-def]
+    def kernel_stream_task(d):  # type: ignore[no-untyped-def]
         _ = version
         p, task = word(d, 0), word(d, 1)
         m, k = word(p, 0), word(p, 2)
@@ -180,65 +195,69 @@ def stream(dtype: str) -> Any:
         bias, bias_row, bias_column = word(p, 13), word(p, 14), word(p, 15)
         y, y_row = word(p, 17), word(p, 18)
         first = task * word(p, 20)
-        last = min(first + word(p, 20), word(p, 1))
+        last = least(first + word(p, 20), word(p, 1))
         zeros = minus_zeros(size)
         scratch = acquire()
         if scratch == 0:
             return OUT_OF_MEMORY
-        acc = scratch + header
         gather, dense = b_column != size, to_column == size
-        group = -(-m // -(-m // run_rows))
-        step = gather_columns
-        dots = gather and b_k == size and m <= run_rows
-        if not gather:
-            step = max(run_columns, run_bytes // size // m // lanes * lanes)
-        piece = gather_k if gather else kc_max if m <= run_rows else piece_k
+        dots = gather and b_k == size
+        step = most(run_columns, quotient(run_bytes, size * m * lanes) * lanes)
+        piece = kc_max if m == 1 or m == 2 or m == 4 else piece_k
+        if gather:
+            step, piece = gather_columns, gather_k
+        acc = scratch + header
         acc_row = step * size
         kept = acc + m * acc_row  # rows of C where C itself has no unit stride
         spread = kept + m * acc_row
         gathered = spread + vector
         status = OK
         for row in range(m):  # the first run starts with whatever was in the scratch
-            finish(size, (min(step, last - first), acc + row * acc_row, zeros, 0, zeros, 0, 0,
+            finish(size, (least(step, last - first), acc + row * acc_row, zeros, 0, zeros, 0, 0,
                           kept + row * acc_row))  # fmt: skip
         for j in range(first, last, step):
-            w = min(step, last - j)
+            w = least(step, last - j)
             b = word(p, 6) + j * b_column
             to = word(p, 9) + j * to_column
             if not dense and accumulate != 0:
                 copy(size, (m, w, to, to_row, to_column, kept, acc_row))
             k0 = 0
             while True:
-                kc = min(kc_max, k - k0)
+                kc = least(kc_max, k - k0)
                 a = word(p, 3) + k0 * a_k
                 from_b = b + k0 * b_k
                 done = 0
                 if dots:
-                    run_dots(size, m, (w, kc, a, a_row, a_k, from_b, b_column, acc, acc_row))
-                    done = kc - kc % lanes
+                    run_dots(size, (m, w, kc, a, a_row, a_k, from_b, b_column, acc, acc_row))
+                    done = kc - remainder(kc, lanes)
                 for kk in range(done, kc, piece):
-                    some = min(piece, kc - kk)
+                    some = least(piece, kc - kk)
                     rows, row_bytes = from_b + kk * b_k, b_k
                     if gather:
                         copy(size, (some, w, rows, b_k, b_column, gathered, acc_row))
                         rows, row_bytes = gathered, acc_row
-                    for i in range(0, m, group):
-                        run_steps(size, min(group, m - i), (
+                    i = 0
+                    while i < m:
+                        group = least(run_rows, m - i)
+                        group = pick(group & 1, 1, group)
+                        group = pick(m - i - 3, group, 2)
+                        run_steps(size, group, (
                             w, some, a + i * a_row + kk * a_k, a_row, a_k,
                             rows, row_bytes, acc + i * acc_row, acc_row))  # fmt: skip
-                ends = k0 + kc >= k
-                old = k0 > 0 or accumulate != 0
+                        i += group
+                ends = 1 if k0 + kc >= k else 0
+                old = 1 if k0 > 0 or accumulate != 0 else 0
                 for row in range(m):
                     target = to + row * to_row if dense else kept + row * acc_row
                     plus, plus_step = zeros, 0
-                    if ends and bias != 0:
+                    if ends != 0 and bias != 0:
                         plus, plus_step = bias + row * bias_row + j * bias_column, size
                         if bias_column == 0:
                             copy(size, (1, lanes, plus, 0, 0, spread, 0))
                             plus, plus_step = spread, 0
-                    finish(size, (w, acc + row * acc_row, target if old else zeros,
-                                  size if old else 0, plus, plus_step,
-                                  word(p, 16) if ends else 0, target))  # fmt: skip
+                    finish(size, (w, acc + row * acc_row, pick(old, target, zeros),
+                                  old * size, plus, plus_step, ends * word(p, 16),
+                                  target))  # fmt: skip
                 k0 += kc_max
                 if k0 >= k:
                     break
@@ -250,7 +269,43 @@ def stream(dtype: str) -> Any:
         release(scratch)
         return status
 
+    return kernel_stream_task
+
+
+def stream(dtype: str) -> Any:
+    """A kernel of the form of gemm.py: the tasks, on the product or on its transpose."""
+    version = stamp()
+    size = 4 if dtype == "float32" else 8
+    task, fork_join = slot(STREAM_TASK, dtype), FORK_JOIN
+    stream_rows, fork_ns = paths.STREAM_ROWS, paths.STREAM_FORK_NS
+    unit, bytes_per_ns = paths.STREAM_COLUMNS, paths.BYTES_PER_NS
+
+    def kernel_stream(d):  # type: ignore[no-untyped-def]
+        _ = version
+        m, n, k = word(d, 0), word(d, 1), word(d, 2)
+        a, a_row, a_k = word(d, 3), word(d, 4), word(d, 5)
+        b, b_k, b_column = word(d, 6), word(d, 7), word(d, 8)
+        to, to_row, accumulate, bias = word(d, 9), word(d, 10), word(d, 11), word(d, 12)
+        relu, y, threads = word(d, 13), word(d, 14), word(d, 17)
+        swap = m > stream_rows or (y == 0 and n < m)
+        long = m if swap else n
+        ns = quotient(long * k * size, bytes_per_ns)
+        part = long
+        if threads > 1 and ns > fork_ns:
+            part = ceil_div(ceil_div(long, 2 * threads), unit) * unit
+        if swap:
+            plan = in_memory((n, m, k, b, b_column, b_k, a, a_k, a_row, to, size, to_row,
+                              accumulate, bias, size, 0, relu, 0, 0, 0, part))  # fmt: skip
+        else:
+            plan = in_memory((m, n, k, a, a_row, a_k, b, b_k, b_column, to, to_row, size,
+                              accumulate, bias, 0, size, relu, y, word(d, 15), word(d, 16),
+                              part))  # fmt: skip
+        if part == long:
+            return call_kernel(task, (plan, 0))
+        return call_kernel(fork_join, (task, plan, ceil_div(long, part), ns))
+
     return kernel_stream
 
 
+STREAM_TASK = register("stream_task", stream_task)
 STREAM = register("stream", stream)

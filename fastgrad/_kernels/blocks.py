@@ -1,0 +1,112 @@
+"""The general path: B in packed blocks of KC x NC that all threads share, a pass over C for each.
+
+Tasks are blocks of C. Each packs the rows of A that it needs, a few tiles' worth that stay in L2
+while the strips of B, a tile wide, pass by. What gains nothing by packing is read where it lies.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import paths
+from .arithmetic import ceil_div, least, most, pick, quotient
+from .block import BLOCK, BY_K, BY_ROWS, IN_PLACE, PACK_B
+from .jit import OK, OUT_OF_MEMORY, register, slot, stamp
+from .lowlevel import call_kernel, in_memory, word
+from .pool import FORK_JOIN
+from .scratch import ARENA_BYTES, HEADER, acquire, release
+from .target import KC, current
+
+
+def blocks(dtype: str) -> Any:
+    """A kernel of the form of gemm.py."""
+    version = stamp()
+    isa = current().isa
+    size = 4 if dtype == "float32" else 8
+    kc_max, nc_max = KC[dtype], isa.block_columns(dtype, size)
+    rows_max, columns = isa.rows, isa.columns(size)
+    mc_max, header = isa.block_rows // rows_max * rows_max, HEADER
+    assert HEADER + kc_max * max(nc_max * size, mc_max * size + 64) <= ARENA_BYTES
+    block, pack_b, fork_join = slot(BLOCK, dtype), slot(PACK_B, dtype), FORK_JOIN
+    direct_rows, direct_fmas, direct_strips = (
+        paths.DIRECT_ROWS,
+        paths.DIRECT_FMAS,
+        paths.DIRECT_STRIPS,
+    )
+    fmas_per_ns = paths.FMAS_PER_NS * 4 // size
+    tasks_of_a_thread, task_tiles = paths.TASKS_OF_A_THREAD, paths.TASK_TILES
+
+    def kernel_blocks(d):  # type: ignore[no-untyped-def]
+        _ = version
+        m, n, k = word(d, 0), word(d, 1), word(d, 2)
+        a, a_row, a_k = word(d, 3), word(d, 4), word(d, 5)
+        b, b_k, b_column = word(d, 6), word(d, 7), word(d, 8)
+        to, bias, y, threads = word(d, 9), word(d, 12), word(d, 14), word(d, 17)
+        row_tiles, strips = ceil_div(m, rows_max), ceil_div(n, columns)
+        large = m * n * k > direct_fmas
+        pack = (b_column != size and n > 1) or (m > direct_rows and large)
+        pack_a, mc = IN_PLACE, m
+        if large and strips > direct_strips:
+            pack_a = BY_K if a_row == size and a_k != size else BY_ROWS
+            mc = ceil_div(row_tiles, ceil_div(m, mc_max)) * rows_max
+        nc_step, scratch, packed = n, 0, 0
+        if pack:
+            nc_step = ceil_div(strips, ceil_div(n, nc_max)) * columns
+            scratch = acquire()
+            if scratch == 0:
+                return OUT_OF_MEMORY
+            packed = scratch + header
+        status = OK
+        for j0 in range(0, n, nc_step):
+            nc = least(nc_step, n - j0)
+            strips = ceil_div(nc, columns)
+            # Tasks: blocks of rows, cut along n too where there are too few of them.
+            groups = 1
+            if threads > 1:
+                tasks = tasks_of_a_thread * threads
+                mc = least(
+                    mc,
+                    ceil_div(row_tiles, least(tasks, most(row_tiles // task_tiles, 1))) * rows_max,
+                )
+                groups = least(strips, ceil_div(tasks, ceil_div(m, mc)))
+            group_strips = ceil_div(strips, groups)
+            groups, row_blocks = ceil_div(strips, group_strips), ceil_div(m, mc)
+            k0 = 0
+            while True:
+                kc = least(kc_max, k - k0)
+                last = 1 if k0 + kc >= k else 0
+                b_from, bk, strip = b + k0 * b_k + j0 * b_column, b_k, columns * b_column
+                if pack:
+                    part = ceil_div(strips, 2 * threads)
+                    plan = in_memory((b_from, b_k, b_column, kc, nc, packed, part))
+                    words = (pack_b, plan, ceil_div(strips, part), quotient(kc * nc, 4))
+                    status |= call_kernel(fork_join, words)
+                    b_from, bk, strip = packed, columns * size, columns * size * kc
+                here = j0 * size
+                plan = in_memory((
+                    m, nc, kc,
+                    a + k0 * a_k, a_row, a_k,
+                    b_from, bk, strip,
+                    to + here, word(d, 10), 0,
+                    pick(k0, 1, word(d, 11)),
+                    pick(last * bias, bias + here, 0),
+                    last * word(d, 13),
+                    pick(last * y, y + here, 0), word(d, 15), word(d, 16),
+                    pack_a,
+                    mc, row_blocks, group_strips * columns, groups,
+                ))  # fmt: skip
+                ns = quotient(m * nc * kc, fmas_per_ns)
+                status |= call_kernel(fork_join, (block, plan, row_blocks * groups, ns))
+                k0 += kc_max
+                if k0 >= k or status != OK:
+                    break
+            if status != OK:
+                break
+        if scratch != 0:
+            release(scratch)
+        return status
+
+    return kernel_blocks
+
+
+BLOCKS = register("blocks", blocks)
