@@ -100,8 +100,7 @@ def call_void(b: ir.IRBuilder, function: ir.Value) -> None:
     b.call(b.inttoptr(function, kind.as_pointer()), [])
 
 
-@on_integers
-def nanoseconds(b: ir.IRBuilder, clock_gettime: ir.Value, clock: ir.Value) -> ir.Value:
+def emit_nanoseconds(b: ir.IRBuilder, clock_gettime: ir.Value, clock: ir.Value) -> ir.Value:
     """Now, by POSIX's clock_gettime at that address."""
     time = cgutils.alloca_once(b, ir.ArrayType(I64, 2))
     kind = ir.FunctionType(I32, [I32, I64])

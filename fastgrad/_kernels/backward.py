@@ -18,7 +18,7 @@ from .elementwise import BACKWARD
 from .gemm import GEMM
 from .jit import OK, OUT_OF_MEMORY, register, slot, stamp
 from .lowlevel import call_kernel, in_memory, word
-from .pack import copy
+from .pack import COPY, copy
 from .pool import FORK_JOIN, ensure, threads_in_force
 from .reduce import add_blocks, column_sums
 from .scratch import ARENA_BYTES, HEADER, acquire, release
@@ -230,6 +230,6 @@ def linear_backward(dtype: str) -> Any:
     return kernel_linear_backward
 
 
-FORM_H = register("form_h", form_h)
+FORM_H = register("form_h", form_h, uses=(COPY,))
 SOME_PRODUCTS = register("some_products", some_products)
 BACKWARD_KERNEL = register("linear_backward", linear_backward)

@@ -19,7 +19,7 @@ from .elementwise import VALUE
 from .jit import OK, OUT_OF_MEMORY, register, slot, stamp
 from .lowlevel import call_kernel, word
 from .microkernel import TILE_ARGS, emit_tile_table
-from .pack import copy
+from .pack import COPY, copy
 from .scratch import HEADER, acquire, release
 from .simd import FLOAT, I64, i64
 from .target import KC, current
@@ -230,5 +230,5 @@ def pack_b(dtype: str) -> Any:
     return kernel_pack_b
 
 
-BLOCK = register("gemm_block", block)
-PACK_B = register("pack_b", pack_b)
+BLOCK = register("gemm_block", block, uses=(COPY,))
+PACK_B = register("pack_b", pack_b, uses=(COPY,))

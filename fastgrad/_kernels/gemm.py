@@ -15,7 +15,7 @@ from typing import Any
 
 from . import paths
 from .activations import RELU
-from .arithmetic import least
+from .arithmetic import least, pick
 from .block import BLOCK, IN_PLACE
 from .blocks import BLOCKS
 from .elementwise import VALUE
@@ -61,7 +61,7 @@ def gemm(dtype: str) -> Any:
         b, b_k, b_column = word(d, 6), word(d, 7), word(d, 8)
         c, c_row, c_column = word(d, 9), word(d, 10), word(d, 11)
         z, z_row, bias = word(d, 12), word(d, 13), word(d, 14)
-        activation, accumulate = word(d, 15), word(d, 16)
+        activation, accumulate = word(d, 15), pick(word(d, 16), 1, 0)
         if m == 0 or n == 0 or (k == 0 and accumulate != 0):
             return OK
         if c_column != size and n > 1:  # C has unit stride along m: the transposed product

@@ -46,6 +46,7 @@ OPTIONS: dict[str, Any] = {"fastmath": False, "error_model": "numpy"}
 Builder = Callable[[str], Callable[..., Any]]
 DTYPES = ("float32", "float64")
 _builders: dict[int, Callable[[], Callable[..., Any]]] = {}  # by slot
+_uses: dict[int, list[int]] = {}  # by slot
 _compiled: dict[int, Any] = {}  # by slot
 _numbers: list[str] = []
 _lock = threading.RLock()
@@ -55,14 +56,18 @@ _keep: list[Any] = []  # trampolines live as long as the process
 _compile_seconds = 0.0
 
 
-def register(name: str, build: Builder, dtypes: tuple[str, ...] = DTYPES) -> int:
+def register(
+    name: str, build: Builder, dtypes: tuple[str, ...] = DTYPES, uses: tuple[int, ...] = ()
+) -> int:
     """Give ``build(dtype) -> function of a descriptor`` a number in the table.
 
-    A kernel that computes with no floats has one dtype, the first.
+    A kernel that computes with no floats has one dtype, the first. ``uses``: numbers of kernels
+    that it calls as a task of a job, compiled before it (see pool.ensure).
     """
     number = _new_number(name)
     for dtype in dtypes:
         index = slot(number, dtype)
+        _uses[index] = [slot(used, dtype) for used in uses]
         _builders[index] = functools.partial(build, dtype)
         _fill(index, functools.partial(_first_call, index))
     return number
@@ -109,6 +114,8 @@ def _guarded(function: Callable[[int], int], argument: int) -> int:
 
 def compile_slot(index: int) -> int:
     with _lock:
+        for used in _uses[index]:
+            compile_slot(used)
         if index not in _compiled:
             function = _timed(_compile, _builders[index]())
             _compiled[index] = function

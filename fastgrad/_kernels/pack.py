@@ -11,8 +11,11 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .jit import OK, register, slot, stamp
+from .lowlevel import emit_call, word
 from .simd import FLOAT, Simd, Value, for_range, i64, new_function
 from .target import Isa, current
 
@@ -144,12 +147,38 @@ def _at_most(b: ir.IRBuilder, x: ir.Value, limit: int | ir.Value) -> ir.Value:
 
 
 @intrinsic(prefer_literal=True)
-def copy(typing_context: Any, itemsize: Any, words: Any) -> Any:
-    """``copy(itemsize, (rows, columns, source, source_row, source_column, to, to_row))``"""
-
+def _copy_here(typing_context: Any, itemsize: Any, words: Any) -> Any:
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         function = emit_copy(b.module, current().isa, signature.args[0].literal_value)
-        b.call(function, [b.extract_value(args[1], i) for i in range(len(COPY_ARGS))])
+        b.call(function, cgutils.unpack_tuple(b, args[1]))
+        return context.get_dummy_value()
+
+    return types.void(itemsize, types.UniTuple(types.intp, len(COPY_ARGS))), codegen
+
+
+def build_copy(dtype: str) -> Any:
+    version = stamp()
+    size = 4 if dtype == "float32" else 8
+
+    def kernel_copy(d):  # type: ignore[no-untyped-def]
+        _ = version
+        _copy_here(size, (word(d, 0), word(d, 1), word(d, 2), word(d, 3), word(d, 4),
+                          word(d, 5), word(d, 6)))  # fmt: skip
+        return OK
+
+    return kernel_copy
+
+
+COPY = register("copy", build_copy)
+
+
+@intrinsic(prefer_literal=True)
+def copy(typing_context: Any, itemsize: Any, words: Any) -> Any:
+    """``copy(itemsize, COPY_ARGS)``: calls the kernel, which compiles once for all that copy."""
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        dtype = {4: "float32", 8: "float64"}[signature.args[0].literal_value]
+        emit_call(b, i64(slot(COPY, dtype)), cgutils.unpack_tuple(b, args[1]))
         return context.get_dummy_value()
 
     return types.void(itemsize, types.UniTuple(types.intp, len(COPY_ARGS))), codegen

@@ -24,10 +24,11 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, register_jitable
+from numba.extending import intrinsic
 
 from . import atomic, jit
-from .jit import COMPILE, LINE, OK, OPTIONS, POOL, READY, SLOTS, TABLE, register, slot, stamp
+from .arithmetic import ceil_div, least, most
+from .jit import COMPILE, LINE, OK, POOL, READY, SLOTS, TABLE, register, slot, stamp
 from .lowlevel import call_kernel, emit_call, table, table_address, word, word_pointer
 from .simd import i64
 
@@ -84,34 +85,47 @@ def ensure(typing_context: Any, number: Any) -> Any:
     return types.intp(types.intp), codegen
 
 
-@register_jitable(**OPTIONS)
-def _take(helper):  # type: ignore[no-untyped-def]
-    """Claim and do tasks of the running job until none is left for this thread."""
-    base = table()
-    while True:
-        ticket = atomic.load(base + 8 * TICKET)
-        left = ticket & _MAX_CLAIMS
-        if left == 0 or (ticket >> 24) & 255 <= helper:
-            return
-        if atomic.swap(base + 8 * TICKET, ticket, ticket - 1) == 0:
-            continue
-        if helper >= 0:
-            atomic.set_control_word(atomic.load(base + 8 * CONTROL))
-        number, job = atomic.load(base + 8 * SLOT), atomic.load(base + 8 * DESCRIPTOR)
-        step = atomic.load(base + 8 * STEP)
-        first = (atomic.load(base + 8 * CLAIMS) - left) * step
-        status = 0
-        for task in range(first, min(first + step, atomic.load(base + 8 * TASKS))):
-            status |= call_kernel(number, (job, task))
-        if status != 0:
-            atomic.set_bits(base + 8 * STATUS, status)
-        atomic.add(base + 8 * DONE, 1)
+@intrinsic
+def now(typing_context: Any) -> Any:
+    """Nanoseconds of a clock that does not jump."""
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        function, clock = (
+            b.load(word_pointer(b, table_address(b), i64(index))) for index in (CLOCK, CLOCK_ID)
+        )
+        return atomic.emit_nanoseconds(b, function, clock)
+
+    return types.intp(), codegen
 
 
-@register_jitable(**OPTIONS)
-def _now():  # type: ignore[no-untyped-def]
-    base = table()
-    return atomic.nanoseconds(atomic.load(base + 8 * CLOCK), atomic.load(base + 8 * CLOCK_ID))
+def take_tasks(dtype: str) -> Any:
+    """Claim and do tasks of the running job until none is left; descriptor: helper, or -1."""
+    version = stamp()
+
+    def kernel_take_tasks(d):  # type: ignore[no-untyped-def]
+        _ = version
+        helper = word(d, 0)
+        base = table()
+        while True:
+            ticket = atomic.load(base + 8 * TICKET)
+            left = ticket & _MAX_CLAIMS
+            if left == 0 or (ticket >> 24) & 255 <= helper:
+                return OK
+            if atomic.swap(base + 8 * TICKET, ticket, ticket - 1) == 0:
+                continue
+            if helper >= 0:
+                atomic.set_control_word(atomic.load(base + 8 * CONTROL))
+            number, job = atomic.load(base + 8 * SLOT), atomic.load(base + 8 * DESCRIPTOR)
+            step = atomic.load(base + 8 * STEP)
+            first = (atomic.load(base + 8 * CLAIMS) - left) * step
+            status = 0
+            for task in range(first, least(first + step, atomic.load(base + 8 * TASKS))):
+                status |= call_kernel(number, (job, task))
+            if status != 0:
+                atomic.set_bits(base + 8 * STATUS, status)
+            atomic.add(base + 8 * DONE, 1)
+
+    return kernel_take_tasks
 
 
 def worker(dtype: str) -> Any:
@@ -125,16 +139,16 @@ def worker(dtype: str) -> Any:
         state = base + 8 * (WORKERS + helper * LINE)
         acquire = atomic.load(base + 8 * ACQUIRE)
         while True:
-            end = _now() + SPIN_NS
+            end = now() + SPIN_NS
             turns = 0
             while True:
                 ticket = atomic.load(base + 8 * TICKET)
                 if ticket & _MAX_CLAIMS != 0 and (ticket >> 24) & 255 > helper:
-                    _take(helper)
-                    end = _now() + SPIN_NS
+                    call_kernel(TAKE, (helper,))
+                    end = now() + SPIN_NS
                 atomic.pause()
                 turns += 1
-                if turns & 15 == 0 and _now() > end:
+                if turns & 15 == 0 and now() > end:
                     break
             atomic.store(state, ASLEEP)
             # A job that came before this word was seen: stay, or take the wake-up on its way.
@@ -164,20 +178,20 @@ def fork_join(dtype: str) -> Any:
         status = ensure(number)
         if status != OK:
             return status
-        helpers = min(atomic.load(base + 8 * THREADS), tasks) - 1
+        helpers = least(atomic.load(base + 8 * THREADS), tasks) - 1
         if helpers > atomic.load(base + 8 * STARTED) and atomic.load(base + 8 * REFUSED) == 0:
             status = call_kernel(START, (0,))
             if status != OK:
                 return status
-        helpers = min(helpers, atomic.load(base + 8 * STARTED))
+        helpers = least(helpers, atomic.load(base + 8 * STARTED))
         if helpers <= 0 or atomic.swap(base + 8 * BUSY, 0, 1) == 0:
             status = OK
             for task in range(tasks):
                 status |= call_kernel(number, (job, task))
             return status
 
-        step = -(-tasks // _MAX_CLAIMS)
-        claims = -(-tasks // step)
+        step = ceil_div(tasks, _MAX_CLAIMS)
+        claims = ceil_div(tasks, most(step, 1))
         atomic.store(base + 8 * SLOT, number)
         atomic.store(base + 8 * DESCRIPTOR, job)
         atomic.store(base + 8 * TASKS, tasks)
@@ -193,16 +207,16 @@ def fork_join(dtype: str) -> Any:
                 state = base + 8 * (WORKERS + helper * LINE)
                 if atomic.load(state) == ASLEEP and atomic.exchange(state, RUNNING) == ASLEEP:
                     atomic.call_lock(atomic.load(base + 8 * RELEASE), atomic.load(state + 8))
-        _take(-1)
+        call_kernel(TAKE, (-1,))
         turns, patience = 0, 0
         while atomic.load(base + 8 * DONE) != claims:
             atomic.pause()
             turns += 1
             if turns & 63 == 0:
-                now = _now()
+                time_now = now()
                 if patience == 0:
-                    patience = now + YIELD_NS
-                elif now > patience:
+                    patience = time_now + YIELD_NS
+                elif time_now > patience:
                     atomic.call_void(atomic.load(base + 8 * YIELD))
         status = atomic.load(base + 8 * STATUS)
         atomic.store(base + 8 * BUSY, 0)
@@ -238,6 +252,7 @@ def _start(descriptor: int) -> int:
         if wanted > TABLE[STARTED] and not TABLE[STOP] and not TABLE[REFUSED]:
             try:
                 _find_primitives()
+                jit.compile_slot(TAKE)
                 jit.compile_slot(WORKER)
                 for helper in range(TABLE[STARTED], wanted):
                     _start_worker(helper)
@@ -299,6 +314,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_after_fork)
 atexit.register(stop)
 
+TAKE = slot(register("take_tasks", take_tasks, jit.DTYPES[:1]), jit.DTYPES[0])
 FORK_JOIN = slot(register("fork_join", fork_join, jit.DTYPES[:1]), jit.DTYPES[0])
 WORKER = slot(register("pool_worker", worker, jit.DTYPES[:1]), jit.DTYPES[0])
 START = jit.register_callback("pool_start", _start)

@@ -23,7 +23,7 @@ from .elementwise import VALUE
 from .jit import OK, OUT_OF_MEMORY, register, slot, stamp
 from .lowlevel import call_kernel, in_memory, word
 from .microkernel import relu_threshold
-from .pack import copy
+from .pack import COPY, copy
 from .pool import FORK_JOIN
 from .scratch import HEADER, acquire, release
 from .simd import Simd, for_range, i64, new_function
@@ -307,5 +307,5 @@ def stream(dtype: str) -> Any:
     return kernel_stream
 
 
-STREAM_TASK = register("stream_task", stream_task)
+STREAM_TASK = register("stream_task", stream_task, uses=(COPY,))
 STREAM = register("stream", stream)
