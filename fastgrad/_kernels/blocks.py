@@ -33,6 +33,7 @@ def blocks(dtype: str) -> Any:
         paths.DIRECT_FMAS,
         paths.DIRECT_STRIPS,
     )
+    far = paths.FAR_BYTES
     fmas_per_ns = paths.FMAS_PER_NS * 4 // size
     tasks_of_a_thread, task_tiles = paths.TASKS_OF_A_THREAD, paths.TASK_TILES
 
@@ -46,8 +47,9 @@ def blocks(dtype: str) -> Any:
         large = m * n * k > direct_fmas
         pack = (b_column != size and n > 1) or (m > direct_rows and large)
         pack_a, mc = IN_PLACE, m
-        if large and strips > direct_strips:
-            pack_a = BY_K if a_row == size and a_k != size else BY_ROWS
+        by_k = a_row == size and a_k != size
+        if large and (strips > direct_strips or (by_k and a_k >= far)):
+            pack_a = BY_K if by_k else BY_ROWS
             mc = ceil_div(row_tiles, ceil_div(m, mc_max)) * rows_max
         nc_step, scratch, packed = n, 0, 0
         if pack:

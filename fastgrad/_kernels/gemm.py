@@ -15,7 +15,7 @@ from typing import Any
 
 from . import paths
 from .activations import RELU
-from .arithmetic import least, pick
+from .arithmetic import least, most, pick
 from .block import BLOCK, IN_PLACE
 from .blocks import BLOCKS
 from .elementwise import VALUE
@@ -51,7 +51,8 @@ def gemm(dtype: str) -> Any:
     stream, tall = slot(STREAM, dtype), slot(TALL, dtype)
     direct_fmas = paths.DIRECT_FMAS
     stream_rows, gather_rows = paths.STREAM_ROWS, paths.GATHER_ROWS
-    stream_elements, tall_bytes = paths.STREAM_ELEMENTS, paths.TALL_BYTES
+    stream_elements, stream_columns = paths.STREAM_ELEMENTS, paths.STREAM_COLUMNS
+    tall_bytes = paths.TALL_BYTES
     fork_fmas = paths.FORK_FMAS * 4 // size
 
     def kernel_gemm(d):  # type: ignore[no-untyped-def]
@@ -80,7 +81,7 @@ def gemm(dtype: str) -> Any:
 
         fmas = m * n * k
         if fmas <= direct_fmas and k <= kc_max and (b_column == size or n == 1):
-            if least(m, n) > stream_rows or n * k < stream_elements > m * k:
+            if least(m, n) > stream_rows or most(m, n) * k < stream_elements:
                 plan = in_memory((
                     m, n, k, a, a_row, a_k, b, b_k, columns * b_column, to, to_row, 0,
                     accumulate, bias, in_tile, y, c_row, activation, IN_PLACE, m, 1, n, 1,
@@ -90,9 +91,13 @@ def gemm(dtype: str) -> Any:
         if fmas >= fork_fmas and word(d, 17) == 0:
             threads = threads_in_force()
 
-        few_rows = m <= stream_rows and n * k >= stream_elements
-        few_columns = y == 0 and m * k >= stream_elements and (
-            n <= gather_rows or (n <= stream_rows and a_row == size)
+        few_rows = (
+            m <= stream_rows and n * k >= stream_elements
+            and (n >= stream_columns or b_column != size)
+        )  # fmt: skip
+        few_columns = (
+            y == 0 and m * k >= stream_elements and m >= stream_columns
+            and (n <= gather_rows or (n <= stream_rows and a_row == size))
         )  # fmt: skip
         path = blocks
         if few_rows or few_columns:

@@ -6,6 +6,8 @@ DIRECT_ROWS = 24
 DIRECT_FMAS = 1 << 20
 # So does packing A where it is read by more strips of B than this.
 DIRECT_STRIPS = 2
+# or where one step of k is so far from the next that each is a page of its own.
+FAR_BYTES = 1024
 
 # Blocks with this many steps of k or fewer are written row by row: C, not A and B, is the work.
 OUTER_K = 64
