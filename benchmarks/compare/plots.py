@@ -1,4 +1,4 @@
-"""Pictures of results: a heat map of ratios over shapes and operations, and squares' share of peak."""
+"""Pictures of results: ratios over shapes and operations as a heat map; squares' share of peak."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LINES = {"float32": "-", "float64": "--"}
 
 
 def heat_map(found: Record, library: str, path: Path) -> None:
-    """Columns are shapes in the file's order, rows are operations; a panel for each thread count."""
+    """Columns are shapes in the file's order, rows operations; a panel for each thread count."""
     records = [r for r in found["cells"] if r["library"] == library]
     shapes = list(dict.fromkeys((r["family"], r["name"]) for r in records))
     rows = [(op, dtype) for op in OPS for dtype in DTYPES]
@@ -41,7 +41,7 @@ def heat_map(found: Record, library: str, path: Path) -> None:
         )  # fmt: skip
         axis.set_facecolor("#dddddd")  # not measured
         axis.set_title(_threads(threads), loc="left", fontsize=9)
-        axis.set_yticks(range(len(rows)), [f"{op} {dtype[-2:]}" for op, dtype in rows], fontsize=7)
+        axis.set_yticks(range(len(rows)), [f"{op} f{dtype[-2:]}" for op, dtype in rows], fontsize=7)
         _mark_families(axis, [family for family, _ in shapes])
     bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.01, extend="both")
     ticks = (0.5, 0.7, 0.85, 1, 1.2, 1.4, 2)

@@ -2,7 +2,7 @@
 
     python benchmarks/compare/report.py results.json [more.json ...]
 
-Several files, as of the drawn shapes, are put together if machine, versions and commit are the same.
+Several files, as of the drawn shapes, are put together if machine, versions and commit agree.
 In README.md what stands between the two lines with compare:begin and compare:end is replaced.
 """
 
@@ -19,6 +19,12 @@ import tables
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 BEGIN, END = "<!-- compare:begin -->", "<!-- compare:end -->"
+INTRODUCTION = f"""\
+What `python benchmarks/compare/run.py` measured, as `python benchmarks/compare/report.py` wrote it;
+not edited by hand. [benchmarks/compare](../benchmarks/compare/README.md) tells what is measured and
+how. A ratio is the other library's time / fastgrad's: above 1, fastgrad is faster. Families of
+shapes are rows; means are geometric. A cell fails where its whole 95 % interval is below
+{tables.FAILS}."""
 
 
 def main() -> None:
@@ -64,12 +70,7 @@ def draw(found: dict[str, Any], libraries: list[str]) -> list[str]:
 def page(found: dict[str, Any], libraries: list[str], pictures: list[str]) -> str:
     parts = [
         "# fastgrad beside " + ", ".join(libraries),
-        "Made by `python benchmarks/compare/report.py` from what `python benchmarks/compare/run.py` "
-        "measured; not edited by hand. What is measured and how:\n"
-        "[benchmarks/compare/README.md](../benchmarks/compare/README.md). A ratio is the other "
-        "library's time / fastgrad's, above 1: fastgrad is\nfaster. Families are rows, a row's means "
-        "are geometric, of float32 / float64. A cell fails where its whole 95 % interval is below "
-        f"{tables.FAILS}.",
+        INTRODUCTION,
         tables.machine_lines(found),
     ]
     if "peak.png" in pictures:

@@ -11,6 +11,7 @@ from fastgrad._bench import geometric_mean
 
 Record = dict[str, Any]
 FAILS = 0.97  # a cell fails when its whole interval is below: numpy beside itself stays above
+UNITS = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))
 
 
 def library_section(found: Record, library: str) -> str:
@@ -142,9 +143,7 @@ def title(record: Record, with_family: bool) -> str:
 
 
 def duration(seconds: float) -> str:
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= scale:
-            break
+    unit, scale = next((u, s) for u, s in UNITS if seconds >= s or u == "us")
     return f"{seconds / scale:.3g} {unit}"
 
 

@@ -219,7 +219,7 @@ def pack_b(dtype: str) -> Any:
         first = task * strips * tile_columns
         last = least(first + strips * tile_columns, word(p, 4))
         row = tile_columns * size
-        chunk = K_CHUNK if b_column == size else kc
+        chunk = K_CHUNK if b_column == size else most(kc, 1)
         for kk in range(0, kc, chunk):
             for j in range(first, last, tile_columns):
                 copy(size, (least(chunk, kc - kk), least(tile_columns, last - j),
