@@ -6,7 +6,6 @@ The plan is written by gemm.py and read by all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -18,7 +17,7 @@ from .arithmetic import least, most, pick, quotient, remainder
 from .elementwise import VALUE
 from .jit import OK, OUT_OF_MEMORY, register, slot, stamp
 from .lowlevel import call_kernel, word
-from .microkernel import TILE_ARGS, emit_tile_table
+from .microkernel import TILE_ARGS, emit_tile_table, tile_index
 from .pack import COPY, copy
 from .scratch import HEADER, acquire, release
 from .simd import FLOAT, I64, i64
@@ -37,12 +36,14 @@ PLAN = (
     "y", "y_row", "activation",  # from `to` to y, behind the tile; y 0: nothing
     "pack_a",
     "rows", "row_blocks", "columns", "column_groups",
+    "strip",  # columns of B in a strip: a tile's
+    "row_plan",  # vectors of the tiles that rows are cut for
 )  # fmt: skip
 # How A is read
 IN_PLACE, BY_ROWS, BY_K = 0, 1, 2
 
 # A packing task. Task t has strips t * strips ... of B's block.
-PACK_PLAN = ("b", "b_k", "b_column", "kc", "n", "block", "strips")
+PACK_PLAN = ("b", "b_k", "b_column", "kc", "n", "block", "strips", "strip")
 K_CHUNK = 32  # steps of k packed at a time: a line stays in L1 for all the panels it is part of
 
 
@@ -59,32 +60,25 @@ def tile(typing_context: Any, itemsize: Any, index: Any, words: Any) -> Any:
     return types.void(itemsize, types.intp, types.UniTuple(types.intp, len(TILE_ARGS))), codegen
 
 
-def _look_up(name: str, values: Callable[[], tuple[int, ...]]) -> Any:
-    """An intrinsic f(i): the i-th of the target's values, the last one from there on.
+@intrinsic
+def next_rows(typing_context: Any, plan: Any, left: Any) -> Any:
+    """Rows of the tile to take next, of ``left``: by the plan for tiles of ``plan`` vectors."""
 
-    A tuple in a closure would do, but numba makes a branch of every element.
-    """
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        isa = current().isa
+        rows = [[0] * (2 * isa.most_rows + 1), *([*isa.next_rows(v), isa.tile_rows[v - 1][0]]
+                for v in range(1, isa.vectors + 1))]  # fmt: skip
+        one = ir.ArrayType(I64, len(rows[0]))
+        table = b.module.globals.get("fastgrad_next_rows")
+        if table is None:
+            table = ir.GlobalVariable(b.module, ir.ArrayType(one, len(rows)), "fastgrad_next_rows")
+            table.linkage, table.global_constant = "internal", True
+            table.initializer = ir.Constant(table.value_type, [ir.Constant(one, r) for r in rows])
+        last = i64(one.count - 1)
+        left = b.select(b.icmp_signed("<", args[1], last), args[1], last)
+        return b.load(b.gep(table, [i64(0), args[0], left]))
 
-    def look_up(typing_context: Any, index: Any) -> Any:
-        def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-            kind = ir.ArrayType(I64, len(values()))
-            table = b.module.globals.get(name)
-            if table is None:
-                table = ir.GlobalVariable(b.module, kind, name)
-                table.linkage, table.global_constant = "internal", True
-                table.initializer = ir.Constant(kind, list(values()))
-            last = i64(kind.count - 1)
-            i = b.select(b.icmp_signed("<", args[0], last), args[0], last)
-            return b.load(b.gep(table, [i64(0), i]))
-
-        return types.intp(types.intp), codegen
-
-    return intrinsic(look_up)
-
-
-# rows left -> index of the tile to take next; that index -> its rows
-next_tile = _look_up("fastgrad_next_tile", lambda: (*current().isa.row_plan, 0))
-tile_rows = _look_up("fastgrad_tile_rows", lambda: current().isa.tile_rows)
+    return types.intp(types.intp, types.intp), codegen
 
 
 @intrinsic(prefer_literal=True)
@@ -110,12 +104,8 @@ def block(dtype: str) -> Any:
     isa = current().isa
     size = 4 if dtype == "float32" else 8
     kc_max, value_slot = KC[dtype], slot(VALUE, dtype)
-    rows_max, tile_columns, lanes, vectors = (
-        isa.rows,
-        isa.columns(size),
-        isa.lanes(size),
-        isa.vectors,
-    )
+    lanes, index_step = isa.lanes(size), tile_index(isa, 2, 0)
+    whole_rows, whole_columns = isa.rows, isa.columns(size)
     # one line beyond a power of two, so that the rows of a panel do not share cache sets
     panel_row, header = kc_max * size + 64, HEADER
     k_chunk, outer_k = K_CHUNK, paths.OUTER_K
@@ -125,10 +115,10 @@ def block(dtype: str) -> Any:
         p, task = word(d, 0), word(d, 1)
         m, n, k = word(p, 0), word(p, 1), word(p, 2)
         a_row, a_k = word(p, 4), word(p, 5)
-        b_k, strip = word(p, 7), word(p, 8)
+        b_k, strip_bytes = word(p, 7), word(p, 8)
         to_row, add_old, bias, relu = word(p, 10), word(p, 12), word(p, 13), word(p, 14)
         y, y_row, activation = word(p, 15), word(p, 16), word(p, 17)
-        pack_a = word(p, 18)
+        pack_a, tile_columns, row_plan = word(p, 18), word(p, 23), word(p, 24)
         row, column = quotient(task, word(p, 22)), remainder(task, word(p, 22))
         chunk, row = quotient(row, word(p, 20)), remainder(row, word(p, 20))
 
@@ -136,14 +126,14 @@ def block(dtype: str) -> Any:
         mc, nc = least(word(p, 19), m - i0), least(word(p, 21), n - j0)
         kc = least(kc_max, k - k0)
         a = word(p, 3) + i0 * a_row + k0 * a_k
-        b = word(p, 6) + k0 * b_k + quotient(j0, tile_columns) * strip
+        b = word(p, 6) + k0 * b_k + quotient(j0, tile_columns) * strip_bytes
         to = word(p, 9) + i0 * to_row + j0 * size + chunk * word(p, 11)
         if bias != 0:
             bias += j0 * size
         if y != 0:
             y += i0 * y_row + j0 * size
         zeros = minus_zeros(size)
-        pace = quotient(rows_max << 32, most(kc, 1))
+        pace = quotient(next_rows(row_plan, mc) << 32, most(kc, 1))
         along_rows = kc <= outer_k  # C's rows, where writing them is most of the work
 
         scratch = 0
@@ -155,7 +145,7 @@ def block(dtype: str) -> Any:
                 for kk in range(0, kc, k_chunk):
                     i = 0
                     while i < mc:
-                        r = tile_rows(next_tile(mc - i))
+                        r = next_rows(row_plan, mc - i)
                         into = scratch + header + (i * kc + kk * r) * size
                         copy(size, (least(k_chunk, kc - kk), r, a + i * size + kk * a_k, a_k, size,
                                     into, r * size))  # fmt: skip
@@ -171,14 +161,14 @@ def block(dtype: str) -> Any:
         while True:
             w = least(tile_columns, nc - j)
             v = quotient(w + lanes - 1, lanes)  # vectors, the last one masked
-            t = next_tile(mc - i)
-            r = tile_rows(t)
+            r = next_rows(row_plan, mc - i)
             panel = a + i * a_row
             if pack_a == BY_K:
                 panel, a_k = a + i * kc * size, r * size
             at = to + i * to_row + j * size
-            tile(size, pick(t | (w - tile_columns), t * vectors + v, 0), (
-                kc, panel, a_row, a_k, b + quotient(j, tile_columns) * strip, b_k,
+            masked = (r - whole_rows) | (w - whole_columns)  # 0: the tile without a mask
+            tile(size, pick(masked, (v - 1) * index_step + r, 0), (
+                kc, panel, a_row, a_k, b + quotient(j, tile_columns) * strip_bytes, b_k,
                 at, to_row, pick(add_old, at, zeros), add_old * to_row,
                 pick(bias, bias + j * size, zeros), relu,
                 w - (v - 1) * lanes, pace))  # fmt: skip
@@ -209,13 +199,12 @@ def block(dtype: str) -> Any:
 def pack_b(dtype: str) -> Any:
     version = stamp()
     size = 4 if dtype == "float32" else 8
-    tile_columns = current().isa.columns(size)
 
     def kernel_pack_b(d):  # type: ignore[no-untyped-def]
         _ = version
         p, task = word(d, 0), word(d, 1)
         b, b_k, b_column = word(p, 0), word(p, 1), word(p, 2)
-        kc, to, strips = word(p, 3), word(p, 5), word(p, 6)
+        kc, to, strips, tile_columns = word(p, 3), word(p, 5), word(p, 6), word(p, 7)
         first = task * strips * tile_columns
         last = least(first + strips * tile_columns, word(p, 4))
         row = tile_columns * size

@@ -24,7 +24,13 @@ def blocks(dtype: str) -> Any:
     isa = current().isa
     size = 4 if dtype == "float32" else 8
     kc_max, nc_max = KC[dtype], isa.block_columns(dtype, size)
-    rows_max, columns = isa.rows, isa.columns(size)
+    rows_max, columns, lanes, most_vectors = (
+        isa.rows,
+        isa.columns(size),
+        isa.lanes(size),
+        isa.vectors,
+    )
+    most_strips = nc_max // columns
     mc_max, header = isa.block_rows // rows_max * rows_max, HEADER
     assert HEADER + kc_max * max(nc_max * size, mc_max * size + 64) <= ARENA_BYTES
     block, pack_b, fork_join = slot(BLOCK, dtype), slot(PACK_B, dtype), FORK_JOIN
@@ -44,6 +50,10 @@ def blocks(dtype: str) -> Any:
         b, b_k, b_column = word(d, 6), word(d, 7), word(d, 8)
         to, bias, y, threads = word(d, 9), word(d, 12), word(d, 14), word(d, 17)
         row_tiles, strips = ceil_div(m, rows_max), ceil_div(n, columns)
+        # strips of equal vectors: of 5, 3 and 2, not 4 and 1
+        vectors = ceil_div(ceil_div(least(n, nc_max), lanes), least(strips, most_strips))
+        width, row_plan = vectors * lanes, pick(strips - 1, most_vectors, vectors)
+        strips = ceil_div(n, width)
         large = m * n * k > direct_fmas
         pack = (b_column != size and n > 1) or (m > direct_rows and large)
         pack_a, mc = IN_PLACE, m
@@ -53,7 +63,7 @@ def blocks(dtype: str) -> Any:
             mc = ceil_div(row_tiles, ceil_div(m, mc_max)) * rows_max
         nc_step, scratch, packed = n, 0, 0
         if pack:
-            nc_step = ceil_div(strips, ceil_div(n, nc_max)) * columns
+            nc_step = ceil_div(strips, ceil_div(n, nc_max)) * width
             scratch = acquire()
             if scratch == 0:
                 return OUT_OF_MEMORY
@@ -61,7 +71,7 @@ def blocks(dtype: str) -> Any:
         status = OK
         for j0 in range(0, n, nc_step):
             nc = least(nc_step, n - j0)
-            strips = ceil_div(nc, columns)
+            strips = ceil_div(nc, width)
             # Tasks: blocks of rows, cut along n too where there are too few of them.
             groups = 1
             if threads > 1:
@@ -77,13 +87,13 @@ def blocks(dtype: str) -> Any:
             while True:
                 kc = least(kc_max, k - k0)
                 last = 1 if k0 + kc >= k else 0
-                b_from, bk, strip = b + k0 * b_k + j0 * b_column, b_k, columns * b_column
+                b_from, bk, strip = b + k0 * b_k + j0 * b_column, b_k, width * b_column
                 if pack:
                     part = ceil_div(strips, 2 * threads)
-                    plan = in_memory((b_from, b_k, b_column, kc, nc, packed, part))
+                    plan = in_memory((b_from, b_k, b_column, kc, nc, packed, part, width))
                     words = (pack_b, plan, ceil_div(strips, part), quotient(kc * nc, 4))
                     status |= call_kernel(fork_join, words)
-                    b_from, bk, strip = packed, columns * size, columns * size * kc
+                    b_from, bk, strip = packed, width * size, width * size * kc
                 here = j0 * size
                 plan = in_memory((
                     m, nc, kc,
@@ -95,7 +105,7 @@ def blocks(dtype: str) -> Any:
                     last * word(d, 13),
                     pick(last * y, y + here, 0), word(d, 15), word(d, 16),
                     pack_a,
-                    mc, row_blocks, group_strips * columns, groups,
+                    mc, row_blocks, group_strips * width, groups, width, row_plan,
                 ))  # fmt: skip
                 ns = quotient(m * nc * kc, fmas_per_ns)
                 status |= call_kernel(fork_join, (block, plan, row_blocks * groups, ns))

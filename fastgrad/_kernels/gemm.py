@@ -15,7 +15,7 @@ from typing import Any
 
 from . import paths
 from .activations import RELU
-from .arithmetic import least, most, pick
+from .arithmetic import ceil_div, least, most, pick
 from .block import BLOCK, IN_PLACE
 from .blocks import BLOCKS
 from .elementwise import VALUE
@@ -45,7 +45,9 @@ WORDS = len(DESCRIPTOR)
 def gemm(dtype: str) -> Any:
     version = stamp()
     size = 4 if dtype == "float32" else 8
-    kc_max, columns = KC[dtype], current().isa.columns(size)
+    isa = current().isa
+    kc_max, columns = KC[dtype], isa.columns(size)
+    lanes, most_vectors = isa.lanes(size), isa.vectors
     relu, value_slot = RELU, slot(VALUE, dtype)
     block, blocks = slot(BLOCK, dtype), slot(BLOCKS, dtype)
     stream, tall = slot(STREAM, dtype), slot(TALL, dtype)
@@ -82,9 +84,13 @@ def gemm(dtype: str) -> Any:
         fmas = m * n * k
         if fmas <= direct_fmas and k <= kc_max and (b_column == size or n == 1):
             if least(m, n) > stream_rows or most(m, n) * k < stream_elements:
+                strips = ceil_div(n, columns)
+                vectors = ceil_div(ceil_div(n, lanes), strips)
+                width = vectors * lanes
                 plan = in_memory((
-                    m, n, k, a, a_row, a_k, b, b_k, columns * b_column, to, to_row, 0,
+                    m, n, k, a, a_row, a_k, b, b_k, width * b_column, to, to_row, 0,
                     accumulate, bias, in_tile, y, c_row, activation, IN_PLACE, m, 1, n, 1,
+                    width, pick(strips - 1, most_vectors, vectors),
                 ))  # fmt: skip
                 return call_kernel(block, (plan, 0))
         threads = 1

@@ -30,7 +30,7 @@ TILE_ARGS = (
     "bias",  # one row of columns, or `zeros`
     "relu",  # 1 or 0
     "tail",  # columns in the last vector of a masked tile
-    "pace",  # rows / kc in units of 2^-32: how fast the prefetch of C moves down its rows
+    "pace",  # lines / kc in units of 2^-32: how fast the prefetch of C moves down its rows
 )
 
 _ROWS_PER_POINTER = (
@@ -55,7 +55,8 @@ def emit_tile(
         masks[-1] = ops.first(arg["tail"])
 
     c_rows = [b.add(arg["c"], b.mul(arg["c_row"], i64(r))) for r in range(rows)]
-    chains = _emit_chains(function, ops, arg, rows, vectors, masks, rows == isa.rows)
+    tall = rows * vectors >= isa.rows * isa.vectors
+    chains = _emit_chains(function, ops, arg, rows, vectors, masks, tall)
 
     threshold = relu_threshold(ops, arg["relu"])
     biases = [ops.load(arg["bias"], v * ops.bytes, masks[v]) for v in range(vectors)]
@@ -101,7 +102,8 @@ def _emit_chains(
     columns = [ops.load(b_row, v * ops.bytes, masks[v]) for v in range(vectors)]
     if prefetch:
         row = b.lshr(b.mul(left, arg["pace"]), i64(32))
-        line = b.and_(b.mul(left, i64(64)), i64(vectors * ops.bytes - 1))
+        lines = 1 << (vectors * ops.bytes // 64 - 1).bit_length()
+        line = b.and_(b.mul(left, i64(64)), i64(64 * lines - 1))
         ops.prefetch(b.add(b.add(arg["c"], line), b.mul(row, arg["c_row"])))
     fused = []
     for r in range(rows):
@@ -150,21 +152,26 @@ def relu_threshold(ops: Simd, relu: ir.Value) -> Value:
 
 
 def emit_tile_table(module: ir.Module, isa: Isa, itemsize: int) -> ir.GlobalVariable:
-    """All tiles of a target as a constant array of functions.
+    """All tiles of a target as a constant array of functions: see tile_index.
 
-    First the full tile without a mask, then for each of isa.tile_rows the masked ones of 1, 2, ...
-    vectors: index 1 + t * vectors + v - 1 for tile_rows[t] and v vectors, the last one masked.
-    The tallest come with a twin that needs no mask; for the others a full mask costs nothing worth
-    its compile time.
+    The widest and tallest comes with a twin that needs no mask; for the others a full mask costs
+    nothing worth its compile time.
     """
     name = f"fastgrad_tiles_f{8 * itemsize}"
     if name in module.globals:
         return module.globals[name]
-    tiles = [emit_tile(module, isa, itemsize, isa.rows, isa.vectors, False)]
-    for rows in isa.tile_rows:
-        tiles += [emit_tile(module, isa, itemsize, rows, v + 1, True) for v in range(isa.vectors)]
-    kind = ir.ArrayType(tiles[0].type, len(tiles))
+    whole = emit_tile(module, isa, itemsize, isa.rows, isa.vectors, False)
+    tiles = [whole] * tile_index(isa, isa.vectors + 1, 0)
+    for v, heights in enumerate(isa.tile_rows, 1):
+        for rows in heights:
+            tiles[tile_index(isa, v, rows)] = emit_tile(module, isa, itemsize, rows, v, True)
+    kind = ir.ArrayType(whole.type, len(tiles))
     table = ir.GlobalVariable(module, kind, name)
     table.linkage, table.global_constant = "internal", True
     table.initializer = ir.Constant(kind, tiles)
     return table
+
+
+def tile_index(isa: Isa, vectors: int, rows: int) -> int:
+    """Of a masked tile in the table; 0 is the whole tile."""
+    return (vectors - 1) * (isa.most_rows + 1) + rows

@@ -23,7 +23,9 @@ def tall(dtype: str) -> Any:
     """A kernel of the form of gemm.py, without bias and activation; B has unit stride along n."""
     version = stamp()
     size = 4 if dtype == "float32" else 8
-    kc_max, columns = KC[dtype], current().isa.columns(size)
+    isa = current().isa
+    kc_max, columns = KC[dtype], isa.columns(size)
+    lanes, most_vectors = isa.lanes(size), isa.vectors
     block, fold, fork_join = slot(BLOCK, dtype), slot(FOLD, dtype), FORK_JOIN
     header, ring_bytes = HEADER, ARENA_BYTES - HEADER
     fmas_per_ns = paths.FMAS_PER_NS * 4 // size
@@ -37,14 +39,18 @@ def tall(dtype: str) -> Any:
             return OUT_OF_MEMORY
         buffers, step = scratch + header, m * n * size
         ring = most(least(quotient(ring_bytes, step), ring_of_a_thread * word(d, 17)), 1)
+        strips = ceil_div(n, columns)
+        vectors = ceil_div(ceil_div(n, lanes), strips)
+        width = vectors * lanes
         status = OK
         for k0 in range(0, k, ring * kc_max):
             some = least(ring * kc_max, k - k0)
             count = ceil_div(some, kc_max)
             plan = in_memory((
                 m, n, some, word(d, 3) + k0 * a_k, word(d, 4), a_k,
-                word(d, 6) + k0 * b_k, b_k, columns * size,
+                word(d, 6) + k0 * b_k, b_k, width * size,
                 buffers, n * size, step, 0, 0, 0, 0, 0, 0, IN_PLACE, m, 1, n, 1,
+                width, pick(strips - 1, most_vectors, vectors),
             ))  # fmt: skip
             ns = quotient(m * n * some, fmas_per_ns)
             status |= call_kernel(fork_join, (block, plan, count, ns))
