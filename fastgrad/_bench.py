@@ -102,3 +102,12 @@ def quiet() -> Iterator[None]:
 
 def geometric_mean(values: Sequence[float]) -> float:
     return math.exp(math.fsum(map(math.log, values)) / len(values))
+
+
+def duration(seconds: float) -> str:
+    """Three figures and a unit: 1.23 us, 45.6 ms, 7.89 s."""
+    unit, scale = next((u, s) for u, s in _UNITS if seconds >= 0.9995 * s or u == "ns")
+    return f"{seconds / scale:.3g} {unit}"
+
+
+_UNITS = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9))

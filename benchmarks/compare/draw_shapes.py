@@ -4,7 +4,7 @@
     python benchmarks/compare/run.py --shapes benchmarks/compare/random_shapes.csv
 
 Drawn once, after the last change of a path; SEED stands in the file, so that it can be drawn again.
-m, n and k are log-uniform from 1 to 4096 each; a shape of more than 5e8 multiply-adds is drawn anew.
+m, n and k are log-uniform from 1 to 4096; one of more than 5e8 multiply-adds is drawn anew.
 """
 
 from __future__ import annotations

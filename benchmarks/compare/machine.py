@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
@@ -22,6 +23,7 @@ def describe_run(libraries: list[str], options: dict[str, Any]) -> dict[str, Any
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": commit(),
+        "source": source(),
         "machine": {
             "cpu": cpu(),
             "logical_cpus": os.cpu_count(),
@@ -49,6 +51,36 @@ def cpu() -> str:
     return found.get("model name", platform.machine()) + (f" ({numbers})" if numbers else "")
 
 
+class Company:
+    """How much of the machine's CPU time others took, up to ``shares``; Linux alone tells."""
+
+    def __init__(self) -> None:
+        self.before = self._seconds()
+
+    def shares(self) -> dict[str, float]:
+        """Of all CPU time: that of other processes, and what the host of a guest withheld."""
+        if self.before is None:
+            return {}
+        busy, stolen, own, wall = (b - a for a, b in zip(self.before, self._seconds(), strict=True))
+        total = wall * (os.cpu_count() or 1)
+        return {
+            "other_processes": round(max(busy - own, 0.0) / total, 4),
+            "stolen": round(stolen / total, 4),
+        }
+
+    def _seconds(self) -> Any:
+        """Busy, stolen, by this process and its ended children, and the clock's."""
+        try:
+            with open("/proc/stat") as file:
+                ticks = [int(word) for word in file.readline().split()[1:9]]
+        except OSError:
+            return None
+        busy = sum(ticks[i] for i in (0, 1, 2, 5, 6))  # user, nice, system, interrupts
+        tick = os.sysconf("SC_CLK_TCK")
+        own = os.times()
+        return busy / tick, ticks[7] / tick, sum(own[:4]), own[4]
+
+
 def commit() -> str:
     """Of the checkout, with a + if files of it have been changed; "" outside one."""
     folder = Path(__file__).parent
@@ -62,6 +94,14 @@ def commit() -> str:
         return head + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except OSError:  # no git
         return ""
+
+
+def source() -> str:
+    """Hash of the package's Python files: the same over commits that leave it alone."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(fastgrad.__file__).parent.rglob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def peaks(threads: list[int]) -> dict[str, dict[str, float]]:

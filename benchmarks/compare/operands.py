@@ -64,7 +64,7 @@ def check(library: str, cell: Cell, data: Operands, results: tuple[Array, ...]) 
     """Raise WrongResult unless all are right to rounding.
 
     A result is a sum of ``terms`` products of numbers of size 1: its rounding errors add up like a
-    random walk, at worst like terms steps of eps. One product too few is hundreds of times that.
+    random walk, at worst like terms steps of eps. One product too few is a hundred times that.
     """
     terms = {"backward": (cell.n, cell.m, cell.m)}.get(cell.op, (cell.k,))
     for i, (actual, exact, t) in enumerate(zip(results, expected(cell, data), terms, strict=True)):

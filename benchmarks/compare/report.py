@@ -2,7 +2,7 @@
 
     python benchmarks/compare/report.py results.json [more.json ...]
 
-Several files, as of the drawn shapes, are put together if machine, versions and commit agree.
+Several files, as of the drawn shapes, are put together if machine, versions and source agree.
 In README.md what stands between the two lines with compare:begin and compare:end is replaced.
 """
 
@@ -42,12 +42,13 @@ def main() -> None:
 def together(paths: list[Path]) -> dict[str, Any]:
     first, *rest = (json.loads(path.read_text()) for path in paths)
     for path, other in zip(paths[1:], rest, strict=True):
-        for key in ("commit", "versions"):
+        for key in ("source", "versions"):
             if other[key] != first[key]:
                 sys.exit(f"report.py: {path} has another {key} than {paths[0]}")
         if other["machine"]["cpu"] != first["machine"]["cpu"]:
             sys.exit(f"report.py: {path} is of another machine than {paths[0]}")
         first["cells"] += other["cells"]
+        first["date"] += f" and {other['date']}"
         for threads, rates in other["peaks"].items():
             first["peaks"].setdefault(threads, rates)
     if not first["cells"]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from cells import DTYPES, OPS, SHAPES, Cell, Shape, grid, read_shapes
 from libraries import installed
-from machine import control, describe_run, peaks
+from machine import Company, control, describe_run, peaks
 from one_process import compare_here
 from operands import WrongResult
 from processes import compare_processes
@@ -34,10 +34,11 @@ def main() -> None:
     args, shapes = arguments()
     everything = fastgrad.get_num_threads()
     counts = sorted({"1": {1}, "all": {everything}, "both": {1, everything}}[args.threads])
-    options = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()}
+    options = {k: v.name if isinstance(v, Path) else v for k, v in vars(args).items()}
     found = describe_run(args.library, options)
     if found["machine"]["load_at_start"] > 0.5:
         print("the machine is busy: processes that share it distort ratios", file=sys.stderr)
+    company = Company()
     before, found["control"] = peaks(counts), control()
     results: list[tuple[Cell, str, Comparison]] = []
     total = len(shapes) * len(args.op) * len(args.dtype) * len(counts) * len(args.library)
@@ -52,11 +53,12 @@ def main() -> None:
     except KeyboardInterrupt:
         print(f"interrupted after {len(results)} of {total} cells", file=sys.stderr)
     after = peaks(counts)
+    found["machine"]["company"] = company.shares()
     found["peaks"] = {
         n: {d: max(before[n][d], after[n][d]) for d in DTYPES} for n in before
     }  # the higher one, which flatters nobody
     found["cells"] = [record(*result, found["peaks"]) for result in results]
-    args.output.write_text(json.dumps(found, indent=1) + "\n")
+    args.output.write_text(as_json(found))
     for library in args.library:
         print(library_section(found, library))
     print(f"{len(results)} cells written to {args.output}")
@@ -89,6 +91,13 @@ def record(cell: Cell, library: str, found: Comparison, peaks: Any) -> dict[str,
     }
 
 
+def as_json(found: dict[str, Any]) -> str:
+    """A line for each key, and one for each cell."""
+    cells = ",\n".join(json.dumps(cell) for cell in found["cells"])
+    head = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in found.items() if k != "cells"]
+    return "{\n" + ",\n".join([*head, f'"cells": [\n{cells}\n]']) + "\n}\n"
+
+
 def arguments() -> tuple[argparse.Namespace, list[Shape]]:
     """The options, and the shapes that they select."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -107,7 +116,11 @@ def arguments() -> tuple[argparse.Namespace, list[Shape]]:
     add("--sample", type=float, default=1e3 * SAMPLE, help="ms at least (default 1)")
     add("--output", type=Path, default=Path("results.json"))
     args = parser.parse_args()
-    shapes = read_shapes(args.shapes)
+    try:
+        shapes = read_shapes(args.shapes)
+        args.output.touch()  # sooner than after the measurement
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     families = list(dict.fromkeys(s.family for s in shapes))
     args.family = args.family or families
     for option, allowed in (

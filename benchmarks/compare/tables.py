@@ -7,11 +7,10 @@ from typing import Any
 
 from cells import DTYPES, OPS
 
-from fastgrad._bench import geometric_mean
+from fastgrad._bench import duration, geometric_mean
 
 Record = dict[str, Any]
 FAILS = 0.97  # a cell fails when its whole interval is below: numpy beside itself stays above
-UNITS = (("s", 1.0), ("ms", 1e-3), ("us", 1e-6))
 
 
 def library_section(found: Record, library: str) -> str:
@@ -51,7 +50,13 @@ def short_table(records: list[Record]) -> str:
     """For README: products, forward and backward by number of threads, dtypes together."""
     counts = sorted({r["threads"] for r in records})
     kinds = {"products": ("nn", "nt", "tn"), "forward": ("forward",), "backward": ("backward",)}
-    columns = [(n, kind) for n in counts for kind in kinds]
+    measured = {(r["threads"], r["op"]) for r in records}
+    columns = [
+        (n, kind)
+        for n in counts
+        for kind, ops in kinds.items()
+        if any((n, op) in measured for op in ops)
+    ]
     head = [f"{kind}, {n} thread{'s' if n > 1 else ''}" for n, kind in columns]
     rows = []
     for family in with_all(records):
@@ -123,14 +128,17 @@ def machine_lines(found: Record) -> str:
         + ", ".join(f"{rate / 1e9:.0f} GF/s {d}" for d, rate in rates.items())
         for n, rates in found["peaks"].items()
     )
+    took = "; CPU time taken by other processes {other_processes:.1%}, by the host {stolen:.1%}"
+    took = took.format(**machine["company"]) if machine["company"] else ""
     return "\n".join(
         [
             f"- {machine['cpu']}, {machine['logical_cpus']} logical CPUs, {machine['system']}; "
-            f"all threads: {machine['threads']}; load at the start {machine['load_at_start']}",
+            f"all threads: {machine['threads']}",
             "- " + ", ".join(f"{name} {version}" for name, version in versions.items()),
             f"- FMA peak on registers, {peaks}",
             f"- numpy beside itself: {control['ratio']:.3f} "
-            f"({control['low']:.3f} to {control['high']:.3f})",
+            f"({control['low']:.3f} to {control['high']:.3f}); load at the start "
+            f"{machine['load_at_start']}{took}",
             f"- {found['date']}, commit {found['commit'] or 'unknown'}, "
             f"{found['options']['rounds']} rounds",
         ]
@@ -140,11 +148,6 @@ def machine_lines(found: Record) -> str:
 def title(record: Record, with_family: bool) -> str:
     family = record["family"].replace("_", " ") + " " if with_family else ""
     return f"{family}{record['name']} {record['op']} {record['dtype']}"
-
-
-def duration(seconds: float) -> str:
-    unit, scale = next((u, s) for u, s in UNITS if seconds >= s or u == "us")
-    return f"{seconds / scale:.3g} {unit}"
 
 
 def _mean(records: Iterable[Record]) -> str:

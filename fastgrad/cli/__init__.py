@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from ._errors import UsageError
 
-COMMANDS = ("train", "check", "info", "warmup")
+COMMANDS = ("train", "bench", "check", "info", "warmup")
 
 
 class Parser(argparse.ArgumentParser):

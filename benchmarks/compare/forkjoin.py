@@ -1,0 +1,111 @@
+"""What the pool costs: a job hot, a job that wakes a worker, and a second of doing nothing.
+
+    python benchmarks/compare/forkjoin.py
+
+Every task of these jobs waits until all tasks of its job have begun, so none of them can be done by
+a thread that does another one. The wake-up is measured beside a bare one: a thread that waits on an
+operating system's lock (CPython's PyThread lock, as the pool's workers do) until it is released.
+"""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from typing import Any
+
+import numba
+import numpy as np
+
+import fastgrad
+from fastgrad._kernels import atomic, jit, pool
+from fastgrad._kernels.lowlevel import call_kernel, in_memory, word
+
+THREADS, ROUNDS = 2, 300
+GOALS = {"hot": 1.0, "asleep": 1.2, "idle": 1.0}
+
+
+def meet(dtype: str) -> Any:
+    """A task: wait until ``target`` tasks have begun; its argument is (counter, target)."""
+
+    def kernel_meet(d):  # type: ignore[no-untyped-def]
+        job = word(d, 0)
+        counter, target = word(job, 0), word(job, 1)
+        atomic.add(counter, 1)
+        while atomic.load(counter) < target:
+            atomic.pause()
+        return jit.OK
+
+    return kernel_meet
+
+
+MEET = jit.slot(jit.register("benchmark_meet", meet, jit.DTYPES[:1]), jit.DTYPES[0])
+FORK_JOIN = pool.FORK_JOIN
+
+
+@numba.njit(nogil=True)
+def jobs(counter, count, estimate):  # type: ignore[no-untyped-def]
+    """``count`` jobs of THREADS tasks that meet."""
+    for _ in range(count):
+        job = in_memory((counter, atomic.load(counter) + THREADS))
+        call_kernel(FORK_JOIN, (MEET, job, THREADS, estimate))
+
+
+@numba.njit(nogil=True)
+def wait_and_answer(acquire, lock, flag, rounds):  # type: ignore[no-untyped-def]
+    for i in range(rounds):
+        atomic.call_lock(acquire, lock)
+        atomic.store(flag, i + 1)
+
+
+@numba.njit(nogil=True)
+def wake_and_wait(release, lock, flag, answer):  # type: ignore[no-untyped-def]
+    atomic.call_lock(release, lock)
+    while atomic.load(flag) < answer:
+        atomic.pause()
+
+
+def main() -> None:
+    fastgrad.set_num_threads(THREADS)
+    words = np.zeros(64, np.int64)
+    counter, flag = words.ctypes.data, words[32:].ctypes.data
+    jobs(counter, 1000, 0)  # compiles; the worker starts, and is awake
+    hot = [_microseconds(jobs, counter, 2000, 0) / 2000 for _ in range(15)]
+    print(f"hot: {statistics.median(hot):.2f} us a job (best {min(hot):.2f}; goal {GOALS['hot']})")
+
+    api, state = pool.ctypes.pythonapi, jit.TABLE
+    lock = api.PyThread_allocate_lock()
+    api.PyThread_acquire_lock(pool.ctypes.c_void_p(lock), 1)
+    wait_and_answer(state[pool.ACQUIRE], lock, flag, 0)
+    wake_and_wait(state[pool.RELEASE], lock, flag, -1)  # compiled, and one release too many ...
+    api.PyThread_acquire_lock(pool.ctypes.c_void_p(lock), 1)  # ... taken back
+    arguments = (state[pool.ACQUIRE], lock, flag, ROUNDS)
+    waiter = threading.Thread(target=wait_and_answer, args=arguments, daemon=True)
+    waiter.start()
+    bare, asleep = [], []
+    for i in range(ROUNDS):
+        time.sleep(0.002)
+        bare.append(_microseconds(wake_and_wait, state[pool.RELEASE], lock, flag, i + 1))
+        time.sleep(0.002)
+        asleep.append(_microseconds(jobs, counter, 1, 10 * pool.WAKE_NS))
+    waiter.join()
+    ours, theirs = statistics.median(asleep), statistics.median(bare)
+    print(f"asleep: {ours:.0f} us a job, {theirs:.0f} us a bare wake-up: {ours / theirs:.2f} times "
+          f"(goal {GOALS['asleep']})")  # fmt: skip
+
+    time.sleep(0.01)
+    start = time.process_time()
+    time.sleep(1)
+    idle = 1e3 * (time.process_time() - start)
+    print(f"idle: {idle:.2f} ms of CPU in a second (goal {GOALS['idle']})")
+    assert (words[0] - 2000) % THREADS == 0
+
+
+def _microseconds(function: Any, *args: Any) -> float:
+    start = time.perf_counter()
+    function(*args)
+    return 1e6 * (time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    main()
