@@ -2,6 +2,8 @@
 
 Tasks are blocks of C. Each packs the rows of A that it needs, a few tiles' worth that stay in L2
 while the strips of B, a tile wide, pass by. What gains nothing by packing is read where it lies.
+Where the product is too short for threads to wait for each other at every block, C is cut into a
+few parts instead, each a product that one thread does alone.
 """
 
 from __future__ import annotations
@@ -9,13 +11,38 @@ from __future__ import annotations
 from typing import Any
 
 from . import paths
-from .arithmetic import ceil_div, least, most, pick, quotient
+from .arithmetic import ceil_div, least, most, pick, quotient, remainder
 from .block import BLOCK, BY_K, BY_ROWS, IN_PLACE, PACK_B
 from .jit import OK, OUT_OF_MEMORY, register, slot, stamp
 from .lowlevel import call_kernel, in_memory, word
-from .pool import FORK_JOIN
+from .pool import FORK_JOIN, ensure
 from .scratch import ARENA_BYTES, HEADER, acquire, release
 from .target import KC, current
+
+
+def part(dtype: str) -> Any:
+    """A task: a part of C, alone; its plan is the form of gemm.py and, for parts, their rows,
+    their columns and how many lie side by side."""
+    version = stamp()
+    size = 4 if dtype == "float32" else 8
+    blocks = slot(BLOCKS, dtype)
+
+    def kernel_part(d):  # type: ignore[no-untyped-def]
+        _ = version
+        p, task = word(d, 0), word(d, 1)
+        rows, columns, beside = word(p, 18), word(p, 19), word(p, 20)
+        i, j = quotient(task, beside) * rows, remainder(task, beside) * columns
+        bias, y = word(p, 12), word(p, 14)
+        return call_kernel(blocks, (
+            least(rows, word(p, 0) - i), least(columns, word(p, 1) - j), word(p, 2),
+            word(p, 3) + i * word(p, 4), word(p, 4), word(p, 5),
+            word(p, 6) + j * word(p, 8), word(p, 7), word(p, 8),
+            word(p, 9) + i * word(p, 10) + j * size, word(p, 10),
+            word(p, 11), pick(bias, bias + j * size, 0), word(p, 13),
+            pick(y, y + i * word(p, 15) + j * size, 0), word(p, 15), word(p, 16), 1,
+        ))  # fmt: skip
+
+    return kernel_part
 
 
 def blocks(dtype: str) -> Any:
@@ -34,6 +61,8 @@ def blocks(dtype: str) -> Any:
     mc_max, header = isa.block_rows // rows_max * rows_max, HEADER
     assert HEADER + kc_max * max(nc_max * size, mc_max * size + 64) <= ARENA_BYTES
     block, pack_b, fork_join = slot(BLOCK, dtype), slot(PACK_B, dtype), FORK_JOIN
+    part_task, parts_fmas = slot(PART, dtype), paths.PARTS_FMAS * 4 // size
+    parts_of_a_thread = paths.PARTS_OF_A_THREAD
     direct_rows, direct_fmas, direct_strips = (
         paths.DIRECT_ROWS,
         paths.DIRECT_FMAS,
@@ -50,6 +79,27 @@ def blocks(dtype: str) -> Any:
         b, b_k, b_column = word(d, 6), word(d, 7), word(d, 8)
         to, bias, y, threads = word(d, 9), word(d, 12), word(d, 14), word(d, 17)
         row_tiles, strips = ceil_div(m, rows_max), ceil_div(n, columns)
+        if threads > 1 and m * n * k < parts_fmas:
+            # The cut that packs least: A once for each part beside another, B for each below.
+            tasks = parts_of_a_thread * threads
+            beside, least_cost = 1, m * n * k
+            for across in range(1, tasks + 1):
+                cost = across * m + quotient(tasks, across) * n
+                if remainder(tasks, across) == 0 and across <= 2 * strips and cost < least_cost:
+                    beside, least_cost = across, cost
+            rows = ceil_div(row_tiles, quotient(tasks, beside)) * rows_max
+            wide = ceil_div(ceil_div(n, lanes), beside) * lanes
+            beside = ceil_div(n, wide)
+            form = (
+                m, n, k, a, a_row, a_k, b, b_k, b_column, to, word(d, 10),
+                word(d, 11), bias, word(d, 13), y, word(d, 15), word(d, 16), 1,
+            )  # fmt: skip
+            plan = in_memory(form + (rows, wide, beside))
+            status = ensure(block) | ensure(pack_b)
+            if status != OK:
+                return status
+            ns = quotient(m * n * k, fmas_per_ns)
+            return call_kernel(fork_join, (part_task, plan, beside * ceil_div(m, rows), ns))
         # strips of equal vectors: of 5, 3 and 2, not 4 and 1
         vectors = ceil_div(ceil_div(least(n, nc_max), lanes), least(strips, most_strips))
         width, row_plan = vectors * lanes, pick(strips - 1, most_vectors, vectors)
@@ -121,4 +171,5 @@ def blocks(dtype: str) -> Any:
     return kernel_blocks
 
 
+PART = register("part", part)
 BLOCKS = register("blocks", blocks)

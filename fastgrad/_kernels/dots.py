@@ -60,16 +60,17 @@ def _emit(module: ir.Module, itemsize: int) -> ir.Function:
         with for_range(b, whole_k, lanes) as kk:
             along, from_a = b.mul(kk, i64(itemsize)), b.add(a, b.mul(kk, a_k))
             for g in range(GROUPS):
-                block = load_transposed(
-                    ops, [b.add(b.load(s), along) for s in starts[g * lanes : (g + 1) * lanes]]
-                )
-                with for_range(b, rows) as r:
-                    place = b.add(b.add(acc, b.mul(acc_row, r)), offset)
-                    chain = ops.load(place, g * ops.bytes, masks[g])
-                    at = b.add(from_a, b.mul(a_row, r))
-                    for step in block:
-                        chain = ops.fma(ops.broadcast(at), step, chain)
-                        at = b.add(at, a_k)
-                    ops.store(chain, place, g * ops.bytes, masks[g])
+                with b.if_then(b.icmp_signed("<", b.add(j, i64(g * lanes)), n)):
+                    block = load_transposed(
+                        ops, [b.add(b.load(s), along) for s in starts[g * lanes : (g + 1) * lanes]]
+                    )
+                    with for_range(b, rows) as r:
+                        place = b.add(b.add(acc, b.mul(acc_row, r)), offset)
+                        chain = ops.load(place, g * ops.bytes, masks[g])
+                        at = b.add(from_a, b.mul(a_row, r))
+                        for step in block:
+                            chain = ops.fma(ops.broadcast(at), step, chain)
+                            at = b.add(at, a_k)
+                        ops.store(chain, place, g * ops.bytes, masks[g])
     b.ret_void()
     return function

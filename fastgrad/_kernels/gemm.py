@@ -15,7 +15,7 @@ from typing import Any
 
 from . import paths
 from .activations import RELU
-from .arithmetic import ceil_div, least, most, pick
+from .arithmetic import ceil_div, pick
 from .block import BLOCK, IN_PLACE
 from .blocks import BLOCKS
 from .elementwise import VALUE
@@ -82,21 +82,6 @@ def gemm(dtype: str) -> Any:
                 return status
 
         fmas = m * n * k
-        if fmas <= direct_fmas and k <= kc_max and (b_column == size or n == 1):
-            if least(m, n) > stream_rows or most(m, n) * k < stream_elements:
-                strips = ceil_div(n, columns)
-                vectors = ceil_div(ceil_div(n, lanes), strips)
-                width = vectors * lanes
-                plan = in_memory((
-                    m, n, k, a, a_row, a_k, b, b_k, width * b_column, to, to_row, 0,
-                    accumulate, bias, in_tile, y, c_row, activation, IN_PLACE, m, 1, n, 1,
-                    width, pick(strips - 1, most_vectors, vectors),
-                ))  # fmt: skip
-                return call_kernel(block, (plan, 0))
-        threads = 1
-        if fmas >= fork_fmas and word(d, 17) == 0:
-            threads = threads_in_force()
-
         few_rows = (
             m <= stream_rows and n * k >= stream_elements
             and (n >= stream_columns or b_column != size)
@@ -105,8 +90,25 @@ def gemm(dtype: str) -> Any:
             y == 0 and m * k >= stream_elements and m >= stream_columns
             and (n <= gather_rows or (n <= stream_rows and a_row == size))
         )  # fmt: skip
+        stream_it = few_rows or few_columns
+        if (
+            not stream_it and fmas <= direct_fmas and k <= kc_max
+            and (b_column == size or n == 1)
+        ):  # fmt: skip
+            strips = ceil_div(n, columns)
+            vectors = ceil_div(ceil_div(n, lanes), strips)
+            width = vectors * lanes
+            plan = in_memory((
+                m, n, k, a, a_row, a_k, b, b_k, width * b_column, to, to_row, 0,
+                accumulate, bias, in_tile, y, c_row, activation, IN_PLACE, m, 1, n, 1,
+                width, pick(strips - 1, most_vectors, vectors),
+            ))  # fmt: skip
+            return call_kernel(block, (plan, 0))
+        threads = 1
+        if fmas >= fork_fmas and word(d, 17) == 0:
+            threads = threads_in_force()
         path = blocks
-        if few_rows or few_columns:
+        if stream_it:
             path = stream
         elif (
             threads > 1 and k > 2 * threads * kc_max and m * n * size <= tall_bytes

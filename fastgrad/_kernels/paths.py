@@ -46,6 +46,11 @@ PAIR_FMAS = 1 << 22
 # How many blocks of k a thread has buffers for at a time.
 RING_OF_A_THREAD = 4
 
+# Products of fewer fused multiply-adds than this (float32) are cut into parts once, so many a
+# thread; larger ones share packed B and meet at each of its blocks.
+PARTS_FMAS = 1 << 27
+PARTS_OF_A_THREAD = 2
+
 # The general path cuts C into this many tasks a thread (the last ones even out what threads differ
 # by), but not into blocks of fewer tiles.
 TASKS_OF_A_THREAD = 4
