@@ -52,7 +52,7 @@ def gemm(dtype: str) -> Any:
     block, blocks = slot(BLOCK, dtype), slot(BLOCKS, dtype)
     stream, tall = slot(STREAM, dtype), slot(TALL, dtype)
     direct_fmas = paths.DIRECT_FMAS
-    stream_rows, gather_rows = paths.STREAM_ROWS, paths.GATHER_ROWS
+    stream_rows, gather_rows = paths.STREAM_ROWS, paths.GATHER_ROWS * 4 // size
     stream_elements, stream_columns = paths.STREAM_ELEMENTS, paths.STREAM_COLUMNS
     tall_bytes = paths.TALL_BYTES
     fork_fmas = paths.FORK_FMAS * 4 // size

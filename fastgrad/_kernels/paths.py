@@ -22,8 +22,8 @@ TALL_BYTES = 1 << 16
 
 # Products with this many rows or fewer stream B past; those with this many columns stream A, ...
 STREAM_ROWS = 16
-# (so many columns where A lies along k and is to be transposed first)
-GATHER_ROWS = 4
+# (so many columns, half of it in float64, where A lies along k and is to be transposed first)
+GATHER_ROWS = 8
 # ... if it has this many elements.
 STREAM_ELEMENTS = 1 << 11
 # Bytes of all rows of C in a run, or columns of it at least.

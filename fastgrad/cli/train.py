@@ -1,7 +1,8 @@
 """``fastgrad train``: an MLP on the handwritten digits, or on the user's own data.
 
 In: arguments. Out: progress on stderr; on stdout what is compiled and how long it took, and in the
-end four lines: accuracy, time a step beside numpy, digest of the weights, what to try next.
+end five lines: accuracy, time a step beside numpy, digest of the weights, whether another number
+of threads gives the same one, what to try next.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from .._mlp import ACTIVATIONS, MLP
 from .._optim import SGD, Adam
 from .._training import fit, is_finite
 from ..datasets import DataError, load_data, load_digits, stratified_split
+from . import _other_threads
 from ._errors import UsageError
 
 HELP = "train an MLP on the handwritten digits in the package, or on your own data"
@@ -79,12 +81,13 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.data or 'digits'}: {len(job.x)} rows to train on, {len(job.held_x)} held out, "
           f"a fifth of each class drawn with seed {args.seed}")  # fmt: skip
     _compile(job)
-    initial = copy.copy(model)
+    watch = _other_threads.Watch()
     try:
         history = fit(model, job.x, job.y, job.epochs, job.batch_size, stop=_has_diverged)
     except KeyboardInterrupt:
         done = f"after {model.epochs} of {job.epochs} epochs; nothing was saved"
         raise KeyboardInterrupt(done) from None
+    seconds, shared = watch.seconds(), watch.shared()
     if _has_diverged(history):
         raise UsageError(
             f"the loss is {history['loss'][-1]} after epoch {model.epochs}: training has diverged; "
@@ -95,16 +98,27 @@ def run(args: argparse.Namespace) -> int:
             model.save(args.save)
         except OSError as error:
             raise UsageError(f"--save {args.save}: {error.strerror or error}") from None
-    for name, text in _summary(args, job, initial):
-        print(f"{name:<9} {text}", flush=True)
-    return 0
+    try:
+        for name, text in _summary(job, args.seed):
+            _print(name, text)
+        same, text = _other_threads.compare(job, seconds, shared)
+    except KeyboardInterrupt:
+        kept = f"the model is in {args.save}" if args.save is not None else "nothing was saved"
+        raise KeyboardInterrupt(f"after training; {kept}") from None
+    _print("threads", text)
+    _print("next", _next(args, job))
+    return 0 if same else 1
+
+
+def _print(name: str, text: str) -> None:
+    print(f"{name:<9} {text}", flush=True)
 
 
 def _has_diverged(history: dict[str, list[float]]) -> bool:
     return not is_finite(history)
 
 
-def _summary(args: argparse.Namespace, job: Job, initial: MLP) -> Iterator[tuple[str, str]]:
+def _summary(job: Job, seed: int) -> Iterator[tuple[str, str]]:
     from .. import BITS_VERSION
     from .._kernels import target
 
@@ -114,13 +128,12 @@ def _summary(args: argparse.Namespace, job: Job, initial: MLP) -> Iterator[tuple
         "accuracy",
         (
             f"{100 * right / held:.2f} % of the held-out fifth: {right} of {held} "
-            f"(trained on {len(job.y)}, tested on {held}, seed {args.seed})"
+            f"(trained on {len(job.y)}, tested on {held}, seed {seed})"
         ),
     )
-    yield "step", _compare_with_numpy(initial, job)
+    yield "step", _compare_with_numpy(job)
     where = "every machine" if target.current().isa.fma else "machines without FMA, as this one"
     yield "weights", f"{digest(job.model)} (BITS_VERSION {BITS_VERSION}: the same on {where})"
-    yield "next", _next(args, job)
 
 
 def _check_names(args: argparse.Namespace) -> None:
@@ -200,20 +213,21 @@ def _compile(job: Job) -> None:
     )
 
 
-def _compare_with_numpy(initial: MLP, job: Job) -> str:
+def _compare_with_numpy(job: Job) -> str:
     from ._numpy_step import NumpyNet, race
 
     x, y = job.x[: job.batch_size], job.y[: job.batch_size]
-    ours, theirs = initial, NumpyNet(initial)
+    ours = _other_threads.untrained(job.model)
+    theirs = NumpyNet(ours)
     losses = ours.train_step(x, y), theirs.step(x, y)
-    limit = 0.05 if initial.activation == "gelu" else 1e-3  # numpy's gelu is the tanh form
+    limit = 0.05 if ours.activation == "gelu" else 1e-3  # numpy's gelu is the tanh form
     if not np.allclose(losses[0], losses[1], rtol=limit, atol=1e-6, equal_nan=True):
         return f"not timed: the first loss is {losses[0]:.6g} but {losses[1]:.6g} in plain numpy"
     mine, numpy, rounds = race(lambda: ours.train_step(x, y), lambda: theirs.step(x, y))
-    optimizer = type(initial.optimizer).__name__
+    optimizer = type(ours.optimizer).__name__
     return (
         f"{1e6 * mine:.0f} us beside {1e6 * numpy:.0f} us in plain numpy {np.__version__} "
-        f"({_join(initial.sizes)}, batch {len(x)}, {initial.dtype.name}, {optimizer}; "
+        f"({_join(ours.sizes)}, batch {len(x)}, {ours.dtype.name}, {optimizer}; "
         f"medians of {rounds} rounds in turns; numpy on its default threads)"
     )
 

@@ -1,0 +1,137 @@
+"""The job once more with another number of threads: are the bits the same?
+
+In: a trained job and how long that took. Out: whether the digest of the weights, and the logits of
+some rows, came out the same, and the line that says so. A long job is repeated in part.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._checkpoint import digest
+from .._kernels import jit, pool
+from .._mlp import MLP
+from .._training import fit
+from ..threads import get_num_threads, num_threads
+
+if TYPE_CHECKING:
+    from .train import Job
+
+LIMIT = 5.0  # seconds that the other run may take; it ends with the epoch it is in
+LOGITS = 1024  # rows whose logits are compared: products that threads share in most jobs
+
+
+class Watch:
+    """From its making on: the seconds, and whether any call was offered to several threads."""
+
+    def __init__(self) -> None:
+        self._start, self._jobs = time.perf_counter(), _jobs()
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start
+
+    def shared(self) -> bool:
+        return _jobs() != self._jobs
+
+
+def _jobs() -> int:
+    """The number of the pool's last job, of the whole process."""
+    return int(jit.TABLE[pool.TICKET]) >> 32
+
+
+class Run(NamedTuple):
+    """A model, the number of threads that it was trained with, and what they had to do."""
+
+    model: MLP
+    threads: int
+    shared: bool  # whether calls of its steps were offered to several threads
+
+
+def compare(job: Job, seconds: float, shared: bool) -> tuple[bool, str]:
+    """job.model was trained, in ``seconds``, with the number of threads in force."""
+    run = Run(job.model, get_num_threads(), shared)
+    step = seconds / job.model.steps * (run.threads if shared else 1)  # of one thread, at most
+    rows = _rows_within_limit(job, step)
+    epochs = job.epochs if rows == len(job.x) else 1
+    again = _train(job, rows, epochs, 1 if run.threads > 1 else 2, LIMIT)
+    if again.model.steps < run.model.steps:
+        run = _train(job, rows, again.model.epochs, run.threads)
+    first, second = sorted((run, again), key=lambda r: r.threads)
+    return _verdict(job, first, second, rows)
+
+
+def untrained(model: MLP) -> MLP:
+    """The model that ``model`` was before its first step: its seed decides."""
+    m = model
+    return MLP(m.sizes, m.activation, m.loss, m.optimizer, m.dtype, m.seed)
+
+
+def _rows_within_limit(job: Job, step: float) -> int:
+    """All rows, or as many as make an epoch of steps of ``step`` seconds no longer than LIMIT."""
+    steps = max(1, int(LIMIT / step))
+    return min(len(job.x), steps * job.batch_size)
+
+
+def _train(job: Job, rows: int, epochs: int, threads: int, limit: float = np.inf) -> Run:
+    """On the first ``rows``, from the start, up to ``epochs``, until ``limit`` seconds are over."""
+    model, watch = untrained(job.model), Watch()
+    with num_threads(threads):
+        fit(model, job.x[:rows], job.y[:rows], epochs, job.batch_size, progress=False,
+            stop=lambda history: watch.seconds() > limit)  # fmt: skip
+    return Run(model, threads, watch.shared())
+
+
+def _verdict(job: Job, few: Run, many: Run, rows: int) -> tuple[bool, str]:
+    x = job.x[:LOGITS]
+    logits, watch = [], Watch()
+    for run in (few, many):
+        with num_threads(run.threads):
+            logits.append(_bits(run.model.forward(x)))
+    note = _note(many, watch.shared())
+    here = _part(job, many.model, rows)
+    a, b = digest(few.model), digest(many.model)
+    one, other = _threads(few.threads), many.threads
+    if a != b:
+        what = f"{a} with {one}, {b} with {other}{here}"
+    elif not np.array_equal(*logits):
+        what = f"the logits of {len(x)} rows with {one} and with {other}{here}"
+    else:
+        return True, (
+            f"the same with {one} and with {other}{here}: {a}, and the logits of {len(x)} rows "
+            f"to the bit ({note})"
+        )
+    return False, f"DIFFERENT: {what}: a bug of fastgrad's, please report it ({note})"
+
+
+def _note(many: Run, logits_shared: bool) -> str:
+    if many.shared:
+        return f"calls of its steps were offered to {_threads(many.threads)}"
+    if logits_shared:
+        return (
+            f"its steps are too small to share; those logits were offered to "
+            f"{_threads(many.threads)}"
+        )
+    return "no call was shared between threads"
+
+
+def _part(job: Job, model: MLP, rows: int) -> str:
+    """Which part of the job the two models have behind them, or "" for all of it."""
+    if rows < len(job.x):
+        steps = "1 step" if model.steps == 1 else f"{model.steps} steps"
+        return f" after {steps} on the first {rows} rows"
+    done = f" after the first {model.epochs} of {job.epochs} epochs"
+    return done if model.epochs < job.epochs else ""
+
+
+def _threads(n: int) -> str:
+    return "1 thread" if n == 1 else f"{n} threads"
+
+
+def _bits(a: NDArray[Any]) -> NDArray[Any]:
+    """Words to compare: of the elements, all NaNs as one."""
+    plain = np.where(np.isnan(a), np.nan, a).astype(a.dtype)
+    return plain.view(np.uint32 if a.itemsize == 4 else np.uint64)
