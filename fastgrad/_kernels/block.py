@@ -36,6 +36,7 @@ PLAN = (
     "y", "y_row", "activation",  # from `to` to y, behind the tile; y 0: nothing
     "pack_a",
     "rows", "row_blocks", "columns", "column_groups",
+    "depth",  # steps of k in a chunk
     "strip",  # columns of B in a strip: a tile's
     "row_plan",  # vectors of the tiles that rows are cut for
 )  # fmt: skip
@@ -106,8 +107,7 @@ def block(dtype: str) -> Any:
     kc_max, value_slot = KC[dtype], slot(VALUE, dtype)
     lanes, index_step = isa.lanes(size), tile_index(isa, 2, 0)
     whole_rows, whole_columns = isa.rows, isa.columns(size)
-    # one line beyond a power of two, so that the rows of a panel do not share cache sets
-    panel_row, header = kc_max * size + 64, HEADER
+    header = HEADER
     k_chunk, outer_k = K_CHUNK, paths.OUTER_K
 
     def kernel_gemm_block(d):  # type: ignore[no-untyped-def]
@@ -118,13 +118,13 @@ def block(dtype: str) -> Any:
         b_k, strip_bytes = word(p, 7), word(p, 8)
         to_row, add_old, bias, relu = word(p, 10), word(p, 12), word(p, 13), word(p, 14)
         y, y_row, activation = word(p, 15), word(p, 16), word(p, 17)
-        pack_a, tile_columns, row_plan = word(p, 18), word(p, 23), word(p, 24)
+        pack_a, tile_columns, row_plan = word(p, 18), word(p, 24), word(p, 25)
         row, column = quotient(task, word(p, 22)), remainder(task, word(p, 22))
         chunk, row = quotient(row, word(p, 20)), remainder(row, word(p, 20))
 
-        i0, j0, k0 = row * word(p, 19), column * word(p, 21), chunk * kc_max
+        i0, j0, k0 = row * word(p, 19), column * word(p, 21), chunk * word(p, 23)
         mc, nc = least(word(p, 19), m - i0), least(word(p, 21), n - j0)
-        kc = least(kc_max, k - k0)
+        depth = least(word(p, 23), k - k0)
         a = word(p, 3) + i0 * a_row + k0 * a_k
         b = word(p, 6) + k0 * b_k + quotient(j0, tile_columns) * strip_bytes
         to = word(p, 9) + i0 * to_row + j0 * size + chunk * word(p, 11)
@@ -133,8 +133,8 @@ def block(dtype: str) -> Any:
         if y != 0:
             y += i0 * y_row + j0 * size
         zeros = minus_zeros(size)
-        pace = quotient(next_rows(row_plan, mc) << 32, most(kc, 1))
-        along_rows = kc <= outer_k  # C's rows, where writing them is most of the work
+        pace = quotient(next_rows(row_plan, mc) << 32, most(least(kc_max, depth), 1))
+        along_rows = depth <= outer_k  # C's rows, where writing them is most of the work
 
         scratch = 0
         if pack_a != IN_PLACE:
@@ -142,17 +142,19 @@ def block(dtype: str) -> Any:
             if scratch == 0:
                 return OUT_OF_MEMORY
             if pack_a == BY_K:
-                for kk in range(0, kc, k_chunk):
+                for kk in range(0, depth, k_chunk):
                     i = 0
                     while i < mc:
                         r = next_rows(row_plan, mc - i)
-                        into = scratch + header + (i * kc + kk * r) * size
-                        copy(size, (least(k_chunk, kc - kk), r, a + i * size + kk * a_k, a_k, size,
-                                    into, r * size))  # fmt: skip
+                        into = scratch + header + (i * depth + kk * r) * size
+                        some = least(k_chunk, depth - kk)
+                        copy(size, (some, r, a + i * size + kk * a_k, a_k, size, into, r * size))
                         i += r
                 a_row = size
             else:
-                copy(size, (mc, kc, a, a_row, a_k, scratch + header, panel_row))
+                # one line beyond a power of two: rows of a panel do not share cache sets
+                panel_row = depth * size + 64
+                copy(size, (mc, depth, a, a_row, a_k, scratch + header, panel_row))
                 a_row, a_k = panel_row, size
             a = scratch + header
 
@@ -164,14 +166,24 @@ def block(dtype: str) -> Any:
             r = next_rows(row_plan, mc - i)
             panel = a + i * a_row
             if pack_a == BY_K:
-                panel, a_k = a + i * kc * size, r * size
+                panel, a_k = a + i * depth * size, r * size
             at = to + i * to_row + j * size
             masked = (r - whole_rows) | (w - whole_columns)  # 0: the tile without a mask
-            tile(size, pick(masked, (v - 1) * index_step + r, 0), (
-                kc, panel, a_row, a_k, b + quotient(j, tile_columns) * strip_bytes, b_k,
-                at, to_row, pick(add_old, at, zeros), add_old * to_row,
-                pick(bias, bias + j * size, zeros), relu,
-                w - (v - 1) * lanes, pace))  # fmt: skip
+            index = pick(masked, (v - 1) * index_step + r, 0)
+            from_b = b + quotient(j, tile_columns) * strip_bytes
+            old, k_done = add_old, 0
+            while True:
+                kc = least(kc_max, depth - k_done)
+                ends = 1 if k_done + kc >= depth else 0
+                tile(size, index, (
+                    kc, panel + k_done * a_k, a_row, a_k, from_b + k_done * b_k, b_k,
+                    at, to_row, pick(old, at, zeros), old * to_row,
+                    pick(ends * bias, bias + j * size, zeros), ends * relu,
+                    w - (v - 1) * lanes, pace))  # fmt: skip
+                old = 1
+                k_done += kc_max
+                if k_done >= depth:
+                    break
             if y != 0:
                 words = (r, w, at, to_row, y + i * y_row + j * size, y_row)
                 status |= call_kernel(value_slot + 2 * activation, words)

@@ -50,7 +50,7 @@ def blocks(dtype: str) -> Any:
     version = stamp()
     isa = current().isa
     size = 4 if dtype == "float32" else 8
-    kc_max, nc_max = KC[dtype], isa.block_columns(dtype, size)
+    kc_max, nc_max = KC[dtype], isa.block_columns
     rows_max, columns, lanes, most_vectors = (
         isa.rows,
         isa.columns(size),
@@ -58,8 +58,8 @@ def blocks(dtype: str) -> Any:
         isa.vectors,
     )
     most_strips = nc_max // columns
-    mc_max, header = isa.block_rows // rows_max * rows_max, HEADER
-    assert HEADER + kc_max * max(nc_max * size, mc_max * size + 64) <= ARENA_BYTES
+    depth_max, a_bytes, header = kc_max * isa.block_chains, isa.a_bytes, HEADER
+    assert HEADER + depth_max * nc_max * size <= ARENA_BYTES >= 2 * a_bytes
     block, pack_b, fork_join = slot(BLOCK, dtype), slot(PACK_B, dtype), FORK_JOIN
     part_task, parts_fmas = slot(PART, dtype), paths.PARTS_FMAS * 4 // size
     parts_of_a_thread = paths.PARTS_OF_A_THREAD
@@ -104,12 +104,14 @@ def blocks(dtype: str) -> Any:
         vectors = ceil_div(ceil_div(least(n, nc_max), lanes), least(strips, most_strips))
         width, row_plan = vectors * lanes, pick(strips - 1, most_vectors, vectors)
         strips = ceil_div(n, width)
+        depth = least(depth_max, most(k, 1))
         large = m * n * k > direct_fmas
         pack = (b_column != size and n > 1) or (m > direct_rows and large)
         pack_a, mc = IN_PLACE, m
         by_k = a_row == size and a_k != size
         if large and (strips > direct_strips or (by_k and a_k >= far)):
             pack_a = BY_K if by_k else BY_ROWS
+            mc_max = quotient(a_bytes, depth * size)
             mc = ceil_div(row_tiles, ceil_div(m, mc_max)) * rows_max
         nc_step, scratch, packed = n, 0, 0
         if pack:
@@ -135,7 +137,7 @@ def blocks(dtype: str) -> Any:
             groups, row_blocks = ceil_div(strips, group_strips), ceil_div(m, mc)
             k0 = 0
             while True:
-                kc = least(kc_max, k - k0)
+                kc = least(depth, k - k0)
                 last = 1 if k0 + kc >= k else 0
                 b_from, bk, strip = b + k0 * b_k + j0 * b_column, b_k, width * b_column
                 if pack:
@@ -155,11 +157,11 @@ def blocks(dtype: str) -> Any:
                     last * word(d, 13),
                     pick(last * y, y + here, 0), word(d, 15), word(d, 16),
                     pack_a,
-                    mc, row_blocks, group_strips * width, groups, width, row_plan,
+                    mc, row_blocks, group_strips * width, groups, kc, width, row_plan,
                 ))  # fmt: skip
                 ns = quotient(m * nc * kc, fmas_per_ns)
                 status |= call_kernel(fork_join, (block, plan, row_blocks * groups, ns))
-                k0 += kc_max
+                k0 += depth
                 if k0 >= k or status != OK:
                     break
             if status != OK:

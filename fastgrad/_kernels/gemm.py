@@ -92,7 +92,7 @@ def gemm(dtype: str) -> Any:
         )  # fmt: skip
         stream_it = few_rows or few_columns
         if (
-            not stream_it and fmas <= direct_fmas and k <= kc_max
+            not stream_it and fmas <= direct_fmas
             and (b_column == size or n == 1)
         ):  # fmt: skip
             strips = ceil_div(n, columns)
@@ -101,7 +101,7 @@ def gemm(dtype: str) -> Any:
             plan = in_memory((
                 m, n, k, a, a_row, a_k, b, b_k, width * b_column, to, to_row, 0,
                 accumulate, bias, in_tile, y, c_row, activation, IN_PLACE, m, 1, n, 1,
-                width, pick(strips - 1, most_vectors, vectors),
+                k, width, pick(strips - 1, most_vectors, vectors),
             ))  # fmt: skip
             return call_kernel(block, (plan, 0))
         threads = 1

@@ -20,7 +20,7 @@ from .lowlevel import table_address, word_pointer
 from .simd import I8, I64, declare, for_range, i64
 
 ARENAS = 96
-ARENA_BYTES = 4 << 20
+ARENA_BYTES = 5 << 20
 HEADER = 64  # bytes at the head of an arena that are not the caller's
 _FREE, _TAKEN, _SINGLE = 0, 1, -1
 # table words: SCRATCH + 2 * i the state of arena i, the next one its address (0: none yet).

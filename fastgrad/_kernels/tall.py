@@ -50,7 +50,7 @@ def tall(dtype: str) -> Any:
                 m, n, some, word(d, 3) + k0 * a_k, word(d, 4), a_k,
                 word(d, 6) + k0 * b_k, b_k, width * size,
                 buffers, n * size, step, 0, 0, 0, 0, 0, 0, IN_PLACE, m, 1, n, 1,
-                width, pick(strips - 1, most_vectors, vectors),
+                kc_max, width, pick(strips - 1, most_vectors, vectors),
             ))  # fmt: skip
             ns = quotient(m * n * some, fmas_per_ns)
             status |= call_kernel(fork_join, (block, plan, count, ns))

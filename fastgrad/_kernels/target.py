@@ -33,8 +33,9 @@ class Isa:
     vector_bytes: int
     fma: bool
     tile_rows: tuple[tuple[int, ...], ...]
-    block_rows: int  # rows of A packed at a time: with KC columns 400 kB, a part of L2
-    block_bytes: int  # packed block of B, KC x NC elements: L3; a strip of it, 128 kB, stays in L2
+    block_chains: int  # blocks of KC steps packed at a time: C is in cache for all but the first
+    block_columns: int  # NC, of B packed at a time, for all threads: in L3, a strip of it in L2
+    a_bytes: int  # of A packed at a time: a part of L2
 
     def __post_init__(self) -> None:
         assert all(set(self.tile_rows[-1]) <= set(rows) for rows in self.tile_rows)
@@ -77,22 +78,17 @@ class Isa:
             plan.append(best[1])
         return tuple(plan)
 
-    def block_columns(self, dtype: str, itemsize: int) -> int:
-        """NC: columns of B packed at a time, a multiple of the tile's columns."""
-        step = self.columns(itemsize)
-        return max(1, self.block_bytes // (KC[dtype] * itemsize * step)) * step
-
 
 # Accumulators + one row of B + a broadcast must fit the registers (32 zmm, 16 ymm, 32 q, 16 xmm).
 # Of the shapes that do, the one with the fewest loads an FMA, (rows + vectors) / (rows * vectors):
 # 6 x 4 against 12 x 2 is worth 10 % in float32 on a core whose other thread is busy.
 AVX512 = Isa(
     "AVX-512", 64, True,
-    ((12, 6, 4, 2, 1), (12, 6, 4, 2, 1), (8, 6, 4, 2, 1), (6, 4, 2, 1)), 192, 2 << 20,
+    ((12, 6, 4, 2, 1), (12, 6, 4, 2, 1), (8, 6, 4, 2, 1), (6, 4, 2, 1)), 2, 1024, 800_000,
 )  # fmt: skip
-AVX2 = Isa("AVX2", 32, True, ((12, 6, 4, 2, 1), (6, 4, 2, 1)), 192, 2 << 20)
-NEON = Isa("NEON", 16, True, ((16, 8, 4, 2, 1), (12, 8, 4, 2, 1), (8, 4, 2, 1)), 96, 2 << 20)
-SSE = Isa("128-bit without FMA", 16, False, ((12, 6, 4, 2, 1), (6, 4, 2, 1)), 192, 2 << 20)
+AVX2 = Isa("AVX2", 32, True, ((12, 6, 4, 2, 1), (6, 4, 2, 1)), 2, 1024, 400_000)
+NEON = Isa("NEON", 16, True, ((16, 8, 4, 2, 1), (12, 8, 4, 2, 1), (8, 4, 2, 1)), 2, 960, 400_000)
+SSE = Isa("128-bit without FMA", 16, False, ((12, 6, 4, 2, 1), (6, 4, 2, 1)), 2, 1024, 400_000)
 
 _PROBE = """
 target triple = "{triple}"
