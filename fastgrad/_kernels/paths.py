@@ -22,13 +22,16 @@ TALL_BYTES = 1 << 16
 
 # Products with this many rows or fewer stream B past; those with this many columns stream A, ...
 STREAM_ROWS = 16
+# (more rows where B lies along n and has more bytes than this: then it is read from afar)
+STREAM_FAR_ROWS = 32
+STREAM_FAR_BYTES = 1 << 20
 # (so many columns, half of it in float64, where A lies along k and is to be transposed first)
 GATHER_ROWS = 8
 # ... if it has this many elements.
 STREAM_ELEMENTS = 1 << 11
 # Bytes of all rows of C in a run, or columns of it at least.
 RUN_BYTES = 1 << 14
-RUN_COLUMNS = 512
+RUN_COLUMNS = 256
 # Steps of k that all rows go through before the next ones, so that B is read from L1 again.
 PIECE_K = 16
 # An operand that lies along k is transposed in pieces of this many columns and steps: rows long

@@ -287,7 +287,7 @@ def stream(dtype: str) -> Any:
         b, b_k, b_column = word(d, 6), word(d, 7), word(d, 8)
         to, to_row, accumulate, bias = word(d, 9), word(d, 10), word(d, 11), word(d, 12)
         relu, y, threads = word(d, 13), word(d, 14), word(d, 17)
-        swap = m > stream_rows or (y == 0 and n < m)
+        swap = y == 0 and n < m and n <= stream_rows
         long = m if swap else n
         ns = quotient(long * k * size, bytes_per_ns)
         part = long
