@@ -13,9 +13,8 @@ from typing import Any
 import numba
 from numba import types
 
-from fastgrad._kernels import gemm, jit, microkernel, target
+from fastgrad._kernels import block, jit, microkernel, target
 
-assert gemm.GEMM is not None  # its import registers the kernel
 PREFIX = microkernel.tile_name(0, 0, 0, False).partition("f0")[0]
 _TILE = re.compile(rf"^({PREFIX}f(\d+)_(\d+)x(\d+)\w*):", re.MULTILINE)
 _SYMBOL = re.compile(r"^[A-Za-z_]\w*:", re.MULTILINE)
@@ -38,9 +37,9 @@ def _loops(function: str) -> list[list[str]]:
 
 
 def tiles(dtype: str) -> dict[str, dict[str, Any]]:
-    """name -> rows, vectors and loops of every tile in a fresh build of the gemm kernel."""
-    build = jit._builders["gemm"](dtype)
-    kernel: Any = numba.cfunc(types.int64(types.int64), **jit.OPTIONS)(build)
+    """name -> rows, vectors and loops of every tile in a fresh build of the block task."""
+    build = jit._builders[jit.slot(block.BLOCK, dtype)]
+    kernel: Any = numba.cfunc(types.int64(types.int64), **jit.OPTIONS)(build())
     text = kernel._library.get_asm_str()
     found = {}
     for match in _TILE.finditer(text):

@@ -55,7 +55,8 @@ def around(*sizes: int) -> tuple[int, ...]:
 
 def row_edges() -> tuple[int, ...]:
     """Counts of rows around every tile, a pair of tiles and where packing starts."""
-    return around(*ISA.tile_rows, 2 * ISA.rows, paths.DIRECT_ROWS)
+    heights = {rows for of_width in ISA.tile_rows for rows in of_width}
+    return around(*heights, 2 * ISA.most_rows, paths.DIRECT_ROWS)
 
 
 def column_edges(dtype: str) -> tuple[int, ...]:

@@ -179,6 +179,7 @@ def block(dtype: str) -> Any:
                     kc, panel + k_done * a_k, a_row, a_k, from_b + k_done * b_k, b_k,
                     at, to_row, pick(old, at, zeros), old * to_row,
                     pick(ends * bias, bias + j * size, zeros), ends * relu,
+                    pick(old | ends * (bias | relu), 0, 1),
                     w - (v - 1) * lanes, pace))  # fmt: skip
                 old = 1
                 k_done += kc_max

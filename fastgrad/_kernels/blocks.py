@@ -143,8 +143,13 @@ def blocks(dtype: str) -> Any:
                 if pack:
                     part = ceil_div(strips, 2 * threads)
                     plan = in_memory((b_from, b_k, b_column, kc, nc, packed, part, width))
-                    words = (pack_b, plan, ceil_div(strips, part), quotient(kc * nc, 4))
-                    status |= call_kernel(fork_join, words)
+                    parts = ceil_div(strips, part)
+                    if threads > 1:
+                        ns = quotient(kc * nc, 4)
+                        status |= call_kernel(fork_join, (pack_b, plan, parts, ns))
+                    else:
+                        for t in range(parts):
+                            status |= call_kernel(pack_b, (plan, t))
                     b_from, bk, strip = packed, width * size, width * size * kc
                 here = j0 * size
                 plan = in_memory((
@@ -159,8 +164,12 @@ def blocks(dtype: str) -> Any:
                     pack_a,
                     mc, row_blocks, group_strips * width, groups, kc, width, row_plan,
                 ))  # fmt: skip
-                ns = quotient(m * nc * kc, fmas_per_ns)
-                status |= call_kernel(fork_join, (block, plan, row_blocks * groups, ns))
+                if threads > 1:
+                    ns = quotient(m * nc * kc, fmas_per_ns)
+                    status |= call_kernel(fork_join, (block, plan, row_blocks * groups, ns))
+                else:
+                    for t in range(row_blocks * groups):
+                        status |= call_kernel(block, (plan, t))
                 k0 += depth
                 if k0 >= k or status != OK:
                     break

@@ -3,9 +3,9 @@
 A tile keeps rows x vectors accumulators in registers through the whole loop over k: each is the
 chain of the contract, started at +0.0. A is read one element at a time (any strides), B one row
 of vectors at a time (unit stride along columns, any stride along k), so packed panels and users'
-memory are the same to it. The epilogue adds what was in C, then the bias, then applies relu, all
-on registers: where one of them is not wanted it adds -0.0 or compares with NaN, which change
-nothing, and so one straight piece of code serves every case.
+memory are the same to it. The epilogue stores the chains or, if there is more to do, adds what was
+in C, then the bias, then applies relu, all on registers: where one of these is not wanted it adds
+-0.0 or compares with NaN, which change nothing, and so one piece of code serves every case.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ TILE_ARGS = (
     "old_row",  # c_row, or 0
     "bias",  # one row of columns, or `zeros`
     "relu",  # 1 or 0
+    "plain",  # 1: no old C, bias or relu
     "tail",  # columns in the last vector of a masked tile
     "pace",  # lines / kc in units of 2^-32: how fast the prefetch of C moves down its rows
 )
@@ -58,14 +59,21 @@ def emit_tile(
     tall = rows * vectors >= isa.rows * isa.vectors
     chains = _emit_chains(function, ops, arg, rows, vectors, masks, tall)
 
-    threshold = relu_threshold(ops, arg["relu"])
-    biases = [ops.load(arg["bias"], v * ops.bytes, masks[v]) for v in range(vectors)]
-    for r in range(rows):
-        old = b.add(arg["old"], b.mul(arg["old_row"], i64(r)))
-        for v in range(vectors):
-            x = ops.load(old, v * ops.bytes, masks[v]) + chains[r * vectors + v] + biases[v]
-            x = ops.select(x <= threshold, 0.0, x)
-            ops.store(x, c_rows[r], v * ops.bytes, masks[v])
+    with b.if_else(b.icmp_signed("!=", arg["plain"], i64(0))) as (then, otherwise):
+        with then:
+            for r in range(rows):
+                for v in range(vectors):
+                    ops.store(chains[r * vectors + v], c_rows[r], v * ops.bytes, masks[v])
+        with otherwise:
+            threshold = relu_threshold(ops, arg["relu"])
+            biases = [ops.load(arg["bias"], v * ops.bytes, masks[v]) for v in range(vectors)]
+            for r in range(rows):
+                old = b.add(arg["old"], b.mul(arg["old_row"], i64(r)))
+                for v in range(vectors):
+                    x = ops.load(old, v * ops.bytes, masks[v]) + chains[r * vectors + v]
+                    x = x + biases[v]
+                    x = ops.select(x <= threshold, 0.0, x)
+                    ops.store(x, c_rows[r], v * ops.bytes, masks[v])
     b.ret_void()
     return function
 

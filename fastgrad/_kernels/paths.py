@@ -1,7 +1,9 @@
-"""Which path a product takes: the thresholds, and how each was found."""
+"""Which path a product takes: the thresholds.
+
+Each was chosen by ``python benchmarks/sweeps/settings.py NAME``, which compares it with others.
+"""
 
 # Packing pays when B is read by more rows than this and the product is larger than that.
-# benchmarks/sweeps/blocks.py
 DIRECT_ROWS = 24
 DIRECT_FMAS = 1 << 20
 # So does packing A where it is read by more strips of B than this.

@@ -15,7 +15,7 @@ import llvmlite.binding as llvm
 BITS_VERSION = 1
 
 # Elements of k in one chain of the contract. Part of BITS_VERSION: the same on every CPU.
-# benchmarks/sweeps/blocks.py is the sweep that it was frozen after.
+# benchmarks/sweeps/settings.py is the sweep that it was frozen after.
 KC = {"float32": 512, "float64": 256}
 
 

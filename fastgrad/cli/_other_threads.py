@@ -87,17 +87,15 @@ def _train(job: Job, rows: int, epochs: int, threads: int, limit: float = np.inf
 
 def _verdict(job: Job, few: Run, many: Run, rows: int) -> tuple[bool, str]:
     x = job.x[:LOGITS]
-    logits, watch = [], Watch()
-    for run in (few, many):
-        with num_threads(run.threads):
-            logits.append(_bits(run.model.forward(x)))
+    watch = Watch()
+    logits = _logits(few, x), _logits(many, x)
     note = _note(many, watch.shared())
     here = _part(job, many.model, rows)
     a, b = digest(few.model), digest(many.model)
     one, other = _threads(few.threads), many.threads
     if a != b:
         what = f"{a} with {one}, {b} with {other}{here}"
-    elif not np.array_equal(*logits):
+    elif not np.array_equal(logits[0], logits[1]):
         what = f"the logits of {len(x)} rows with {one} and with {other}{here}"
     else:
         return True, (
@@ -131,7 +129,9 @@ def _threads(n: int) -> str:
     return "1 thread" if n == 1 else f"{n} threads"
 
 
-def _bits(a: NDArray[Any]) -> NDArray[Any]:
-    """Words to compare: of the elements, all NaNs as one."""
-    plain = np.where(np.isnan(a), np.nan, a).astype(a.dtype)
-    return plain.view(np.uint32 if a.itemsize == 4 else np.uint64)
+def _logits(run: Run, x: NDArray[Any]) -> NDArray[Any]:
+    """As integers of the same bits, all NaNs the same."""
+    with num_threads(run.threads):
+        logits = run.model.forward(x)
+    plain = np.where(np.isnan(logits), np.nan, logits).astype(logits.dtype)
+    return plain.view(np.uint32 if plain.itemsize == 4 else np.uint64)

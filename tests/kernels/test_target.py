@@ -27,26 +27,45 @@ def test_accumulators_fit_the_registers(isa: target.Isa) -> None:
 
 
 @by_isa
+def test_accumulators_of_every_width_fit_the_registers(isa: target.Isa) -> None:
+    for vectors, rows in enumerate(isa.tile_rows, 1):
+        assert rows[0] * vectors + vectors + 1 <= REGISTERS[isa.name]
+
+
+@by_isa
 def test_tile_rows(isa: target.Isa) -> None:
-    assert list(isa.tile_rows) == sorted(set(isa.tile_rows), reverse=True)
-    assert isa.tile_rows[-1] == 1, "any count of rows can be covered"
-    assert isa.rows == isa.tile_rows[0]
+    for rows in isa.tile_rows:
+        assert list(rows) == sorted(set(rows), reverse=True)
+        assert rows[-1] == 1, "any count of rows can be covered"
+        assert set(isa.tile_rows[-1]) <= set(rows), "strips of one product share rows of A"
+    assert isa.vectors == len(isa.tile_rows)
+    assert isa.rows == isa.tile_rows[-1][0]
+    assert isa.most_rows == max(max(rows) for rows in isa.tile_rows)
+
+
+@by_isa
+def test_narrower_tiles_are_not_lower(isa: target.Isa) -> None:
+    """Where there are fewer vectors, more rows keep the FMA pipes full."""
+    tallest = [rows[0] for rows in isa.tile_rows]
+    assert tallest == sorted(tallest, reverse=True)
 
 
 @by_isa
 def test_row_plan_covers_every_count(isa: target.Isa) -> None:
-    """As gemm.py takes it: the largest tile while two of them are left, then the plan."""
-    assert len(isa.row_plan) == 2 * isa.rows
-    for count in range(1, 6 * isa.rows):
-        left, taken = count, []
-        while left:
-            rows = isa.tile_rows[0 if left >= 2 * isa.rows else isa.row_plan[left]]
-            assert rows <= left, f"{rows} rows where {left} are left of {count}"
-            taken.append(rows)
-            left -= rows
-        assert sum(taken) == count
-        fewest = -(-count // isa.rows)
-        assert len(taken) <= fewest + 1, f"{count} rows in {taken}"
+    """As block.py takes it: the tallest tile while two of them are left, then the plan."""
+    for vectors, heights in enumerate(isa.tile_rows, 1):
+        plan = isa.next_rows(vectors)
+        assert len(plan) == 2 * isa.most_rows
+        for count in range(1, 6 * isa.most_rows):
+            left, taken = count, []
+            while left:
+                rows = heights[0] if left >= len(plan) else plan[left]
+                assert rows in heights, f"no tile of {rows} x {vectors}"
+                assert rows <= left, f"{rows} rows where {left} are left of {count}"
+                taken.append(rows)
+                left -= rows
+            fewest = -(-count // heights[0])
+            assert len(taken) <= fewest + 2, f"{count} rows in {taken}"
 
 
 @by_isa
@@ -68,7 +87,7 @@ def test_blocks_fit_an_arena(isa: target.Isa, dtype: str) -> None:
     block_of_b = columns * KC[dtype] * size
     block_of_a = isa.block_rows * (KC[dtype] * size + 64)
     assert block_of_b <= max(isa.block_bytes, isa.columns(size) * KC[dtype] * size)
-    assert 64 + block_of_a + block_of_b <= scratch.ARENA_BYTES
+    assert scratch.HEADER + max(block_of_a, block_of_b) <= scratch.ARENA_BYTES  # an arena each
 
 
 X86 = "x86_64-unknown-linux-gnu"

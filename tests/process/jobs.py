@@ -1,0 +1,205 @@
+"""Kernels that only tests run as tasks of a job. Their import registers them: one process each.
+
+A task is called with (address of its job's words, number of the task).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+
+from fastgrad._kernels import atomic, jit, pool
+from fastgrad._kernels.jit import stamp
+from fastgrad._kernels.lowlevel import call_kernel, in_memory, word
+
+Words = np.ndarray[Any, np.dtype[np.int64]]
+PATIENCE = 20_000_000_000  # ns that a task waits for another one
+
+
+def count(dtype: str) -> Any:
+    """words: address of counts, pauses. One more to counts[task]."""
+    version = stamp()
+
+    def kernel_count(d):  # type: ignore[no-untyped-def]
+        _ = version
+        job, task = word(d, 0), word(d, 1)
+        atomic.add(word(job, 0) + 8 * task, 1)
+        for _pause in range(word(job, 1)):
+            atomic.pause()
+        return 0
+
+    return kernel_count
+
+
+def total(dtype: str) -> Any:
+    """words: address of two sums. One more to the first, the task's number to the second."""
+    version = stamp()
+
+    def kernel_total(d):  # type: ignore[no-untyped-def]
+        _ = version
+        sums = word(word(d, 0), 0)
+        atomic.add(sums, 1)
+        atomic.add(sums + 8, word(d, 1))
+        return 0
+
+    return kernel_total
+
+
+def meet(dtype: str) -> Any:
+    """words: address of a counter, how many tasks are to be inside at a time. 1: they never were.
+
+    Nobody leaves before all have come, so that each is another thread's.
+    """
+    version, patience = stamp(), PATIENCE
+
+    def kernel_meet(d):  # type: ignore[no-untyped-def]
+        _ = version
+        job = word(d, 0)
+        inside, wanted = word(job, 0), word(job, 1)
+        end = pool.now() + patience
+        atomic.add(inside, 1)
+        while atomic.load(inside) < wanted:
+            atomic.pause()
+            if pool.now() > end:
+                return 1
+        return 0
+
+    return kernel_meet
+
+
+def inside(dtype: str) -> Any:
+    """words: address of a counter and of the results, pauses. How many are inside, at each entry."""
+    version = stamp()
+
+    def kernel_inside(d):  # type: ignore[no-untyped-def]
+        _ = version
+        job, task = word(d, 0), word(d, 1)
+        atomic.store(word(job, 1) + 8 * task, atomic.add(word(job, 0), 1) + 1)
+        for _pause in range(word(job, 2)):
+            atomic.pause()
+        atomic.add(word(job, 0), -1)
+        return 0
+
+    return kernel_inside
+
+
+def turns(dtype: str) -> Any:
+    """words: address of a counter. Each task waits for the one below it. 1: it never came."""
+    version, patience = stamp(), PATIENCE
+
+    def kernel_turns(d):  # type: ignore[no-untyped-def]
+        _ = version
+        done, task = word(word(d, 0), 0), word(d, 1)
+        end = pool.now() + patience
+        while atomic.load(done) != task:
+            atomic.pause()
+            if pool.now() > end:
+                return 1
+        atomic.add(done, 1)
+        return 0
+
+    return kernel_turns
+
+
+def status(dtype: str) -> Any:
+    """words: address of the statuses that the tasks return."""
+    version = stamp()
+
+    def kernel_status(d):  # type: ignore[no-untyped-def]
+        _ = version
+        return atomic.load(word(word(d, 0), 0) + 8 * word(d, 1))
+
+    return kernel_status
+
+
+def control(dtype: str) -> Any:
+    """words: address of a counter, tasks to meet, address of each task's control word."""
+    version, met = stamp(), jit.slot(MEET, dtype)
+
+    def kernel_control(d):  # type: ignore[no-untyped-def]
+        _ = version
+        job, task = word(d, 0), word(d, 1)
+        atomic.store(word(job, 2) + 8 * task, atomic.control_word())
+        return call_kernel(met, (job, task))
+
+    return kernel_control
+
+
+def nest(dtype: str) -> Any:
+    """words: address of counts, tasks of the inner jobs, pauses. Each task is a job of counting."""
+    version, counting, fork_join = stamp(), jit.slot(COUNT, dtype), pool.FORK_JOIN
+
+    def kernel_nest(d):  # type: ignore[no-untyped-def]
+        _ = version
+        job, task = word(d, 0), word(d, 1)
+        counts = word(job, 0) + 8 * task * word(job, 1)
+        words = in_memory((counts, word(job, 2)))
+        return call_kernel(fork_join, (counting, words, word(job, 1), 1_000_000))
+
+    return kernel_nest
+
+
+FLOAT32 = jit.DTYPES[:1]
+COUNT = jit.register("test_count", count, FLOAT32)
+TOTAL = jit.register("test_total", total, FLOAT32)
+MEET = jit.register("test_meet", meet, FLOAT32)
+INSIDE = jit.register("test_inside", inside, FLOAT32)
+TURNS = jit.register("test_turns", turns, FLOAT32)
+STATUS = jit.register("test_status", status, FLOAT32)
+CONTROL = jit.register("test_control", control, FLOAT32, uses=(MEET,))
+NEST = jit.register("test_nest", nest, FLOAT32, uses=(COUNT,))
+
+_FORK_JOIN = pool.FORK_JOIN
+
+
+def _compile(nogil: bool) -> Any:
+    @numba.njit(types.intp(*[types.intp] * 4), nogil=nogil)
+    def fork_join(task, words, tasks, estimate):  # type: ignore[no-untyped-def]
+        return call_kernel(_FORK_JOIN, (task, words, tasks, estimate))
+
+    return fork_join
+
+
+_call = {nogil: _compile(nogil) for nogil in (True, False)}
+AWAKE = pool.WAKE_NS  # an estimate that wakes sleeping workers
+ASLEEP = 0  # one that does not
+
+
+def run(
+    kernel: int, words: tuple[Any, ...], tasks: int, estimate: int = AWAKE, nogil: bool = True
+) -> int:
+    """Run a job and return its status; arrays among the words are passed by address."""
+    job = np.array([w.ctypes.data if isinstance(w, np.ndarray) else w for w in words], np.int64)
+    index = jit.slot(kernel, "float32")
+    return int(_call[nogil](index, job.ctypes.data, tasks, estimate))
+
+
+def zeros(n: int = 1) -> Words:
+    return np.zeros(n, np.int64)
+
+
+def all_meet(threads: int) -> bool:
+    """Whether so many threads do tasks of one job at a time."""
+    return run(MEET, (zeros(), threads), threads) == 0
+
+
+def workers() -> list[int]:
+    """The state of each worker that was started."""
+    states = [pool.WORKERS + i * jit.LINE for i in range(jit.TABLE[pool.STARTED])]
+    return [jit.TABLE[i] for i in states]
+
+
+def wait_until_asleep() -> None:
+    end = time.monotonic() + 20
+    while any(state != pool.ASLEEP for state in workers()):
+        assert time.monotonic() < end, "workers do not go to sleep"
+        time.sleep(0.001)
+
+
+def job_number() -> int:
+    """Of the last job that was given to workers; others run serially."""
+    return int(jit.TABLE[pool.TICKET]) >> 32

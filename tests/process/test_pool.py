@@ -1,0 +1,95 @@
+"""The fork-join pool: what a job is, who takes part, and what happens where things go wrong.
+
+Each scenario of scenarios.py is a process of its own: a pool belongs to a process.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import fastgrad
+
+PROGRAM = Path(__file__).parent / "scenarios.py"
+PACKAGE = Path(fastgrad.__file__).parents[1]
+PATIENCE = 180  # seconds: a deadlock
+
+# Those that say when they leave: Python's exit, and the pool's part of it, is what is tested.
+LEAVING = (
+    "exit_while_they_sleep",
+    "exit_while_they_spin",
+    "exit_after_a_thread_started_them",
+    "exit_from_a_thread",
+    "exit_inside_a_job",
+    "call_after_the_pool_has_stopped",
+    "import_twice",
+)
+# Those that compile: nothing that is cached may save them from it.
+COLD = ("holding_the_gil_on_a_cold_cache", "interrupt_while_compiling")
+FORKS = ("fork_of_a_warm_pool", "fork_inside_a_job", "leave_a_child_by_exit")
+
+
+def _scenarios() -> list[str]:
+    tree = ast.parse(PROGRAM.read_text(encoding="utf-8"))
+    return [
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+        and [ast.unparse(d) for d in node.decorator_list] == ["scenario"]
+    ]
+
+
+def _start(name: str, cache: Path | None) -> subprocess.Popen[str]:
+    env = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    env["PYTHONPATH"] = str(PACKAGE)
+    if cache is not None:
+        env["NUMBA_CACHE_DIR"] = str(cache)
+    # Python 3.12 deprecates what the scenarios of forking are about: a fork with threads
+    warnings = ["-W", "error", "-W", "ignore::DeprecationWarning"]
+    return subprocess.Popen(
+        [sys.executable, *warnings, str(PROGRAM), name],
+        env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def _finish(process: subprocess.Popen[str], patience: float) -> tuple[str, str]:
+    try:
+        return process.communicate(timeout=patience)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        _, error = process.communicate()
+        pytest.fail(f"hangs after {patience} s\n{error}")
+
+
+@pytest.mark.parametrize("name", [n for n in _scenarios() if n not in LEAVING])
+def test_scenario(name: str, tmp_path: Path) -> None:
+    if name in FORKS and not hasattr(os, "fork"):
+        pytest.skip("this system cannot fork")
+    process = _start(name, tmp_path if name in COLD else None)
+    printed, error = _finish(process, PATIENCE)
+    assert process.returncode == 0, f"exit code {process.returncode}\n{error}"
+    assert (printed, error) == ("", "")
+
+
+@pytest.mark.parametrize("name", LEAVING)
+def test_exit(name: str) -> None:
+    """0, silent, and at once: a worker that is not woken is waited for, a second each."""
+    process = _start(name, None)
+    assert process.stdout is not None
+    printed = process.stdout.readline()
+    start = time.monotonic()
+    rest, error = _finish(process, 60)
+    took = time.monotonic() - start
+    assert process.returncode == 0, f"exit code {process.returncode}\n{error}"
+    assert (printed, rest, error) == ("leaving\n", "", "")
+    assert took < 4, f"{took:.1f} s"
+
+
+def test_lists_are_of_scenarios() -> None:
+    assert {*LEAVING, *COLD, *FORKS} <= set(_scenarios())
