@@ -108,7 +108,7 @@ def block(dtype: str) -> Any:
     lanes, index_step = isa.lanes(size), tile_index(isa, 2, 0)
     whole_rows, whole_columns = isa.rows, isa.columns(size)
     header = HEADER
-    k_chunk, outer_k = K_CHUNK, paths.OUTER_K
+    k_chunk, outer_k, fetch_k = K_CHUNK, paths.OUTER_K, paths.FETCH_K
 
     def kernel_gemm_block(d):  # type: ignore[no-untyped-def]
         _ = version
@@ -133,7 +133,8 @@ def block(dtype: str) -> Any:
         if y != 0:
             y += i0 * y_row + j0 * size
         zeros = minus_zeros(size)
-        pace = quotient(next_rows(row_plan, mc) << 32, most(least(kc_max, depth), 1))
+        pace = quotient(whole_rows << 32, most(least(kc_max, depth), 1))
+        short = 1 if depth < fetch_k else 0
         along_rows = depth <= outer_k  # C's rows, where writing them is most of the work
 
         scratch = 0
@@ -168,7 +169,7 @@ def block(dtype: str) -> Any:
             if pack_a == BY_K:
                 panel, a_k = a + i * depth * size, r * size
             at = to + i * to_row + j * size
-            masked = (r - whole_rows) | (w - whole_columns)  # 0: the tile without a mask
+            masked = (r - whole_rows) | (w - whole_columns) | short  # 0: the tile that fetches C
             index = pick(masked, (v - 1) * index_step + r, 0)
             from_b = b + quotient(j, tile_columns) * strip_bytes
             old, k_done = add_old, 0

@@ -56,8 +56,7 @@ def emit_tile(
         masks[-1] = ops.first(arg["tail"])
 
     c_rows = [b.add(arg["c"], b.mul(arg["c_row"], i64(r))) for r in range(rows)]
-    tall = rows * vectors >= isa.rows * isa.vectors
-    chains = _emit_chains(function, ops, arg, rows, vectors, masks, tall)
+    chains = _emit_chains(function, ops, arg, rows, vectors, masks, prefetch=not masked)
 
     with b.if_else(b.icmp_signed("!=", arg["plain"], i64(0))) as (then, otherwise):
         with then:
@@ -110,8 +109,7 @@ def _emit_chains(
     columns = [ops.load(b_row, v * ops.bytes, masks[v]) for v in range(vectors)]
     if prefetch:
         row = b.lshr(b.mul(left, arg["pace"]), i64(32))
-        lines = 1 << (vectors * ops.bytes // 64 - 1).bit_length()
-        line = b.and_(b.mul(left, i64(64)), i64(64 * lines - 1))
+        line = b.and_(b.mul(left, i64(64)), i64(vectors * ops.bytes - 1))
         ops.prefetch(b.add(b.add(arg["c"], line), b.mul(row, arg["c_row"])))
     fused = []
     for r in range(rows):
@@ -162,8 +160,8 @@ def relu_threshold(ops: Simd, relu: ir.Value) -> Value:
 def emit_tile_table(module: ir.Module, isa: Isa, itemsize: int) -> ir.GlobalVariable:
     """All tiles of a target as a constant array of functions: see tile_index.
 
-    The widest and tallest comes with a twin that needs no mask; for the others a full mask costs
-    nothing worth its compile time.
+    The widest and tallest comes with a twin that needs no mask and fetches C; for the others a full
+    mask costs nothing worth its compile time.
     """
     name = f"fastgrad_tiles_f{8 * itemsize}"
     if name in module.globals:
@@ -181,5 +179,5 @@ def emit_tile_table(module: ir.Module, isa: Isa, itemsize: int) -> ir.GlobalVari
 
 
 def tile_index(isa: Isa, vectors: int, rows: int) -> int:
-    """Of a masked tile in the table; 0 is the whole tile."""
+    """Of a masked tile in the table; 0 is the whole tile that fetches C."""
     return (vectors - 1) * (isa.most_rows + 1) + rows

@@ -14,6 +14,9 @@ FAR_BYTES = 1024
 # Blocks with this many steps of k or fewer are written row by row: C, not A and B, is the work.
 OUTER_K = 64
 
+# A tile with this many steps of k or more fetches its C on the way: with fewer, C is in cache.
+FETCH_K = 192
+
 # Several threads pay from this many fused multiply-adds (float32; half as many in float64).
 FORK_FMAS = 1 << 18
 # A cautious speed of one thread, float32: what the pool is told about the length of a job.
