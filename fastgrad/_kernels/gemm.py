@@ -4,6 +4,7 @@ The form: C has unit stride along n, and the last two steps of the epilogue are 
 registers, another activation from Z to Y behind the tile). Every path is a kernel of that form:
     stream.py   few rows, or few columns: the other operand passes by once
     tall.py     long k, small C: blocks of k side by side
+    dot.py      a row times a column
     blocks.py   everything else: packed blocks, shared between threads
 and small products go to one task of block.py at once. The bits are the same from all; k is always
 cut at multiples of KC (the contract). Thresholds: paths.py.
@@ -18,6 +19,7 @@ from .activations import RELU
 from .arithmetic import ceil_div, pick
 from .block import BLOCK, IN_PLACE
 from .blocks import BLOCKS
+from .dot import DOT
 from .elementwise import VALUE
 from .jit import OK, register, slot, stamp
 from .lowlevel import call_kernel, in_memory, word
@@ -50,7 +52,7 @@ def gemm(dtype: str) -> Any:
     lanes, most_vectors = isa.lanes(size), isa.vectors
     relu, value_slot = RELU, slot(VALUE, dtype)
     block, blocks = slot(BLOCK, dtype), slot(BLOCKS, dtype)
-    stream, tall = slot(STREAM, dtype), slot(TALL, dtype)
+    stream, tall, dot = slot(STREAM, dtype), slot(TALL, dtype), slot(DOT, dtype)
     direct_fmas = paths.DIRECT_FMAS
     stream_rows, gather_rows = paths.STREAM_ROWS, paths.GATHER_ROWS * 4 // size
     far_rows, far_bytes = paths.STREAM_FAR_ROWS, paths.STREAM_FAR_BYTES
@@ -94,6 +96,12 @@ def gemm(dtype: str) -> Any:
             and (m >= stream_columns or (n <= 4 and m >= 16))
             and (n <= gather_rows or (n <= stream_rows and a_row == size))
         )  # fmt: skip
+        if m * n == 1 and k > kc_max and a_k == size and b_k == size and y == 0:
+            if bias == 0 and in_tile == 0:
+                return call_kernel(dot, (
+                    m, n, k, a, a_row, a_k, b, b_k, b_column, to, to_row,
+                    accumulate, bias, in_tile, y, c_row, activation, 1,
+                ))  # fmt: skip
         stream_it = few_rows or few_columns
         if (
             not stream_it and fmas <= direct_fmas
