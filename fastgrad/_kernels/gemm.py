@@ -56,7 +56,8 @@ def gemm(dtype: str) -> Any:
     direct_fmas = paths.DIRECT_FMAS
     stream_rows, gather_rows = paths.STREAM_ROWS, paths.GATHER_ROWS * 4 // size
     far_rows, far_bytes = paths.STREAM_FAR_ROWS, paths.STREAM_FAR_BYTES
-    stream_elements, stream_columns = paths.STREAM_ELEMENTS, paths.STREAM_COLUMNS
+    stream_elements, row_elements = paths.STREAM_ELEMENTS, paths.STREAM_ROW_ELEMENTS
+    column_elements, stream_columns = paths.STREAM_COLUMN_ELEMENTS, paths.STREAM_COLUMNS
     tall_bytes = paths.TALL_BYTES
     fork_fmas = paths.FORK_FMAS * 4 // size
 
@@ -86,13 +87,13 @@ def gemm(dtype: str) -> Any:
 
         fmas = m * n * k
         few_rows = (
-            (m <= stream_rows and n * k >= stream_elements
+            (m <= stream_rows and n * k >= pick(m - 1, stream_elements, row_elements)
              and (n >= stream_columns or b_column != size))
             or (m <= far_rows and n * k * size > far_bytes and b_column == size
                 and n >= stream_columns)
         )  # fmt: skip
         few_columns = (
-            y == 0 and m * k >= stream_elements
+            y == 0 and m * k >= column_elements
             and (m >= stream_columns or (n <= 4 and m >= 16))
             and (n <= gather_rows or (n <= stream_rows and a_row == size))
         )  # fmt: skip

@@ -32,8 +32,10 @@ STREAM_FAR_ROWS = 32
 STREAM_FAR_BYTES = 1 << 20
 # (so many columns, half of it in float64, where A lies along k and is to be transposed first)
 GATHER_ROWS = 8
-# ... if it has this many elements.
-STREAM_ELEMENTS = 1 << 11
+# ... if B has this many elements (for one row; A, for few columns).
+STREAM_ELEMENTS = 1 << 15
+STREAM_ROW_ELEMENTS = 1 << 13
+STREAM_COLUMN_ELEMENTS = 1 << 11
 # Bytes of all rows of C in a run, or columns of it at least.
 RUN_BYTES = 1 << 14
 RUN_COLUMNS = 256
