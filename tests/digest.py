@@ -58,7 +58,7 @@ def layouts_agree() -> bool:
     for dtype in edges.DTYPES:
         rng = np.random.default_rng(2)
         k, n = edges.KC[dtype] + 1, edges.tile_columns(dtype) + 1
-        for m in (edges.ISA.rows + 1, edges.ISA.block_rows + 1):
+        for m in (edges.ISA.rows + 1, edges.block_rows(dtype) + 1):
             a, b = floats(rng, m, k, dtype=dtype), floats(rng, k, n, dtype=dtype)
             expected = bits(matmul(a, b))
             for left, right in (("F", "C"), ("C", "F"), ("every third column", "one byte off")):

@@ -45,7 +45,12 @@ def tile_columns(dtype: str) -> int:
 
 
 def block_columns(dtype: str) -> int:
-    return ISA.block_columns(dtype, itemsize(dtype))
+    return ISA.block_columns
+
+
+def block_rows(dtype: str) -> int:
+    """Of a full block of A."""
+    return ISA.a_bytes // (ISA.block_chains * KC[dtype] * itemsize(dtype))
 
 
 def around(*sizes: int) -> tuple[int, ...]:
@@ -67,7 +72,7 @@ def column_edges(dtype: str) -> tuple[int, ...]:
 def large(dtype: str, k: int) -> tuple[int, int]:
     """(m, n) past the edges of packed blocks, and large enough to be packed whatever the layout."""
     n = block_columns(dtype) + tile_columns(dtype) + 1
-    m = max(ISA.block_rows + ISA.rows + 1, paths.DIRECT_ROWS + 1)
+    m = max(block_rows(dtype) + ISA.rows + 1, paths.DIRECT_ROWS + 1)
     return max(m, paths.DIRECT_FMAS // (n * max(k, 1)) + 2), n
 
 

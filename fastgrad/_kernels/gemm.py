@@ -104,8 +104,11 @@ def gemm(dtype: str) -> Any:
                     accumulate, bias, in_tile, y, c_row, activation, 1,
                 ))  # fmt: skip
         stream_it = few_rows or few_columns
+        threads = 1
+        if fmas >= fork_fmas and word(d, 17) == 0:
+            threads = threads_in_force()
         if (
-            not stream_it and fmas <= direct_fmas
+            threads == 1 and not stream_it and fmas <= direct_fmas
             and (b_column == size or n == 1)
         ):  # fmt: skip
             strips = ceil_div(n, columns)
@@ -117,9 +120,6 @@ def gemm(dtype: str) -> Any:
                 k, width, pick(strips - 1, most_vectors, vectors),
             ))  # fmt: skip
             return call_kernel(block, (plan, 0))
-        threads = 1
-        if fmas >= fork_fmas and word(d, 17) == 0:
-            threads = threads_in_force()
         path = blocks
         if stream_it:
             path = stream

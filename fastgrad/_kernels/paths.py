@@ -18,7 +18,7 @@ OUTER_K = 64
 FETCH_K = 192
 
 # Several threads pay from this many fused multiply-adds (float32; half as many in float64).
-FORK_FMAS = 1 << 18
+FORK_FMAS = 1 << 19
 # A cautious speed of one thread, float32: what the pool is told about the length of a job.
 FMAS_PER_NS = 32
 

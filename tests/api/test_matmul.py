@@ -65,7 +65,7 @@ def test_exact_integers(dtype: str, form: str, size: str, data: st.DataObject) -
     rows, columns = edges.row_edges(), edges.column_edges(dtype)
     depths = (0, *edges.around(2, edges.lanes(dtype), 32))
     if size == "large":
-        rows = edges.around(isa.rows, isa.block_rows, 2 * isa.block_rows)
+        rows = edges.around(isa.rows, edges.block_rows(dtype), 2 * edges.block_rows(dtype))
         columns = edges.around(edges.tile_columns(dtype), edges.block_columns(dtype))
         depths = edges.around(kc, 2 * kc)
     m = data.draw(st.sampled_from(rows), label="m")
@@ -317,7 +317,7 @@ def test_special_values_in_packed_blocks(dtype: str, rng: np.random.Generator) -
     m, n = edges.large(dtype, k)
     a0, b0 = integers(rng, m, k, dtype=dtype), integers(rng, k, n, dtype=dtype)
     for layout in ("C", "F"):
-        for i, kk in ((0, 0), (m - 1, k - 1), (edges.ISA.block_rows, edges.KC[dtype])):
+        for i, kk in ((0, 0), (m - 1, k - 1), (edges.block_rows(dtype), edges.KC[dtype])):
             a = place(a0, **LAYOUTS[layout]).array
             a[i, kk] = np.nan
             bad = np.isnan(matmul(a, b0))

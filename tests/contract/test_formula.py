@@ -92,7 +92,7 @@ def test_large_product(dtype: str, depth: str, rng: np.random.Generator) -> None
     m, n = edges.large(dtype, k)
     a, b = floats(rng, m, k, dtype=dtype), floats(rng, k, n, dtype=dtype)
     old = floats(rng, m, n, dtype=dtype)
-    rows = edges.sample(rng, m, edges.ISA.rows, edges.ISA.block_rows)
+    rows = edges.sample(rng, m, edges.ISA.rows, edges.block_rows(dtype))
     columns = edges.sample(rng, n, edges.tile_columns(dtype), edges.block_columns(dtype))
     expected = [
         contract_matmul(a[rows], b[:, columns]),
@@ -165,7 +165,7 @@ def test_large_forward(
     n, m = edges.large(dtype, k)
     x = floats(rng, n, k, dtype=dtype) / np.array(np.sqrt(k), dtype)
     w, bias = floats(rng, k, m, dtype=dtype), floats(rng, m, dtype=dtype)
-    rows = edges.sample(rng, n, edges.ISA.rows, edges.ISA.block_rows)
+    rows = edges.sample(rng, n, edges.ISA.rows, edges.block_rows(dtype))
     columns = edges.sample(rng, m, edges.tile_columns(dtype), edges.block_columns(dtype))
     y_some, z_some = contract_forward(x[rows], w[:, columns], bias[columns], activation)
     w = laid_out(w, weight)

@@ -13,7 +13,7 @@ from oracles import Array, assert_same_bits, contract_activation, floats, saved_
 
 from fastgrad import linear_backward, linear_forward, matmul, matmul_nt
 
-BATCHES = (1, 2, 7, edges.ISA.rows, edges.ISA.rows + 1, edges.ISA.block_rows + 1)
+BATCHES = (1, 2, 7, edges.ISA.rows, edges.ISA.rows + 1, edges.block_rows("float32") + 1)
 by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)
 by_activation = pytest.mark.parametrize("activation", [None, "relu", "tanh", "gelu_tanh"])
 

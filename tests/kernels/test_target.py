@@ -82,11 +82,12 @@ def test_lanes_and_columns(isa: target.Isa, dtype: str) -> None:
 @by_dtype
 def test_blocks_fit_an_arena(isa: target.Isa, dtype: str) -> None:
     size = edges.itemsize(dtype)
-    columns = isa.block_columns(dtype, size)
-    assert columns > 0 and columns % isa.columns(size) == 0
-    block_of_b = columns * KC[dtype] * size
-    block_of_a = isa.block_rows * (KC[dtype] * size + 64)
-    assert block_of_b <= max(isa.block_bytes, isa.columns(size) * KC[dtype] * size)
+    depth = isa.block_chains * KC[dtype]
+    assert isa.block_columns % isa.columns(size) == 0
+    block_of_b = isa.block_columns * depth * size
+    rows = isa.a_bytes // (depth * size)
+    assert rows >= isa.most_rows
+    block_of_a = rows * (depth * size + 64)
     assert scratch.HEADER + max(block_of_a, block_of_b) <= scratch.ARENA_BYTES  # an arena each
 
 

@@ -5,12 +5,11 @@ A task is called with (address of its job's words, number of the task).
 
 from __future__ import annotations
 
+import ctypes
 import time
 from typing import Any
 
-import numba
 import numpy as np
-from numba import types
 
 from fastgrad._kernels import atomic, jit, pool
 from fastgrad._kernels.jit import stamp
@@ -153,20 +152,9 @@ STATUS = jit.register("test_status", status, FLOAT32)
 CONTROL = jit.register("test_control", control, FLOAT32, uses=(MEET,))
 NEST = jit.register("test_nest", nest, FLOAT32, uses=(COUNT,))
 
-_FORK_JOIN = pool.FORK_JOIN
-
-
-def _compile(nogil: bool) -> Any:
-    @numba.njit(types.intp(*[types.intp] * 4), nogil=nogil)
-    def fork_join(task, words, tasks, estimate):  # type: ignore[no-untyped-def]
-        return call_kernel(_FORK_JOIN, (task, words, tasks, estimate))
-
-    return fork_join
-
-
-_call = {nogil: _compile(nogil) for nogil in (True, False)}
 AWAKE = pool.WAKE_NS  # an estimate that wakes sleeping workers
 ASLEEP = 0  # one that does not
+_HOLDING = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64)  # the GIL
 
 
 def run(
@@ -175,7 +163,9 @@ def run(
     """Run a job and return its status; arrays among the words are passed by address."""
     job = np.array([w.ctypes.data if isinstance(w, np.ndarray) else w for w in words], np.int64)
     index = jit.slot(kernel, "float32")
-    return int(_call[nogil](index, job.ctypes.data, tasks, estimate))
+    descriptor = np.array([index, job.ctypes.data, tasks, estimate], np.int64)
+    fork_join = (jit.KERNEL_TYPE if nogil else _HOLDING)(jit.TABLE[pool.FORK_JOIN])
+    return int(fork_join(descriptor.ctypes.data))
 
 
 def zeros(n: int = 1) -> Words:

@@ -18,7 +18,7 @@ import fastgrad
 
 PROGRAM = Path(__file__).parent / "scenarios.py"
 PACKAGE = Path(fastgrad.__file__).parents[1]
-PATIENCE = 180  # seconds: a deadlock
+PATIENCE = 200  # seconds: a deadlock
 
 # Those that say when they leave: Python's exit, and the pool's part of it, is what is tested.
 LEAVING = (
