@@ -11,14 +11,11 @@ def warmup() -> None:
 
     Without it each is compiled when it is first needed.
     """
-    import numpy as np
-
     from ._kernels import entries, jit
 
     jit.compile_all()
-    for dtype in jit.DTYPES:
-        for entry in entries.ENTRIES:
-            entry[np.dtype(dtype)]
+    for name in entries.NAMES:
+        getattr(entries, name)
 
 
 def show_config() -> None:

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _layout, _validate
-from ._kernels import entries, jit
+from ._kernels import entries
 from ._kernels.activations import Activation
-from ._quick import quick_backward, quick_forward
+from ._kernels.grads import LinearGrads as LinearGrads
+from ._quick import done, known_name, plain
 
 Array = NDArray[Any]
 ActivationName = Literal["relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu"]
-
-
-class LinearGrads(NamedTuple):
-    """dF/dX, dF/dW and dF/db; None where it was not needed."""
-
-    x: Array | None
-    weight: Array | None
-    bias: Array | None
 
 
 def linear_forward(
@@ -45,9 +38,18 @@ def linear_forward(
 
     Raises TypeError and ValueError, before anything is written, for arguments that do not fit.
     """
-    quick = quick_forward(x, weight, bias, activation, out, preactivation_out)
-    if quick is not None:
-        return quick
+    y = entries.forward(x, weight, bias, activation, out, preactivation_out)
+    if y is not None:
+        return y
+    name = known_name(activation)
+    if name is not None:
+        return linear_forward(x, weight, bias, name, out, preactivation_out)
+    return _careful_forward(x, weight, bias, activation, out, preactivation_out)
+
+
+def _careful_forward(
+    x: Any, weight: Any, bias: Any, activation: Any, out: Any, preactivation_out: Any
+) -> Array:
     f = "linear_forward"
     x, weight = _validate.array(f, "x", x), _validate.array(f, "weight", weight)
     if bias is not None:
@@ -71,11 +73,12 @@ def linear_forward(
     _validate.distinct_outputs(f, out=out, preactivation_out=preactivation_out)
 
     y = np.empty(shape, dtype) if out is None else out
-    x, weight = _validate.cast(x, dtype), _validate.cast(weight, dtype)
-    row = _contiguous_row(bias, dtype)
+    x, weight = plain(_validate.cast(x, dtype)), plain(_validate.cast(weight, dtype))
+    row = None if bias is None else plain(np.ascontiguousarray(bias, dtype))
+    inputs = [x, weight] if row is None else [x, weight, row]
     targets = [y] if preactivation_out is None else [y, preactivation_out]
-    fresh = [_unless_overlapping(t, x, weight, row, *targets[:i]) for i, t in enumerate(targets)]
-    _forward(fresh, x, weight, row, act.code if act else 0)
+    fresh = [_unless_overlapping(t, *inputs, *targets[:i]) for i, t in enumerate(targets)]
+    _forward([plain(t) for t in fresh], x, weight, row, act.name if act else None)
     for target, values in zip(targets, fresh, strict=True):
         if values is not target:
             target[...] = values
@@ -108,11 +111,32 @@ def linear_backward(
     The bits equal those of one call for each gradient, and of micro-batches accumulated in order
     when all but the last are multiples of fastgrad.KC rows.
     """
-    quick = quick_backward(
+    grads = entries.backward(
         grad_output, x, weight, activation, output, preactivation, needs, out, accumulate
     )
-    if quick is not None:
-        return LinearGrads(*quick)
+    if grads is not None:
+        return grads
+    name = known_name(activation)
+    if name is not None:
+        return linear_backward(
+            grad_output, x, weight, name, output, preactivation, needs, out, accumulate
+        )
+    return _careful_backward(
+        grad_output, x, weight, activation, output, preactivation, needs, out, accumulate
+    )
+
+
+def _careful_backward(
+    grad_output: Any,
+    x: Any,
+    weight: Any,
+    activation: Any,
+    output: Any,
+    preactivation: Any,
+    needs: Any,
+    out: Any,
+    accumulate: Any,
+) -> LinearGrads:
     f = "linear_backward"
     g = _validate.array(f, "grad_output", grad_output)
     x, weight = _validate.array(f, "x", x), _validate.array(f, "weight", weight)
@@ -142,8 +166,8 @@ def linear_backward(
             _validate.output(f, names[i], given[i], shapes[i], dtype)
     _validate.distinct_outputs(f, **dict(zip(names, given, strict=True)))
 
-    g, x, weight = (_validate.cast(a, dtype) for a in (g, x, weight))
-    saved = g if saved is None else _validate.cast(saved, dtype)
+    g, x, weight = (plain(_validate.cast(a, dtype)) for a in (g, x, weight))
+    saved = g if saved is None else plain(_validate.cast(saved, dtype))
     targets: list[Array | None] = [None, None, None]
     fresh: list[Array | None] = [None, None, None]
     for i in range(3):
@@ -155,7 +179,8 @@ def linear_backward(
             fresh[i] = _unless_overlapping(
                 to, g, x, weight, saved, *before, keep=adds[i], unit=i > 0
             )
-    _backward(fresh, g, x, weight, saved, act.code if act else 0, adds)
+    dx, dw, db = (None if t is None else plain(t) for t in fresh)
+    _backward((dx, dw, db), g, x, weight, saved, act.name if act else None, adds)
     for target, values in zip(targets, fresh, strict=True):
         if target is not None and values is not target:
             target[...] = values
@@ -204,11 +229,6 @@ def _saved(function: str, act: Activation | None, output: Any, preactivation: An
     return _validate.array(function, act.saved, given)
 
 
-def _contiguous_row(bias: Array | None, dtype: np.dtype[Any]) -> Array:
-    """bias with unit stride, or an empty row for none."""
-    return np.empty(0, dtype) if bias is None else np.ascontiguousarray(bias, dtype)
-
-
 def _unless_overlapping(
     target: Array, *others: Array, keep: bool = False, unit: bool = False
 ) -> Array:
@@ -227,80 +247,62 @@ def _unless_overlapping(
     return target
 
 
-def _forward(targets: list[Array], x: Array, weight: Array, bias: Array, code: int) -> None:
+def _forward(
+    targets: list[Array], x: Array, weight: Array, bias: Array | None, name: str | None
+) -> None:
     """targets: [y] or [y, z], all (..., out), none overlapping an input."""
-    dtype = x.dtype
     if all(_layout.collapses(a) for a in (x, *targets)):
         y, *z = (_layout.as_rows(a) for a in targets)
         if all(_layout.has_unit_stride(a) for a in (y, *z)):
-            none, rows = np.empty((0, 0), dtype), _layout.as_rows(x)
-            has_z, pre = bool(z), z[0] if z else none
-            has_bias = bias.size > 0
-            _check(entries.FORWARD[dtype](y, rows, weight, bias, has_bias, pre, has_z, code))
+            rows = _layout.as_rows(x)
+            done(entries.forward(rows, weight, bias, name, y, z[0] if z else None))
             return
-    for block in _layout.row_blocks(_layout.rows_of(x), dtype, x.shape[-1], weight.shape[1]):
-        rows = block.stop - block.start
-        parts = [np.empty((rows, weight.shape[1]), dtype) for _ in targets]
-        _forward(parts, _layout.gather(x, block), weight, bias, code)
+    for block in _layout.row_blocks(_layout.rows_of(x), x.dtype, x.shape[-1], weight.shape[1]):
+        rows_in_block = block.stop - block.start
+        parts = [np.empty((rows_in_block, weight.shape[1]), x.dtype) for _ in targets]
+        _forward(parts, _layout.gather(x, block), weight, bias, name)
         for target, part in zip(targets, parts, strict=True):
             _layout.scatter(target, block, part)
 
 
 def _backward(
-    targets: list[Array | None],
+    targets: tuple[Array | None, Array | None, Array | None],
     g: Array,
     x: Array,
     weight: Array,
     saved: Array,
-    code: int,
+    name: str | None,
     adds: list[bool],
 ) -> None:
-    """targets: [dx, dw, db] or None, none overlapping an input; dw and db as kernels write them."""
-    dtype = x.dtype
+    """targets: dx, dw, db or None, none overlapping an input; dw and db as kernels write them."""
     dx, dw, db = targets
     rowwise = (g, x, saved) if dx is None else (g, x, saved, dx)
     whole = all(_layout.collapses(a) for a in rowwise)
     if whole and (dx is None or _layout.is_writable_matrix(_layout.as_rows(dx))):
-        none = np.empty((0, 0), dtype)
-        bits = (1, 2, 4)
-        _check(
-            entries.BACKWARD[dtype](
-                _layout.as_rows(g),
-                _layout.as_rows(x),
-                weight,
-                _layout.as_rows(saved),
-                none if dx is None else _layout.as_rows(dx),
-                none if dw is None else dw,
-                np.empty(0, dtype) if db is None else db,
-                code,
-                sum(bit for bit, t in zip(bits, targets, strict=True) if t is not None),
-                sum(bit for bit, add in zip(bits, adds, strict=True) if add),
-            )
-        )
+        g, x, saved = (_layout.as_rows(a) for a in (g, x, saved))
+        out = (None if dx is None else _layout.as_rows(dx), dw, db)
+        needs = tuple(to is not None for to in out)
+        add = tuple(to is not None and a for to, a in zip(out, adds, strict=True))
+        done(entries.backward(g, x, weight, name, saved, saved, needs, out, add))
         return
     adds = list(adds)
-    for block in _layout.row_blocks(_layout.rows_of(x), dtype, x.shape[-1], weight.shape[1]):
+    for block in _layout.row_blocks(_layout.rows_of(x), x.dtype, x.shape[-1], weight.shape[1]):
         part = None
         if dx is not None:
             part = (
                 _layout.gather(dx, block)
                 if adds[0]
-                else np.empty((block.stop - block.start, x.shape[-1]), dtype)
+                else np.empty((block.stop - block.start, x.shape[-1]), x.dtype)
             )
         _backward(
-            [part, dw, db],
+            (part, dw, db),
             _layout.gather(g, block),
             _layout.gather(x, block),
             weight,
             _layout.gather(saved, block),
-            code,
+            name,
             adds,
         )
         if dx is not None and part is not None:
             _layout.scatter(dx, block, part)
         adds[1] = adds[2] = True
-
-
-def _check(status: int) -> None:
-    if status:
-        jit.raise_status(status)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _layout, _validate
-from ._kernels import entries, jit
-from ._quick import quick_product
+from ._kernels import entries
+from ._quick import done, plain
 
 Array = NDArray[Any]
 
@@ -29,8 +29,8 @@ def matmul(a: Array, b: Array, out: Array | None = None, accumulate: bool = Fals
     Raises TypeError for what is not an array of real numbers, ValueError for shapes that do not
     fit, an out that cannot be written or that overlaps itself.
     """
-    result = quick_product(a, b, out, accumulate)
-    return _product("matmul", a, b, out, accumulate) if result is None else result
+    c = entries.product(a, b, out, accumulate)
+    return _product("matmul", a, b, out, accumulate) if c is None else c
 
 
 def matmul_nt(a: Array, b: Array, out: Array | None = None, accumulate: bool = False) -> Any:
@@ -38,8 +38,8 @@ def matmul_nt(a: Array, b: Array, out: Array | None = None, accumulate: bool = F
 
     Everything else as in `matmul`; a 1-D b is its own transpose.
     """
-    result = quick_product(a, b.T, out, accumulate) if type(b) is np.ndarray else None
-    return _product("matmul_nt", a, b, out, accumulate) if result is None else result
+    c = entries.product_nt(a, b, out, accumulate)
+    return _product("matmul_nt", a, b, out, accumulate) if c is None else c
 
 
 def matmul_tn(a: Array, b: Array, out: Array | None = None, accumulate: bool = False) -> Any:
@@ -47,8 +47,8 @@ def matmul_tn(a: Array, b: Array, out: Array | None = None, accumulate: bool = F
 
     Everything else as in `matmul`; a 1-D a is its own transpose.
     """
-    result = quick_product(a.T, b, out, accumulate) if type(a) is np.ndarray else None
-    return _product("matmul_tn", a, b, out, accumulate) if result is None else result
+    c = entries.product_tn(a, b, out, accumulate)
+    return _product("matmul_tn", a, b, out, accumulate) if c is None else c
 
 
 # function -> (transpose a, transpose b, what K is called in a, in b, what to try if K differs)
@@ -76,12 +76,12 @@ def _product(function: str, a: Any, b: Any, out: Any, accumulate: Any) -> Any:
     result = np.empty(shape, dtype) if out is None else out
     if out is not None:
         _validate.output(function, "out", out, shape, dtype)
-    left, right = _validate.cast(left, dtype), _validate.cast(right, dtype)
+    left, right = (plain(_validate.cast(operand, dtype)) for operand in (left, right))
 
     target = result
     if out is not None and (np.may_share_memory(out, left) or np.may_share_memory(out, right)):
         target = out.copy() if accumulate else np.empty(shape, dtype)
-    matrices = target
+    matrices = plain(target)
     if a.ndim == 1:
         matrices = matrices[..., None, :] if b.ndim > 1 else matrices[..., None]
     if b.ndim == 1:
@@ -134,9 +134,7 @@ def _run(c: Array, a: Array, b: Array, accumulate: bool) -> None:
     b = np.broadcast_to(b, (*c.shape[:-2], *b.shape[-2:]))
     for i in np.ndindex(c.shape[:-3]):
         if c.size and _layout.is_writable_matrix(c[i][0]):
-            status = entries.PRODUCT_STACK[c.dtype](c[i], a[i], b[i], accumulate)
-            if status:
-                jit.raise_status(status)
+            done(entries.product_stack(a[i], b[i], c[i], accumulate))
         else:
             for j in range(c.shape[-3]):
                 _matrix(c[i][j], a[i][j], b[i][j], accumulate)
@@ -144,9 +142,7 @@ def _run(c: Array, a: Array, b: Array, accumulate: bool) -> None:
 
 def _matrix(c: Array, a: Array, b: Array, accumulate: bool) -> None:
     if _layout.is_writable_matrix(c):
-        status = entries.PRODUCT[c.dtype](c, a, b, accumulate)
-        if status:
-            jit.raise_status(status)
+        done(entries.product(a, b, c, accumulate))
         return
     for rows in _layout.row_blocks(c.shape[0], c.dtype, c.shape[1]):
         block = np.array(c[rows], order="C")

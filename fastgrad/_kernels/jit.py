@@ -7,6 +7,7 @@ reaches through one external symbol; an empty slot holds a trampoline that compi
 The table (64-bit words), in memory that is never freed and found again on re-import:
     0             ABI version, compared by callers
     SCRATCH ...   scratch arenas, see scratch.py
+    PYTHON ...    addresses of Python's and numpy's objects and functions, see objects.py
     SLOTS ...     kernels, one word each: 2 * number + (1 for float64)
     READY ...     beside each slot, 1 once it holds a compiled kernel
     POOL ...      the fork-join pool, see pool.py
@@ -31,7 +32,7 @@ from numba import types
 from .lowlevel import TABLE_SYMBOL
 
 ABI_VERSION = 1
-SCRATCH, SLOTS, READY, POOL = 8, 256, 384, 512
+SCRATCH, PYTHON, SLOTS, READY, POOL = 8, 208, 256, 384, 512
 TABLE_WORDS = 1792
 LINE = 16  # words that two threads should not share: two cache lines, which are fetched together
 KERNEL_TYPE = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
@@ -52,7 +53,6 @@ _numbers: list[str] = []
 _lock = threading.RLock()
 _failures: dict[int, BaseException] = {}  # by thread, and the last one of any as LAST
 _LAST = 0
-_keep: list[Any] = []  # trampolines live as long as the process
 _compile_seconds = 0.0
 
 
@@ -89,8 +89,14 @@ def _new_number(name: str) -> int:
 
 def _fill(index: int, function: Callable[[int], int]) -> None:
     trampoline = KERNEL_TYPE(function)
-    _keep.append(trampoline)
+    keep(trampoline)
     TABLE[index] = ctypes.cast(trampoline, ctypes.c_void_p).value or 0
+
+
+def keep(what: Any) -> Any:
+    """``what``, which now lives as long as the process: machine code has its address."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(what))
+    return what
 
 
 def slot(number: int, dtype: str) -> int:
@@ -129,8 +135,8 @@ def compile_all() -> None:
         compile_slot(index)
 
 
-def _compile(function: Callable[..., Any]) -> Any:
-    signature = types.int64(types.int64)
+def _compile(function: Callable[..., Any], nargs: int = 1) -> Any:
+    signature = types.int64(*[types.int64] * nargs)
     try:
         return numba.cfunc(signature, cache=True, **OPTIONS)(function)
     except RuntimeError as error:
@@ -139,19 +145,11 @@ def _compile(function: Callable[..., Any]) -> Any:
         return numba.cfunc(signature, **OPTIONS)(function)  # nowhere to write: compile each time
 
 
-def entry(signature: Any) -> Callable[[Callable[..., Any]], Any]:
-    """``@entry(sig)``: a function that Python calls with arrays; compiled at once, GIL released."""
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        options = {**OPTIONS, "nogil": True}
-        try:
-            return _timed(numba.njit(signature, cache=True, **options), function)
-        except RuntimeError as error:
-            if "no locator available" not in str(error):
-                raise
-            return _timed(numba.njit(signature, **options), function)
-
-    return decorate
+def compile_callable(function: Callable[..., Any], nargs: int) -> int:
+    """Address of a function of ``nargs`` words, for C to call; compiled, or from the cache."""
+    with _lock:
+        compiled = _timed(_compile, function, nargs)
+    return int(keep(compiled).address)
 
 
 def _timed(function: Callable[..., Any], *args: Any) -> Any:
@@ -184,7 +182,7 @@ def raise_status(status: int) -> None:
         raise error if error is not None else RuntimeError("fastgrad: a kernel failed to compile")
     if status & OUT_OF_MEMORY:
         raise MemoryError("fastgrad: no memory for the scratch of a kernel")
-    raise SystemError(f"fastgrad: a kernel refused arguments that had been checked ({status})")
+    raise SystemError(f"fastgrad: a kernel returned the status {status}")
 
 
 @functools.cache

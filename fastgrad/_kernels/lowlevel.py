@@ -5,7 +5,6 @@ An address is an ``intp``. Kernels never see an array: no bounds, no reference c
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 from llvmlite import ir
@@ -89,80 +88,3 @@ def call_kernel(typing_context: Any, slot: Any, words: Any) -> Any:
     if not isinstance(words, types.UniTuple):
         return None
     return types.intp(types.intp, types.UniTuple(types.intp, len(words))), codegen
-
-
-@intrinsic
-def data_address(typing_context: Any, array: Any) -> Any:
-    """Address of an array's first element."""
-
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        made = context.make_array(signature.args[0])(context, b, args[0])
-        return b.ptrtoint(made.data, I64)
-
-    return types.intp(array), codegen
-
-
-@intrinsic
-def span(typing_context: Any, array: Any) -> Any:
-    """(first byte, one past the last byte) that an array touches; equal if it has no element."""
-
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        made = context.make_array(signature.args[0])(context, b, args[0])
-        low = high = b.ptrtoint(made.data, I64)
-        empty = b.icmp_signed("!=", i64(0), i64(0))
-        for n, stride in _dimensions(b, made):
-            reach = b.mul(b.sub(n, i64(1)), stride)
-            backward = b.icmp_signed("<", reach, i64(0))
-            low = b.add(low, b.select(backward, reach, i64(0)))
-            high = b.add(high, b.select(backward, i64(0), reach))
-            empty = b.or_(empty, b.icmp_signed("==", n, i64(0)))
-        high = b.select(empty, low, b.add(high, made.itemsize))
-        return context.make_tuple(b, signature.return_type, [low, high])
-
-    return types.UniTuple(types.intp, 2)(array), codegen
-
-
-@intrinsic
-def apart(typing_context: Any, one: Any, other: Any) -> Any:
-    """Whether two spans have no byte in common."""
-
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        (low, high), (start, end) = (cgutils.unpack_tuple(b, a) for a in args)
-        orders = (("<=", high, start), ("<=", end, low), ("==", low, high), ("==", start, end))
-        return functools.reduce(b.or_, [b.icmp_signed(*order) for order in orders])
-
-    pair = types.UniTuple(types.intp, 2)
-    return types.boolean(pair, pair), codegen
-
-
-def _dense(along: int) -> Any:
-    """An intrinsic: whether a matrix has unit stride along one axis and no overlap of the lines."""
-
-    def dense(typing_context: Any, matrix: Any) -> Any:
-        def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-            made = context.make_array(signature.args[0])(context, b, args[0])
-            dimensions = _dimensions(b, made)
-            (length, step), (lines, pitch) = dimensions[along], dimensions[1 - along]
-            unit = b.or_(
-                b.icmp_signed("<=", length, i64(1)), b.icmp_signed("==", step, made.itemsize)
-            )
-            unit = b.or_(unit, b.icmp_signed("==", lines, i64(0)))
-            pitch = b.select(b.icmp_signed("<", pitch, i64(0)), b.neg(pitch), pitch)
-            clear = b.or_(
-                b.icmp_signed("<=", lines, i64(1)),
-                b.icmp_signed(">=", pitch, b.mul(length, made.itemsize)),
-            )
-            return b.and_(unit, clear)
-
-        return types.boolean(matrix), codegen
-
-    return intrinsic(dense)
-
-
-has_dense_rows, has_dense_columns = _dense(1), _dense(0)
-
-
-def _dimensions(b: ir.IRBuilder, made: Any) -> list[tuple[ir.Value, ir.Value]]:
-    """(length, stride in bytes) of each dimension."""
-    shape, strides = cgutils.unpack_tuple(b, made.shape), cgutils.unpack_tuple(b, made.strides)
-    return list(zip(shape, strides, strict=True))
