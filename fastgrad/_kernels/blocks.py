@@ -68,7 +68,7 @@ def blocks(dtype: str) -> Any:
         paths.DIRECT_FMAS,
         paths.DIRECT_STRIPS,
     )
-    far = paths.FAR_BYTES
+    far, outer_k = paths.FAR_BYTES, paths.OUTER_K
     fmas_per_ns = paths.FMAS_PER_NS * 4 // size
     tasks_of_a_thread, task_tiles = paths.TASKS_OF_A_THREAD, paths.TASK_TILES
 
@@ -109,9 +109,10 @@ def blocks(dtype: str) -> Any:
         pack = (b_column != size and n > 1) or (m > direct_rows and large)
         pack_a, mc = IN_PLACE, m
         by_k = a_row == size and a_k != size
-        if large and (strips > direct_strips or (by_k and a_k >= far)):
+        read_often = strips > direct_strips and (by_k or depth > outer_k)
+        if large and (read_often or (by_k and a_k >= far)):
             pack_a = BY_K if by_k else BY_ROWS
-            mc_max = quotient(a_bytes, depth * size)
+            mc_max = quotient(a_bytes, depth * size + 64)
             mc = ceil_div(row_tiles, ceil_div(m, mc_max)) * rows_max
         nc_step, scratch, packed = n, 0, 0
         if pack:

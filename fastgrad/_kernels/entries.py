@@ -54,7 +54,7 @@ def _compile(call: str) -> int:
         _ = version, layout
         return _call(number, of, args, nargs)
 
-    return compile_callable(entry, 3)
+    return compile_callable(entry)
 
 
 @intrinsic(prefer_literal=True)

@@ -90,6 +90,7 @@ def _new_number(name: str) -> int:
 def _fill(index: int, function: Callable[[int], int]) -> None:
     trampoline = KERNEL_TYPE(function)
     keep(trampoline)
+    TABLE[READY + index - SLOTS] = 0  # it may be 1 from an earlier import
     TABLE[index] = ctypes.cast(trampoline, ctypes.c_void_p).value or 0
 
 
@@ -135,8 +136,9 @@ def compile_all() -> None:
         compile_slot(index)
 
 
-def _compile(function: Callable[..., Any], nargs: int = 1) -> Any:
-    signature = types.int64(*[types.int64] * nargs)
+def _compile(function: Callable[..., Any]) -> Any:
+    """A function of words, for C to call; compiled, or from the cache."""
+    signature = types.int64(*[types.int64] * function.__code__.co_argcount)
     try:
         return numba.cfunc(signature, cache=True, **OPTIONS)(function)
     except RuntimeError as error:
@@ -145,10 +147,10 @@ def _compile(function: Callable[..., Any], nargs: int = 1) -> Any:
         return numba.cfunc(signature, **OPTIONS)(function)  # nowhere to write: compile each time
 
 
-def compile_callable(function: Callable[..., Any], nargs: int) -> int:
-    """Address of a function of ``nargs`` words, for C to call; compiled, or from the cache."""
+def compile_callable(function: Callable[..., Any]) -> int:
+    """The address of a function of words, once it is compiled, as long as the process lives."""
     with _lock:
-        compiled = _timed(_compile, function, nargs)
+        compiled = _timed(_compile, function)
     return int(keep(compiled).address)
 
 

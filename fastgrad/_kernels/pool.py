@@ -252,7 +252,6 @@ def _start(descriptor: int) -> int:
         if wanted > TABLE[STARTED] and not TABLE[STOP] and not TABLE[REFUSED]:
             try:
                 _find_primitives()
-                jit.compile_slot(TAKE)
                 jit.compile_slot(WORKER)
                 for helper in range(TABLE[STARTED], wanted):
                     _start_worker(helper)
@@ -314,7 +313,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_after_fork)
 atexit.register(stop)
 
-TAKE = slot(register("take_tasks", take_tasks, jit.DTYPES[:1]), jit.DTYPES[0])
-FORK_JOIN = slot(register("fork_join", fork_join, jit.DTYPES[:1]), jit.DTYPES[0])
-WORKER = slot(register("pool_worker", worker, jit.DTYPES[:1]), jit.DTYPES[0])
+_ONE = jit.DTYPES[:1]
+_TAKE = register("take_tasks", take_tasks, _ONE)
+_FORK_JOIN = register("fork_join", fork_join, _ONE, uses=(_TAKE,))
+_WORKER = register("pool_worker", worker, _ONE, uses=(_TAKE,))
+TAKE, FORK_JOIN, WORKER = (slot(number, _ONE[0]) for number in (_TAKE, _FORK_JOIN, _WORKER))
 START = jit.register_callback("pool_start", _start)

@@ -78,9 +78,7 @@ def test_machine_code_is_of_these_sources_and_this_layout(
     """numba's cache knows a function by its bytecode and its closure: see jit.stamp."""
     seen = []
     compiler = entries.compile_callable
-    monkeypatch.setattr(
-        entries, "compile_callable", lambda f, nargs: (seen.append(f), compiler(f, nargs))[1]
-    )
+    monkeypatch.setattr(entries, "compile_callable", lambda f: (seen.append(f), compiler(f))[1])
     for name in entries.NAMES:
         getattr(entries, name)
     assert len(seen) == len(entries.NAMES)

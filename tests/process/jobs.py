@@ -16,7 +16,7 @@ from fastgrad._kernels.jit import stamp
 from fastgrad._kernels.lowlevel import call_kernel, in_memory, word
 
 Words = np.ndarray[Any, np.dtype[np.int64]]
-PATIENCE = 20_000_000_000  # ns that a task waits for another one
+PATIENCE = 60_000_000_000  # ns that a task waits for another one
 
 
 def count(dtype: str) -> Any:
@@ -70,20 +70,19 @@ def meet(dtype: str) -> Any:
     return kernel_meet
 
 
-def inside(dtype: str) -> Any:
-    """words: address of a counter and of the results, pauses. How many are inside, at each entry."""
+def where(dtype: str) -> Any:
+    """words: address of the results, pauses. An address on the stack of the thread that does it."""
     version = stamp()
 
-    def kernel_inside(d):  # type: ignore[no-untyped-def]
+    def kernel_where(d):  # type: ignore[no-untyped-def]
         _ = version
         job, task = word(d, 0), word(d, 1)
-        atomic.store(word(job, 1) + 8 * task, atomic.add(word(job, 0), 1) + 1)
-        for _pause in range(word(job, 2)):
+        atomic.store(word(job, 0) + 8 * task, in_memory((task,)))
+        for _pause in range(word(job, 1)):
             atomic.pause()
-        atomic.add(word(job, 0), -1)
         return 0
 
-    return kernel_inside
+    return kernel_where
 
 
 def turns(dtype: str) -> Any:
@@ -146,7 +145,7 @@ FLOAT32 = jit.DTYPES[:1]
 COUNT = jit.register("test_count", count, FLOAT32)
 TOTAL = jit.register("test_total", total, FLOAT32)
 MEET = jit.register("test_meet", meet, FLOAT32)
-INSIDE = jit.register("test_inside", inside, FLOAT32)
+WHERE = jit.register("test_where", where, FLOAT32)
 TURNS = jit.register("test_turns", turns, FLOAT32)
 STATUS = jit.register("test_status", status, FLOAT32)
 CONTROL = jit.register("test_control", control, FLOAT32, uses=(MEET,))
@@ -175,6 +174,18 @@ def zeros(n: int = 1) -> Words:
 def all_meet(threads: int) -> bool:
     """Whether so many threads do tasks of one job at a time."""
     return run(MEET, (zeros(), threads), threads) == 0
+
+
+def doers(tasks: int, estimate: int = AWAKE) -> Words:
+    """Run a job of ~10 us a task; where on its stack each task's thread was."""
+    places = zeros(tasks)
+    assert run(WHERE, (places, 300), tasks, estimate) == 0
+    return places
+
+
+def threads_of(places: Words) -> int:
+    """How many threads did tasks: on one stack, all are at nearly one place."""
+    return 1 + int((np.diff(np.sort(places)) > 1 << 16).sum())
 
 
 def workers() -> list[int]:

@@ -174,16 +174,26 @@ def statuses_are_ored() -> None:
 
 @scenario
 def all_threads_take_part() -> None:
-    """Also more than there are cores; and no more than were asked for, once more are there."""
+    """Also more than there are cores."""
     import jobs
 
-    for threads in (2, 3, 8, 3):
+    for threads in (2, 3, 8):
         fastgrad.set_num_threads(threads)
         assert jobs.all_meet(threads), threads
-        results = jobs.zeros(100)
-        for _ in range(20):
-            assert jobs.run(jobs.INSIDE, (jobs.zeros(), results, 300), 100) == 0
-            assert 1 <= results.min() and results.max() <= threads
+
+
+@scenario
+def no_more_threads_than_set() -> None:
+    """Though there are more, and awake."""
+    import jobs
+
+    places = []
+    for _ in range(300):
+        fastgrad.set_num_threads(3)
+        assert jobs.run(jobs.MEET, (jobs.zeros(), 2), 3) == 0
+        fastgrad.set_num_threads(2)
+        places.append(jobs.doers(20))
+    assert jobs.threads_of(np.concatenate(places)) == 2
 
 
 @scenario
@@ -195,9 +205,7 @@ def sleepers_wake_for_long_jobs() -> None:
     assert jobs.all_meet(3)
     for _ in range(20):
         jobs.wait_until_asleep()
-        results = jobs.zeros(4)
-        assert jobs.run(jobs.INSIDE, (jobs.zeros(), results, 300), 4, jobs.AWAKE - 1) == 0
-        assert results.tolist() == [1] * 4
+        assert jobs.threads_of(jobs.doers(4, jobs.AWAKE - 1)) == 1
         assert all(jobs.workers()), "a short job woke a worker"
         assert jobs.run(jobs.MEET, (jobs.zeros(), 3), 3, jobs.AWAKE) == 0
 
@@ -217,10 +225,9 @@ def busy_pool() -> None:
     first.start()
     while inside[0] < 2:
         time.sleep(0.001)
-    number, counts, results = jobs.job_number(), jobs.zeros(50), jobs.zeros(50)
-    assert jobs.run(jobs.COUNT, (counts, 0), 50) == 0
-    assert jobs.run(jobs.INSIDE, (jobs.zeros(), results, 100), 50) == 0
-    assert (counts == 1).all() and (results == 1).all()
+    number, counts = jobs.job_number(), jobs.zeros(50)
+    assert jobs.run(jobs.COUNT, (counts, 0), 50) == 0 and (counts == 1).all()
+    assert jobs.threads_of(jobs.doers(50)) == 1
     assert jobs.job_number() == number and not status, "the pool was not busy"
     large_product()
     inside[0] += 1
@@ -387,14 +394,21 @@ def fork_inside_a_job() -> None:
     """Of another thread, whose job the child has the words of, and nobody who would finish it."""
     import jobs
 
+    from fastgrad._kernels import pool
+
     def child() -> None:
+        pool._start(0)
+        time.sleep(0.1)
+        assert inside[0] == 2, "a new worker did a task of the parent's job"
         large_product()
         assert jobs.all_meet(2) and len(jobs.workers()) == 1
 
     fastgrad.set_num_threads(2)
     assert jobs.all_meet(2)
+    large_product()  # so that the child need not compile
+    inside = jobs.zeros()
     for tasks in (2, 6):  # all of them claimed, or some left
-        inside = jobs.zeros()
+        inside[0] = 0
         status: list[int] = []
         words = (inside, 3)
         other = threading.Thread(target=lambda w=words, t=tasks: status.append(
@@ -544,9 +558,7 @@ def one_thread_of_three_to_be_had() -> None:
     fastgrad.set_num_threads(4)
     with replaced(threading.Thread, "start", refuse):
         assert jobs.all_meet(2)
-        results = jobs.zeros(50)
-        assert jobs.run(jobs.INSIDE, (jobs.zeros(), results, 300), 50) == 0
-        assert results.max() <= 2
+        assert jobs.threads_of(jobs.doers(50)) <= 2
     assert len(started) == len(jobs.workers()) == 1
 
 
