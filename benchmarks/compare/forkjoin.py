@@ -22,6 +22,7 @@ from fastgrad._kernels import atomic, jit, pool
 from fastgrad._kernels.lowlevel import call_kernel, in_memory, word
 
 THREADS, ROUNDS = 2, 300
+LONG = 10 * pool.WAKE_NS  # a worker that fell asleep is woken: a task would wait for it for ever
 GOALS = {"hot": 1.0, "asleep": 1.2, "idle": 1.0}
 
 
@@ -69,8 +70,8 @@ def main() -> None:
     fastgrad.set_num_threads(THREADS)
     words = np.zeros(64, np.int64)
     counter, flag = words.ctypes.data, words[32:].ctypes.data
-    jobs(counter, 1000, 0)  # compiles; the worker starts, and is awake
-    hot = [_microseconds(jobs, counter, 2000, 0) / 2000 for _ in range(15)]
+    jobs(counter, 1000, LONG)  # compiles; the worker starts, and is awake
+    hot = [_microseconds(jobs, counter, 2000, LONG) / 2000 for _ in range(15)]
     print(f"hot: {statistics.median(hot):.2f} us a job (best {min(hot):.2f}; goal {GOALS['hot']})")
 
     api, state = pool.ctypes.pythonapi, jit.TABLE
@@ -87,7 +88,7 @@ def main() -> None:
         time.sleep(0.002)
         bare.append(_microseconds(wake_and_wait, state[pool.RELEASE], lock, flag, i + 1))
         time.sleep(0.002)
-        asleep.append(_microseconds(jobs, counter, 1, 10 * pool.WAKE_NS))
+        asleep.append(_microseconds(jobs, counter, 1, LONG))
     waiter.join()
     ours, theirs = statistics.median(asleep), statistics.median(bare)
     print(f"asleep: {ours:.0f} us a job, {theirs:.0f} us a bare wake-up: {ours / theirs:.2f} times "

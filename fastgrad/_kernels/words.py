@@ -36,9 +36,6 @@ class Word:
     def __mul__(self, other: Any) -> Word:
         return self._with(self.b.mul, other)
 
-    def __lshift__(self, other: Any) -> Word:
-        return self._with(self.b.shl, other)
-
     def __and__(self, other: Any) -> Word:
         return self._with(self.b.and_, other)
 

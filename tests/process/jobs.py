@@ -1,6 +1,7 @@
 """Kernels that only tests run as tasks of a job. Their import registers them: one process each.
 
-A task is called with (address of its job's words, number of the task).
+A task is called with (address of its job's words, number of the task). Those that wait for another
+one call what the pool looks up with its first worker: not before that.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from fastgrad._kernels import atomic, jit, pool
 from fastgrad._kernels.jit import stamp
-from fastgrad._kernels.lowlevel import call_kernel, in_memory, word
+from fastgrad._kernels.lowlevel import call_kernel, in_memory, table, word
 
 Words = np.ndarray[Any, np.dtype[np.int64]]
 PATIENCE = 60_000_000_000  # ns that a task waits for another one
@@ -53,7 +54,7 @@ def meet(dtype: str) -> Any:
 
     Nobody leaves before all have come, so that each is another thread's.
     """
-    version, patience = stamp(), PATIENCE
+    version, patience, offer = stamp(), PATIENCE, pool.YIELD
 
     def kernel_meet(d):  # type: ignore[no-untyped-def]
         _ = version
@@ -62,7 +63,7 @@ def meet(dtype: str) -> Any:
         end = pool.now() + patience
         atomic.add(inside, 1)
         while atomic.load(inside) < wanted:
-            atomic.pause()
+            atomic.call_void(atomic.load(table() + 8 * offer))
             if pool.now() > end:
                 return 1
         return 0
@@ -87,14 +88,14 @@ def where(dtype: str) -> Any:
 
 def turns(dtype: str) -> Any:
     """words: address of a counter. Each task waits for the one below it. 1: it never came."""
-    version, patience = stamp(), PATIENCE
+    version, patience, offer = stamp(), PATIENCE, pool.YIELD
 
     def kernel_turns(d):  # type: ignore[no-untyped-def]
         _ = version
         done, task = word(word(d, 0), 0), word(d, 1)
         end = pool.now() + patience
         while atomic.load(done) != task:
-            atomic.pause()
+            atomic.call_void(atomic.load(table() + 8 * offer))
             if pool.now() > end:
                 return 1
         atomic.add(done, 1)
