@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-TILE, GEMM = "_kernels/microkernel.py", "_kernels/gemm.py"
+TILE, GEMM, BLOCK = "_kernels/microkernel.py", "_kernels/gemm.py", "_kernels/block.py"
 SIMD, REDUCE, BACKWARD = "_kernels/simd.py", "_kernels/reduce.py", "_kernels/backward.py"
+STREAM, POOL = "_kernels/stream.py", "_kernels/pool.py"
 
 FORMULA = "contract/test_formula.py::"
 BIAS = FORMULA + "test_forward[float32-KC+1-None]"
@@ -17,6 +18,10 @@ RELU = "api/test_linear.py::test_relu_at_its_kink[float32-1-False]"
 
 def product(depth: str) -> str:
     return f"{FORMULA}test_small_product[float32-{depth}]"
+
+
+def shared(shape: str) -> str:
+    return f"contract/test_promise_1_threads.py::test_products[{shape}-float32]"
 
 
 class Mutant(NamedTuple):
@@ -57,15 +62,22 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "bias skipped": Mutant(
         BIAS,
-        ((GEMM, "bias + here if last and bias != 0 else zeros", "zeros"),),
+        ((BLOCK, "pick(ends * bias, bias + j * size, zeros)", "zeros"),),
     ),
     "bias doubled": Mutant(
         BIAS,
-        ((GEMM, "bias + here if last and bias != 0", "bias + here if bias != 0"),),
+        (
+            (
+                BLOCK,
+                "pick(ends * bias, bias + j * size, zeros)",
+                "pick(bias, bias + j * size, zeros)",
+            ),
+            (BLOCK, "ends * (bias | relu)", "(bias | relu)"),
+        ),
     ),
     "accumulate ignored": Mutant(
         product("1"),
-        ((GEMM, "add_old = k0 > 0 or accumulate != 0", "add_old = k0 > 0"),),
+        ((GEMM, "pick(word(d, 16), 1, 0)", "0"),),
     ),
     "relu at 0": Mutant(
         # -0.0 stays
@@ -85,7 +97,13 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "db misses the last block": Mutant(
         FORMULA + "test_column_sums[float32-KC+1]",
-        ((REDUCE, "range(0, rows, kc_max)", "range(0, rows - kc_max, kc_max)"),),
+        (
+            (
+                BACKWARD,
+                "range(0, word(p, 0), kc_max)",
+                "range(0, word(p, 0) - kc_max, kc_max)",
+            ),
+        ),
     ),
     "chain started from C": Mutant(
         product("1"),
@@ -115,11 +133,11 @@ MUTANTS: dict[str, Mutant] = {
         product("KC"),
         (
             (
-                GEMM,
-                "kc = min(kc_max, k - k0)",
-                "kc = min(kc_max if m > rows_max else kc_max // 2, k - k0)",
+                BLOCK,
+                "kc = least(kc_max, depth - k_done)",
+                "kc = least(kc_max if m > whole_rows else kc_max // 2, depth - k_done)",
             ),
-            (GEMM, "k0 += kc_max", "k0 += kc"),
+            (BLOCK, "k_done += kc_max", "k_done += kc"),
         ),
     ),
     "mul+add for fma": Mutant(
@@ -148,34 +166,29 @@ MUTANTS: dict[str, Mutant] = {
         ),
     ),
     "blocks out of order": Mutant(
-        # the second and the third block change places
+        # the third and the fourth block change places
         product("5KC+3"),
         (
             (
-                GEMM,
-                "kc = min(kc_max, k - k0)",
-                "kc = min(kc_max, k - k0)\n"
-                "                from_k = k0 if k < 3 * kc_max or k0 == 0 or k0 > 2 * kc_max"
-                " else 3 * kc_max - k0",
+                BLOCK,
+                "kc = least(kc_max, depth - k_done)",
+                "kc = least(kc_max, depth - k_done)\n"
+                "                from_k = k_done if depth < 2 * kc_max else kc_max - k_done",
             ),
-            (GEMM, "b + k0 * b_k", "b + from_k * b_k"),
-            (
-                GEMM,
-                "a_from, ar, ak = a + i0 * a_row + k0 * a_k",
-                "a_from, ar, ak = a + i0 * a_row + from_k * a_k",
-            ),
+            (BLOCK, "panel + k_done * a_k", "panel + from_k * a_k"),
+            (BLOCK, "from_b + k_done * b_k", "from_b + from_k * b_k"),
         ),
     ),
     "k equalised": Mutant(
         product("KC+1"),
         (
             (
-                GEMM,
-                "kc = min(kc_max, k - k0)",
-                "blocks = max((k + kc_max - 1) // kc_max, 1)\n"
-                "                kc = min((k + blocks - 1) // blocks, k - k0)",
+                BLOCK,
+                "kc = least(kc_max, depth - k_done)",
+                "some = most((depth + kc_max - 1) // kc_max, 1)\n"
+                "                kc = least((depth + some - 1) // some, depth - k_done)",
             ),
-            (GEMM, "k0 += kc_max", "k0 += max(kc, 1)"),
+            (BLOCK, "k_done += kc_max", "k_done += most(kc, 1)"),
         ),
     ),
     "relu backward at 0": Mutant(
@@ -194,6 +207,88 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "H of the first block only": Mutant(
         FORMULA + "test_large_backward[float32-relu]",
-        ((BACKWARD, "for r in range(0, n, height):", "for r in range(0, min(n, kc), height):"),),
+        ((BACKWARD, "in range(0, most(n, 1), height)", "in range(0, least(n, kc), height)"),),
+    ),
+    "stream: last steps dropped": Mutant(
+        shared("stream, 3 rows"),
+        ((STREAM, "with for_range(b, b.sub(k, whole)) as i:", "with for_range(b, i64(0)) as i:"),),
+    ),
+    "stream: old C forgotten": Mutant(
+        shared("stream, 13 rows"),
+        (
+            (
+                STREAM,
+                "x = x + ops.load(b.add(acc, offset), 0, mask)",
+                "x = ops.load(b.add(acc, offset), 0, mask)",
+            ),
+        ),
+    ),
+    "stream: chain started anew": Mutant(
+        # each piece of k a sum of its own, rounded when it is added
+        shared("stream, one row"),
+        (
+            (
+                STREAM,
+                "chains = [ops.load(b.add(t, offset), 0, mask) for t in to]",
+                "chains = [ops.constant(0.0) for t in to]",
+            ),
+            (
+                STREAM,
+                "ops.store(chain, b.add(t, offset), 0, mask)",
+                "ops.store(ops.load(b.add(t, offset), 0, mask) + chain, b.add(t, offset), 0, mask)",
+            ),
+        ),
+    ),
+    "dots: last column the one before": Mutant(
+        shared("stream, one row"),
+        (
+            (
+                "_kernels/dots.py",
+                'column = b.select(b.icmp_signed("<", column, last), column, last)',
+                'column = b.select(b.icmp_signed("<", column, last), column, b.sub(last, i64(1)))',
+            ),
+        ),
+    ),
+    "dot: blocks side by side, one short": Mutant(
+        shared("dot"),
+        (("_kernels/dot.py", "count = ceil_div(some, kc)", "count = quotient(some, kc)"),),
+    ),
+    "tall: old C forgotten": Mutant(
+        shared("tall"),
+        (("_kernels/tall.py", "pick(k0, 1, word(d, 11))", "pick(k0, 1, 0)"),),
+    ),
+    "tall: buffers added backwards": Mutant(
+        shared("tall"),
+        (
+            (
+                REDUCE,
+                "b.mul(block, step)",
+                "b.mul(b.sub(b.sub(count, i64(1)), block), step)",
+            ),
+        ),
+    ),
+    "pool: last task skipped": Mutant(
+        shared("parts"),
+        (
+            (
+                POOL,
+                "claims = ceil_div(tasks, most(step, 1))",
+                "claims = ceil_div(tasks, most(step, 1)) - 1",
+            ),
+        ),
+    ),
+    "pool: worker keeps its control word": Mutant(
+        "contract/test_promise_1_threads.py::test_flush_to_zero_of_the_caller",
+        ((POOL, "atomic.set_control_word(atomic.load(base + 8 * CONTROL))", "pass"),),
+    ),
+    "parts overlap": Mutant(
+        shared("parts"),
+        (
+            (
+                "_kernels/blocks.py",
+                "i, j = quotient(task, beside) * rows,",
+                "i, j = quotient(task, beside) * (rows - 6),",
+            ),
+        ),
     ),
 }

@@ -83,7 +83,7 @@ def form_h(dtype: str) -> Any:
             db += first * size
         status, add = OK, word(p, 11)
         if word(p, 0) == 0 and db != 0 and add == 0:
-            column_sums(size, (0, columns, db, 0, 0, db))  # zeros
+            column_sums(size, (0, columns, db, 0, db))  # zeros
         for r in range(0, word(p, 0), kc_max):
             rows = least(kc_max, word(p, 0) - r)
             from_g, from_row = g + r * g_row, g_row
@@ -91,9 +91,9 @@ def form_h(dtype: str) -> Any:
                 if h != 0:
                     copy(size, (rows, columns, from_g, g_row, g_column, h + r * h_row, h_row))
                     from_g, from_row = h + r * h_row, h_row
-                column_sums(size, (rows, columns, from_g, from_row, 0, sums))
+                column_sums(size, (rows, columns, from_g, from_row, sums))
             else:
-                column_sums(size, (0, columns, sums, 0, 0, sums))  # zeros
+                column_sums(size, (0, columns, sums, 0, sums))  # zeros
                 if g_column != size:
                     copy(size, (rows, columns, from_g, g_row, g_column, h + r * h_row, h_row))
                     from_g, from_row = h + r * h_row, h_row

@@ -6,6 +6,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .jit import OK, register, stamp
@@ -18,17 +19,17 @@ _GROUP = 8  # vectors of columns at a time: enough chains to hide the latency of
 
 @intrinsic(prefer_literal=True)
 def column_sums(typing_context: Any, itemsize: Any, words: Any) -> Any:
-    """One block: out[c] = old[c] + chain over rows of h[r, c]; (rows, columns, h, row, old, out).
+    """One block: out[c] = the chain over rows of h[r, c]; (rows, columns, h, row, out).
 
-    ``old`` 0: out[c] = the chain. h and out have unit stride along columns.
+    h and out have unit stride along columns.
     """
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
         function = _emit(b.module, signature.args[0].literal_value)
-        b.call(function, [b.extract_value(args[1], i) for i in range(6)])
+        b.call(function, cgutils.unpack_tuple(b, args[1]))
         return context.get_dummy_value()
 
-    return types.void(itemsize, types.UniTuple(types.intp, 6)), codegen
+    return types.void(itemsize, types.UniTuple(types.intp, 5)), codegen
 
 
 def _emit(module: ir.Module, itemsize: int) -> ir.Function:
@@ -36,8 +37,8 @@ def _emit(module: ir.Module, itemsize: int) -> ir.Function:
     name = f"fastgrad_column_sums_f{8 * itemsize}"
     if name in module.globals:
         return module.globals[name]
-    function, b = new_function(module, name, 6)
-    rows, columns, h, row, old, out = function.args
+    function, b = new_function(module, name, 5)
+    rows, columns, h, row, out = function.args
     ops = Simd(b, itemsize, isa.lanes(itemsize), isa.fma)
     sums = [b.alloca(ops.float) for _ in range(_GROUP)]  # registers, once LLVM has promoted them
     with for_range(b, columns, _GROUP * ops.lanes) as c:
@@ -50,10 +51,6 @@ def _emit(module: ir.Module, itemsize: int) -> ir.Function:
             for g, s in enumerate(sums):
                 x = ops.load(here, g * ops.bytes, masks[g])
                 b.store((Value(ops, b.load(s)) + x).ir, s)
-        with b.if_then(b.icmp_signed("!=", old, i64(0))):
-            for g, s in enumerate(sums):
-                x = ops.load(b.add(old, offset), g * ops.bytes, masks[g])
-                b.store((x + Value(ops, b.load(s))).ir, s)
         for g, s in enumerate(sums):
             ops.store(Value(ops, b.load(s)), b.add(out, offset), g * ops.bytes, masks[g])
     b.ret_void()
@@ -66,25 +63,6 @@ def lanes_left(ops: Simd, columns: ir.Value, group: int) -> ir.Value:
     left = b.sub(columns, i64(group * ops.lanes))
     left = b.select(b.icmp_signed("<", left, i64(ops.lanes)), left, i64(ops.lanes))
     return ops.first(b.select(b.icmp_signed(">", left, i64(0)), left, ir.Constant(I64, 0)))
-
-
-# rows, columns, h, h_row, out, accumulate
-def colsum(dtype: str) -> Any:
-    version = stamp()
-    size, kc_max = (4 if dtype == "float32" else 8), KC[dtype]
-
-    def kernel_colsum(d):  # type: ignore[no-untyped-def]
-        _ = version
-        rows, columns, h, row, out = word(d, 0), word(d, 1), word(d, 2), word(d, 3), word(d, 4)
-        old = out if word(d, 5) != 0 else 0
-        if rows == 0 and old == 0:
-            column_sums(size, (0, columns, h, row, 0, out))
-        for r in range(0, rows, kc_max):
-            column_sums(size, (min(kc_max, rows - r), columns, h + r * row, row, old, out))
-            old = out
-        return OK
-
-    return kernel_colsum
 
 
 @intrinsic(prefer_literal=True)
@@ -148,5 +126,4 @@ def fold(dtype: str) -> Any:
     return kernel_fold
 
 
-COLSUM = register("colsum", colsum)
 FOLD = register("fold", fold)

@@ -6,10 +6,12 @@ count of jobs must have grown.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from typing import Any
 
 import edges
+import numba
 import numpy as np
 import pytest
 from oracles import (
@@ -22,7 +24,7 @@ from oracles import (
 )
 
 import fastgrad
-from fastgrad._kernels import jit, pool
+from fastgrad._kernels import atomic, jit, pool
 from fastgrad.reference import contract_matmul
 
 THREADS = (1, 2, 3, 8)  # more than there are cores, too
@@ -142,3 +144,33 @@ def test_pairs_and_parts_are_shared(rng: np.random.Generator) -> None:
         before = jobs()
         call()
         assert jobs() > before
+
+
+@numba.njit
+def _exchange_control_word(value):  # type: ignore[no-untyped-def]
+    """The thread's floating-point control word, which becomes ``value`` if that is not 0."""
+    old = atomic.control_word()
+    if value != 0:
+        atomic.set_control_word(value)
+    return old
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="sets x86's MXCSR")
+def test_flush_to_zero_of_the_caller(rng: np.random.Generator) -> None:
+    """Workers take the caller's control word: all threads flush subnormal sums to zero, or none."""
+    a = floats(rng, 600, 700) * np.float32(1e-20)
+    b = floats(rng, 700, 500) * np.float32(1e-22)
+    kept = fastgrad.matmul(a, b)
+    assert (kept != 0).mean() > 0.9
+    before = _exchange_control_word(0)
+    flushed = []
+    for threads in THREADS:
+        fastgrad.set_num_threads(threads)
+        _exchange_control_word(before | 0x8040)  # flush to zero, denormals are zero
+        try:
+            flushed.append(fastgrad.matmul(a, b))
+        finally:
+            _exchange_control_word(before)
+        assert (flushed[-1] == 0).all(), f"{threads} threads"
+    fastgrad.set_num_threads(THREADS[-1])
+    assert_same_bits(fastgrad.matmul(a, b), kept, "after")
