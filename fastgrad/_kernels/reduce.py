@@ -12,7 +12,7 @@ from numba.extending import intrinsic
 from .jit import OK, register, stamp
 from .lowlevel import word
 from .simd import I64, Simd, Value, for_range, i64, new_function
-from .target import KC, current
+from .target import current
 
 _GROUP = 8  # vectors of columns at a time: enough chains to hide the latency of an addition
 
