@@ -11,32 +11,34 @@ import threading
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import edges
 import numba
 from numba import types
 
-from fastgrad._kernels import atomic, backward, block, blocks, dot, gemm, jit, pool, reduce
+from fastgrad._kernels import atomic, backward, block, blocks, dot, gemm, jit, paths, pool, reduce
 from fastgrad._kernels import stream as streams
 from fastgrad._kernels import tall
 from fastgrad._kernels.lowlevel import table
 
 PATIENCE = 20.0  # seconds that a caller waits for a worker to come
 
-# Kernels of a product; and tasks, whose descriptor is (address of a plan, number of the task).
-PRODUCTS = {
-    "product": gemm.GEMM,
-    "blocks": blocks.BLOCKS,
-    "stream": streams.STREAM,
-    "tall": tall.TALL,
-    "dot": dot.DOT,
+# Kernels of a product, or of a layer; and tasks, whose descriptor is (address of a plan, number).
+CALLS: dict[str, tuple[int, tuple[str, ...]]] = {
+    "product": (gemm.GEMM, gemm.DESCRIPTOR),
+    "blocks": (blocks.BLOCKS, gemm.DESCRIPTOR),
+    "stream": (streams.STREAM, gemm.DESCRIPTOR),
+    "tall": (tall.TALL, gemm.DESCRIPTOR),
+    "dot": (dot.DOT, gemm.DESCRIPTOR),
+    "fold": (reduce.FOLD, ("rows", "columns", "count")),
+    "backward": (backward.BACKWARD_KERNEL, backward.DESCRIPTOR),
 }
-FOLD = ("rows", "columns", "blocks")
 TASKS: dict[str, tuple[int, tuple[str, ...]]] = {
     "block": (block.BLOCK, block.PLAN),
     "pack_b": (block.PACK_B, block.PACK_PLAN),
     "stream_task": (streams.STREAM_TASK, streams.PLAN),
     "part": (blocks.PART, (*gemm.DESCRIPTOR, "rows", "columns", "beside")),
     "form_h": (backward.FORM_H, backward.PLAN),
-    "some_products": (backward.SOME_PRODUCTS, ()),
+    "some_products": (backward.SOME_PRODUCTS, gemm.DESCRIPTOR),
 }
 
 
@@ -63,13 +65,13 @@ def _wake() -> Any:
 
 
 class Watch:
-    """``with Watch(dtype, meet="part") as watch:`` notes the calls of the kernels of one dtype.
+    """``with Watch(dtype, "part", "block") as watch:`` notes the calls of the kernels of a dtype.
 
-    meet: a task, of which the calling thread does none to its end before another thread has come
-    to do one: what then comes out is the work of both.
+    meet: tasks, of which the calling thread does none to its end before another thread has come to
+    do one: what then comes out is the work of both.
     """
 
-    def __init__(self, dtype: str, meet: str | None = None) -> None:
+    def __init__(self, dtype: str, *meet: str) -> None:
         self.dtype, self.meet = dtype, meet
         self.calls: list[Call] = []
         self.met = threading.Event()
@@ -78,8 +80,7 @@ class Watch:
         self.caller = threading.get_ident()
         self.before: dict[int, int] = {}
         self.spies: list[Any] = []
-        for kernel, number in (*PRODUCTS.items(), ("fold", reduce.FOLD)):
-            names = FOLD if kernel == "fold" else gemm.DESCRIPTOR
+        for kernel, (number, names) in CALLS.items():
             self._spy(kernel, number, names, is_task=False)
         for kernel, (number, names) in TASKS.items():
             self._spy(kernel, number, names, is_task=True)
@@ -102,7 +103,7 @@ class Watch:
             else:
                 words = _read(descriptor, names)
             self.calls.append(Call(kernel, words, threading.get_ident()))
-            if kernel == self.meet:
+            if kernel in self.meet:
                 self._meet()
             return int(go_on(descriptor))
 
@@ -116,56 +117,77 @@ class Watch:
             _wake()
             self.met.wait(PATIENCE)
 
-    def of(self, kernel: str) -> list[dict[str, int]]:
-        return [call.words for call in self.calls if call.kernel == kernel]
-
     def ways(self) -> set[str]:
-        """The ways through the kernels that were taken, in words."""
-        return set(_ways(self.calls, 4 if self.dtype == "float32" else 8))
+        """The ways through the kernels that were taken: those of WAYS."""
+        found = {*_of_all(self.calls)}
+        for call in self.calls:
+            found |= {*_of_one(call, self.dtype)}
+        assert found <= WAYS, found - WAYS
+        return found
 
 
-# All of them: tests together are to reach each.
+# Tests together are to take all of them: see contract/test_promise_1_threads.py.
 WAYS = frozenset({
     "direct", "dot", "parts", "blocks", "tall", "ring used again",
     "A in place", "A by rows", "A by k", "B in place", "B packed",
-    "blocks by rows", "blocks by columns", "several blocks of k", "several chains in a tile",
-    "several blocks of columns",
-    "rows stream", "columns stream", "stream as it lies", "stream transposed", "stream gathered",
-    "stream in tasks", "stream to strided C", "several runs",
-    "dX beside dW", "H in tasks", "H by rows", "H by columns", "G in place",
+    "blocks by rows", "blocks by columns", "columns in several blocks", "k in several blocks",
+    "several chains in a tile",
+    "rows stream", "columns stream", "as it lies", "transposed", "gathered",
+    "stream in tasks", "several runs", "C gathered",
+    "dX beside dW", "H in tasks", "H by rows", "H by columns", "H in place",
 })  # fmt: skip
 
 
-def _ways(calls: Iterable[Call], size: int) -> Iterable[str]:
-    kernels = {call.kernel for call in calls}
-    if "block" in kernels and not kernels & {"blocks", "tall", "dot"}:
+def _of_all(calls: list[Call]) -> Iterable[str]:
+    kernels = [call.kernel for call in calls]
+    if "block" in kernels and not {"blocks", "tall", "dot"} & {*kernels}:
         yield "direct"
-    yield from {"dot", "tall"} & kernels
-    yield from {"parts"} if "part" in kernels else {"blocks"} & kernels
-    if "tall" in kernels and sum(call.kernel == "fold" for call in calls) > 1:
+    yield from {"blocks", "dot", "tall"} & {*kernels}
+    if kernels.count("tall") == 1 and kernels.count("fold") > 1:
         yield "ring used again"
     if "blocks" in kernels:
         yield "B packed" if "pack_b" in kernels else "B in place"
-    for kernel, w, _ in calls:
-        if kernel == "block" and "blocks" in kernels:
-            yield ("A in place", "A by rows", "A by k")[w["pack_a"]]
-            if w["row_blocks"] > 1:
-                yield "blocks by rows"
-            if w["column_groups"] > 1:
-                yield "blocks by columns"
-            if w["add_old"]:
-                yield "several blocks of k"
-            if w["k"] > jit_kc(size):
-                yield "several chains in a tile"
-        elif kernel == "stream_task":
-            yield "rows stream" if w["bias_row"] == 0 else "columns stream"
-            lies = w["b_column"] == size
-            yield "stream as it lies" if lies else (
-                "stream transposed" if w["b_k"] == size else "stream gathered"
-            )
-            if w["task"]:
-                yield "stream in tasks"
-            if w["to_column"] != size:
-                yield "stream to strided C"
-        elif kernel == "some_products":
-            pass
+    if kernels.count("blocks") == 1:
+        (whole,) = (call.words for call in calls if call.kernel == "blocks")
+        some = [call.words for call in calls if call.kernel == "block"]
+        yield from {"columns in several blocks"} if min(w["n"] for w in some) < whole["n"] else ()
+        yield from {"k in several blocks"} if min(w["k"] for w in some) < whole["k"] else ()
+    if kernels.count("backward") == 1:
+        (layer,) = (call.words for call in calls if call.kernel == "backward")
+        some = [call.words for call in calls if call.kernel == "form_h"]
+        yield from {"H by rows"} if any(w["rows"] < layer["n"] for w in some) else ()
+        yield from {"H by columns"} if any(w["columns"] < layer["m"] for w in some) else ()
+
+
+def _of_one(call: Call, dtype: str) -> Iterable[str]:
+    w, size = call.words, edges.itemsize(dtype)
+    if call.kernel == "part":
+        yield "parts"
+    elif call.kernel == "block" and w["depth"]:
+        yield ("A in place", "A by rows", "A by k")[w["pack_a"]]
+        tests = {
+            "blocks by rows": w["row_blocks"] > 1,
+            "blocks by columns": w["column_groups"] > 1,
+            "several chains in a tile": w["depth"] > edges.KC[dtype],
+        }
+        yield from (way for way, taken in tests.items() if taken)
+    elif call.kernel == "stream_task":
+        whole_vectors = paths.RUN_BYTES // (size * w["m"] * edges.lanes(dtype))
+        run = max(paths.RUN_COLUMNS, whole_vectors * edges.lanes(dtype))
+        lies = w["b_column"] == size
+        tests = {
+            "rows stream": w["bias_row"] == 0,
+            "columns stream": w["bias_row"] != 0,
+            "as it lies": lies,
+            "transposed": not lies and w["b_k"] == size,
+            "gathered": not lies and w["b_k"] != size,
+            "C gathered": w["to_column"] != size,
+            "stream in tasks": w["task"] > 0,
+            "several runs": lies and min(w["columns"], w["n"]) > run,
+        }
+        yield from (way for way, taken in tests.items() if taken)
+    elif call.kernel == "some_products" and w["alone"]:
+        yield "dX beside dW"
+    elif call.kernel == "form_h":
+        tests = {"H in tasks": w["task"] > 0, "H in place": w["h"] == 0}
+        yield from (way for way, taken in tests.items() if taken)
