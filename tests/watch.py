@@ -15,9 +15,20 @@ import edges
 import numba
 from numba import types
 
-from fastgrad._kernels import atomic, backward, block, blocks, dot, gemm, jit, paths, pool, reduce
+from fastgrad._kernels import (
+    atomic,
+    backward,
+    block,
+    blocks,
+    dot,
+    gemm,
+    jit,
+    paths,
+    pool,
+    reduce,
+    tall,
+)
 from fastgrad._kernels import stream as streams
-from fastgrad._kernels import tall
 from fastgrad._kernels.lowlevel import table
 
 PATIENCE = 20.0  # seconds that a caller waits for a worker to come

@@ -148,12 +148,13 @@ def test_few_rows(dtype: str, rows: int, rng: np.random.Generator) -> None:
     """B by rows, by columns, and odd; from one block of the contract into the next."""
     k = edges.KC[dtype] + edges.lanes(dtype) + 3
     product = Product(rows, _long(rows, k, dtype), k, dtype, rng)
-    taken = product.run("C", "C", "C", ("stream_task",))
-    assert {"rows stream", "stream in tasks", "as it lies"} <= taken
-    if rows <= paths.STREAM_ROWS:
-        taken = product.run("F", "F", "padded rows", ("stream_task",))
+    taken, ways = product.run("C", "C", "C", ("stream_task",)), ROWS_STREAM
+    if rows > paths.STREAM_ROWS:
+        ways = ways - {"transposed", "gathered"}
+    else:
+        taken |= product.run("F", "F", "padded rows", ("stream_task",))
         taken |= product.run(ODD, ODD, "C", ("stream_task",))
-        assert {"transposed", "gathered"} <= taken
+    assert ways <= taken, f"not taken: {ways - taken}"
 
 
 @pytest.mark.parametrize("columns", range(1, paths.STREAM_ROWS + 1))
@@ -162,13 +163,13 @@ def test_few_columns(dtype: str, columns: int, rng: np.random.Generator) -> None
     """The same with A and B, and rows and columns, in each other's place."""
     k = edges.KC[dtype] + edges.lanes(dtype) + 3
     product = Product(_long(columns, k, dtype), columns, k, dtype, rng)
-    taken = product.run("F", "C", "C", ("stream_task",))
-    assert {"columns stream", "stream in tasks", "as it lies"} <= taken
-    if columns <= paths.GATHER_ROWS * 4 // edges.itemsize(dtype):
-        taken = product.run("C", "F", "C", ("stream_task",))
+    taken, ways = product.run("F", "C", "C", ("stream_task",)), COLUMNS_STREAM
+    if columns > paths.GATHER_ROWS * 4 // edges.itemsize(dtype):
+        ways = ways - {"transposed", "gathered", "C gathered"}
+    else:
+        taken |= product.run("C", "F", "C", ("stream_task",))
         taken |= product.run(ODD, ODD, "padded rows", ("stream_task",))
-        taken |= product.run("C", "C", "every other row, third column", ("stream_task",))
-        assert {"transposed", "gathered"} <= taken
+    assert ways <= taken, f"not taken: {ways - taken}"
 
 
 # Products of every other kind --------------------------------------------------------------------
@@ -237,14 +238,14 @@ def test_products(dtype: str, case: str, rng: np.random.Generator) -> None:
 
 @by_dtype
 def test_runs_of_a_stream(dtype: str, rng: np.random.Generator) -> None:
-    """Columns around the ends of a run, in one task and in several."""
+    """Columns around the ends of a run, and of two."""
     for m in (1, 3, 16):
         vectors = paths.RUN_BYTES // (edges.itemsize(dtype) * m * edges.lanes(dtype))
         run = max(paths.RUN_COLUMNS, vectors * edges.lanes(dtype))
         for n in edges.around(run, 2 * run):
             k = max(paths.STREAM_ELEMENTS // n + 1, 3)
             a, b = floats(rng, m, k, dtype=dtype), floats(rng, k, n, dtype=dtype)
-            with Watch(dtype) as watch:
+            with num_threads(1), Watch(dtype) as watch:
                 c = matmul(a, b)
             assert_same_bits(c, contract_matmul(a, b), f"{(m, n, k)}")
             assert "rows stream" in watch.ways()
@@ -326,16 +327,17 @@ def _layers(dtype: str) -> dict[str, Layer]:
     kc = edges.KC[dtype]
     pair = ("some_products",)
     return {
-        "pair": Layer((65, 70, 131), {"dX beside dW"}, pair, (None, *edges.ACTIVATIONS)),
+        "pair": Layer((65, 70, 131), {"dX beside dW", "H in place"}, pair,
+                      (None, *edges.ACTIVATIONS)),
         "pair of streams": Layer((5, 300, 400), {"dX beside dW", "rows stream"}, pair),
         "pair, one sample": Layer((1, 700, 900), {"dX beside dW"}, pair, (None, "relu")),
         "pair, one output": Layer((900, 700, 1), {"dX beside dW"}, pair, (None, "relu")),
-        "pair, deep batch": Layer((9 * kc + 3, 9, 7), {"dX beside dW", "tall"} - {"tall"}, pair),
+        "pair, deep batch": Layer((9 * kc + 3, 9, 7), {"dX beside dW"}, pair, (None, "relu")),
         "H by columns": Layer((70, 60, 2 * kc + 17), {"H by columns", "H in tasks"}, ("form_h",)),
         "H by rows": Layer((2 * kc + 3, 20, kc + 17), {"H by rows", "H in tasks"}, ("form_h",)),
-        "one after the other": Layer((200, 190, 180), {"parts"}, ("part",)),
-        "tall dW": Layer((33 * kc + 3, 20, 18), {"tall"}, ("block",), (None, "relu")),
-    }
+        "one after the other": Layer((170, 160, 156), {"parts"}, ("part",), (None, "relu")),
+        "tall dW": Layer((17 * kc + 3, 22, 24), {"tall"}, ("block",), (None,)),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("layer", _layers("float32"))
@@ -356,9 +358,7 @@ def test_backward(dtype: str, layer: str, rng: np.random.Generator) -> None:
                 activation: Any = activation, saved: Any = saved, accumulate: bool = accumulate
             ) -> Any:
                 out = tuple(v.copy() if accumulate else np.full_like(v, np.nan) for v in old)
-                linear_backward(
-                    g, x, w, activation, **saved, out=out, accumulate=accumulate
-                )  # fmt: skip
+                linear_backward(g, x, w, activation, **saved, out=out, accumulate=accumulate)
                 return out
 
             def check(
@@ -372,7 +372,7 @@ def test_backward(dtype: str, layer: str, rng: np.random.Generator) -> None:
 
 
 def test_together_they_take_every_way() -> None:
-    taken = ROWS_STREAM | COLUMNS_STREAM | {"several runs", "H in place"}
+    taken = ROWS_STREAM | COLUMNS_STREAM | {"several runs"}
     for dtype in edges.DTYPES:
         for case in (*_cases(dtype).values(), *_layers(dtype).values()):
             taken |= case.ways
@@ -383,7 +383,7 @@ def test_together_they_take_every_way() -> None:
 
 
 def _sizes(data: st.DataObject, dtype: str) -> tuple[int, int, int]:
-    """(m, n, k) of a kind that has a path of its own, of 2 million steps at most."""
+    """(m, n, k) of a kind that has a path of its own, as large as the formula has time for."""
     kc, lanes = edges.KC[dtype], edges.lanes(dtype)
     few = st.integers(1, paths.STREAM_FAR_ROWS + 1)
     some = st.integers(1, 200)
@@ -399,7 +399,7 @@ def _sizes(data: st.DataObject, dtype: str) -> tuple[int, int, int]:
         k = data.draw(st.integers(1, 6), label="blocks") * kc * 3 + k
     elif kind == "outer":
         k = k % 9 + 1
-    limit = 2_000_000 // (m * k) or 1
+    limit = 800_000 // (m * k) or 1
     return m, min(n, limit), k
 
 
@@ -451,9 +451,7 @@ def test_any_layer(dtype: str, data: st.DataObject) -> None:
 def test_callers_side_by_side(rng: np.random.Generator) -> None:
     """Python threads that call at the same time: one has the workers, the others work alone."""
     shapes = ((65, 131, 300), (5, 900, 400), (9, 7, 20000), (150, 160, 140))
-    products = [
-        (floats(rng, m, k), floats(rng, k, n)) for m, n, k in shapes
-    ]  # fmt: skip
+    products = [(floats(rng, m, k), floats(rng, k, n)) for m, n, k in shapes]
     expected = [contract_matmul(a, b) for a, b in products]
     wrong: list[str] = []
 
@@ -492,26 +490,27 @@ RAISED = 0x3F  # flags that operations leave in x86's word
 @by_dtype
 def test_flush_to_zero_of_the_caller(dtype: str, rng: np.random.Generator) -> None:
     """Set by another library, say: workers take the caller's control word, whatever they had."""
-    scale = np.array(np.sqrt(np.finfo(dtype).smallest_normal) / 16, dtype)
-    a, b = (floats(rng, *s, dtype=dtype) * scale for s in ((65, 300), (300, 131)))
+    tiny = np.finfo(dtype).smallest_normal
+    scale = np.array(np.sqrt(tiny) / 16, dtype)
+    a, b = (floats(rng, *s, dtype=dtype) * scale for s in ((65, 200), (200, 131)))
     g = floats(rng, 65, 131, dtype=dtype) * scale
-    kept, kept_grads = contract_matmul(a, b), contract_backward(g, a, b)
+    with num_threads(1):
+        kept = (matmul(a, b), *linear_backward(g, a, b))
+    assert_same_bits(kept[0][:2, :2], contract_matmul(a[:2], b[:, :2]), "subnormals")
     usual = _exchange_control_word(0) & ~RAISED
     flushing = usual | FLUSH[platform.machine()]
-    first: list[Any] = []
-
-    def product() -> Any:
-        return matmul(a, b), *linear_backward(g, a, b)
+    flushed: Any = None
 
     def compute(word: int, meet: str) -> tuple[Array, ...]:
-        with Watch(dtype, meet) as watch:
+        shared = get_num_threads() > 1
+        with Watch(dtype, *((meet,) if shared else ())) as watch:
             _exchange_control_word(word)
             try:
-                results = product()
+                results = (matmul(a, b), *linear_backward(g, a, b))
                 after = _exchange_control_word(0) & ~RAISED
             finally:
                 _exchange_control_word(usual)
-        assert watch.met.is_set() == (get_num_threads() > 1)
+        assert watch.met.is_set() == shared
         assert after == word, "the caller's own word was changed"
         return results
 
@@ -519,13 +518,11 @@ def test_flush_to_zero_of_the_caller(dtype: str, rng: np.random.Generator) -> No
         with num_threads(threads):
             for meet in ("part", "some_products"):
                 results = compute(flushing, meet)
-                tiny = np.finfo(dtype).smallest_normal
-                for actual in results:
+                flushed = flushed or results
+                for actual, right in zip(results, flushed, strict=True):
                     assert not ((actual != 0) & (np.abs(actual) < tiny)).any(), "a subnormal"
-                first = first or results
-                for actual, right in zip(results, first, strict=True):
                     assert_same_bits(actual, right, f"flushed, {threads} threads")
                 results = compute(usual, meet)
-                for actual, right in zip(results, (kept, *kept_grads), strict=True):
+                for actual, right in zip(results, kept, strict=True):
                     assert_same_bits(actual, right, f"kept, {threads} threads")
-    assert (kept != first[0]).mean() > 0.1, "nothing was flushed"
+    assert (kept[0] != flushed[0]).mean() > 0.1, "nothing was flushed"

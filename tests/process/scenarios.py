@@ -410,9 +410,11 @@ def fork_inside_a_job() -> None:
     for tasks in (2, 6):  # all of them claimed, or some left
         inside[0] = 0
         status: list[int] = []
-        words = (inside, 3)
-        other = threading.Thread(target=lambda w=words, t=tasks: status.append(
-            jobs.run(jobs.MEET, w, t)))  # fmt: skip
+
+        def job(tasks: int = tasks, status: list[int] = status) -> None:
+            status.append(jobs.run(jobs.MEET, (inside, 3), tasks))
+
+        other = threading.Thread(target=job)
         other.start()
         while inside[0] < 2:
             time.sleep(0.001)
