@@ -20,8 +20,8 @@ def product(depth: str) -> str:
     return f"{FORMULA}test_small_product[float32-{depth}]"
 
 
-def shared(shape: str) -> str:
-    return f"contract/test_promise_1_threads.py::test_products[{shape}-float32]"
+def shared(test: str) -> str:
+    return f"contract/test_promise_1_threads.py::{test}]"
 
 
 class Mutant(NamedTuple):
@@ -210,11 +210,11 @@ MUTANTS: dict[str, Mutant] = {
         ((BACKWARD, "in range(0, most(n, 1), height)", "in range(0, least(n, kc), height)"),),
     ),
     "stream: last steps dropped": Mutant(
-        shared("stream, 3 rows"),
+        shared("test_few_rows[float32-3"),
         ((STREAM, "with for_range(b, b.sub(k, whole)) as i:", "with for_range(b, i64(0)) as i:"),),
     ),
     "stream: old C forgotten": Mutant(
-        shared("stream, 13 rows"),
+        shared("test_few_rows[float32-13"),
         (
             (
                 STREAM,
@@ -225,7 +225,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "stream: chain started anew": Mutant(
         # each piece of k a sum of its own, rounded when it is added
-        shared("stream, one row"),
+        shared("test_few_rows[float32-1"),
         (
             (
                 STREAM,
@@ -240,7 +240,7 @@ MUTANTS: dict[str, Mutant] = {
         ),
     ),
     "dots: last column the one before": Mutant(
-        shared("stream, one row"),
+        shared("test_few_rows[float32-1"),
         (
             (
                 "_kernels/dots.py",
@@ -250,15 +250,15 @@ MUTANTS: dict[str, Mutant] = {
         ),
     ),
     "dot: blocks side by side, one short": Mutant(
-        shared("dot"),
+        shared("test_products[float32-dot"),
         (("_kernels/dot.py", "count = ceil_div(some, kc)", "count = quotient(some, kc)"),),
     ),
     "tall: old C forgotten": Mutant(
-        shared("tall"),
+        shared("test_products[float32-tall"),
         (("_kernels/tall.py", "pick(k0, 1, word(d, 11))", "pick(k0, 1, 0)"),),
     ),
     "tall: buffers added backwards": Mutant(
-        shared("tall"),
+        shared("test_products[float32-tall"),
         (
             (
                 REDUCE,
@@ -268,7 +268,7 @@ MUTANTS: dict[str, Mutant] = {
         ),
     ),
     "pool: last task skipped": Mutant(
-        shared("parts"),
+        shared("test_products[float32-parts"),
         (
             (
                 POOL,
@@ -278,11 +278,11 @@ MUTANTS: dict[str, Mutant] = {
         ),
     ),
     "pool: worker keeps its control word": Mutant(
-        "contract/test_promise_1_threads.py::test_flush_to_zero_of_the_caller",
+        "contract/test_promise_1_threads.py::test_flush_to_zero_of_the_caller[float32]",
         ((POOL, "atomic.set_control_word(atomic.load(base + 8 * CONTROL))", "pass"),),
     ),
     "parts overlap": Mutant(
-        shared("parts"),
+        shared("test_products[float32-parts"),
         (
             (
                 "_kernels/blocks.py",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fastgrad import reference
 from fastgrad._kernels.activations import BY_NAME
+from fastgrad._kernels.target import KC
 from fastgrad._lanes import Lanes
 
 Array = NDArray[Any]
@@ -81,6 +82,17 @@ def contract_forward(
     return contract_activation(activation, z), z
 
 
+def contract_both(a: Array, b: Array, old: Array) -> tuple[Array, Array]:
+    """a (M, K) · b (K, N) written, and added to old (M, N); the blocks are computed once."""
+    kc = KC[a.dtype.name]
+    written: Array | None = None
+    for k in range(0, a.shape[1], kc):
+        block = reference.contract_matmul(a[:, k : k + kc], b[k : k + kc])
+        old = old + block
+        written = block if written is None else written + block
+    return np.zeros_like(old) if written is None else written, old
+
+
 class Grads(NamedTuple):
     x: Array
     weight: Array
@@ -106,6 +118,19 @@ def contract_backward(
         reference.contract_matmul(x.T, h, c_old=old[1]),
         reference.contract_colsum(h, c_old=old[2]),
     )
+
+
+def contract_backward_both(
+    h: Array, x: Array, weight: Array, old: tuple[Array, Array, Array]
+) -> tuple[Grads, Grads]:
+    """As contract_backward: written, and added to old gradients."""
+    ones = np.ones((1, len(h)), h.dtype)
+    pairs = (
+        contract_both(h, weight.T, old[0]),
+        contract_both(x.T, h, old[1]),
+        contract_both(ones, h, old[2][None]),
+    )
+    return tuple(Grads(dx, dw, db[0]) for dx, dw, db in zip(*pairs, strict=True))  # type: ignore[return-value]
 
 
 def saved_for(activation: str | None, y: Array, z: Array) -> dict[str, Any]:

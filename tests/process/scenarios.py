@@ -1,4 +1,4 @@
-"""Programs about the pool: ``python scenarios.py NAME`` runs one, in a process of its own.
+"""Programs about the pool: ``python scenarios.py NAME...`` runs some, one after the other.
 
 Each asserts; test_pool.py starts them, and says what they are about.
 """
@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -701,4 +702,14 @@ def interrupt_while_compiling() -> None:
 
 if __name__ == "__main__":
     give_up_after(int(os.environ.get("PATIENCE", 150)))
-    SCENARIOS[sys.argv[1]]()
+    failed = 0
+    for name in sys.argv[1:]:
+        try:
+            SCENARIOS[name]()
+        except Exception:
+            failed += 1
+            traceback.print_exc()
+            print(f"{name}: failed", flush=True)
+        else:
+            print(f"{name}: done", flush=True)
+    sys.exit(1 if failed else 0)

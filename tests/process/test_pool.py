@@ -32,6 +32,24 @@ LEAVING = (
 )
 # Those that compile: nothing that is cached may save them from it.
 COLD = ("holding_the_gil_on_a_cold_cache", "interrupt_while_compiling")
+# Those that leave a pool behind as any other would: one process for all of them.
+TOGETHER = (
+    "every_task_once",
+    "no_task",
+    "more_tasks_than_claims",
+    "many_jobs",
+    "four_callers",
+    "nested",
+    "tasks_wait_for_those_below",
+    "statuses_are_ored",
+    "all_threads_take_part",
+    "no_more_threads_than_set",
+    "sleepers_wake_for_long_jobs",
+    "busy_pool",
+    "idle",
+    "control_word",
+    "holding_the_gil",
+)
 FORKS = ("fork_of_a_warm_pool", "fork_inside_a_job", "leave_a_child_by_exit")
 
 
@@ -45,7 +63,7 @@ def _scenarios() -> list[str]:
     ]
 
 
-def _start(name: str, cache: Path | None) -> subprocess.Popen[str]:
+def _start(cache: Path | None, *names: str) -> subprocess.Popen[str]:
     env = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
     env["PYTHONPATH"] = str(PACKAGE)
     if cache is not None:
@@ -53,7 +71,7 @@ def _start(name: str, cache: Path | None) -> subprocess.Popen[str]:
     # Python 3.12 deprecates what the scenarios of forking are about: a fork with threads
     warnings = ["-W", "error", "-W", "ignore::DeprecationWarning"]
     return subprocess.Popen(
-        [sys.executable, *warnings, str(PROGRAM), name],
+        [sys.executable, *warnings, str(PROGRAM), *names],
         env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -67,29 +85,56 @@ def _finish(process: subprocess.Popen[str], patience: float) -> tuple[str, str]:
         pytest.fail(f"hangs after {patience} s\n{error}")
 
 
-@pytest.mark.parametrize("name", [n for n in _scenarios() if n not in LEAVING])
+@pytest.fixture(scope="module")
+def together() -> dict[str, str]:
+    """What each scenario of TOGETHER said: "done", or why it failed; nothing after one that hung."""
+    process = _start(None, *TOGETHER)
+    try:
+        printed, error = process.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        printed, error = process.communicate()
+    said = dict(line.split(": ", 1) for line in printed.splitlines())
+    if process.returncode or error:
+        said["the process"] = f"exit code {process.returncode}\n{error}"
+    return said
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_job(name: str, together: dict[str, str]) -> None:
+    assert together.get(name) == "done", together.get("the process")
+
+
+def test_jobs_leave_nothing_behind(together: dict[str, str]) -> None:
+    assert "the process" not in together, together["the process"]
+
+
+ALONE = [name for name in _scenarios() if name not in LEAVING + TOGETHER]
+
+
+@pytest.mark.parametrize("name", ALONE)
 def test_scenario(name: str, tmp_path: Path) -> None:
     if name in FORKS and not hasattr(os, "fork"):
         pytest.skip("this system cannot fork")
-    process = _start(name, tmp_path if name in COLD else None)
+    process = _start(tmp_path if name in COLD else None, name)
     printed, error = _finish(process, PATIENCE)
     assert process.returncode == 0, f"exit code {process.returncode}\n{error}"
-    assert (printed, error) == ("", "")
+    assert (printed, error) == (f"{name}: done\n", "")
 
 
 @pytest.mark.parametrize("name", LEAVING)
 def test_exit(name: str) -> None:
     """0, silent, and at once: a worker that is not woken is waited for, a second each."""
-    process = _start(name, None)
+    process = _start(None, name)
     assert process.stdout is not None
     printed = process.stdout.readline()
     start = time.monotonic()
     rest, error = _finish(process, 60)
     took = time.monotonic() - start
     assert process.returncode == 0, f"exit code {process.returncode}\n{error}"
-    assert (printed, rest, error) == ("leaving\n", "", "")
+    assert (printed, error) == ("leaving\n", "") and rest in ("", f"{name}: done\n")
     assert took < 4, f"{took:.1f} s"
 
 
 def test_lists_are_of_scenarios() -> None:
-    assert {*LEAVING, *COLD, *FORKS} <= set(_scenarios())
+    assert {*LEAVING, *COLD, *FORKS, *TOGETHER} <= set(_scenarios())
