@@ -193,7 +193,8 @@ def _cases(dtype: str) -> dict[str, Case]:
     odd = ((ODD, ODD, "F"), ("C", "C", "padded columns"))
     return {
         "direct": Case((7, 70, 90), {"direct", "A in place"}, meet=()),
-        "dot": Case((1, 1, (2 * lanes + 3) * kc + 7), {"dot"}, (("C", "C", "C"), ("F", "F", "F")), ()),
+        "dot": Case((1, 1, (2 * lanes + 3) * kc + 7), {"dot"},
+                    (("C", "C", "C"), ("F", "F", "F")), ()),
         "outer product": Case((700, 800, 2), {"parts", "A by k"}),
         "parts": Case((65, 131, kc + 40), {"parts", "several chains in a tile", "B in place",
                                            "B packed"}),

@@ -87,7 +87,7 @@ def _finish(process: subprocess.Popen[str], patience: float) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def together() -> dict[str, str]:
-    """What each scenario of TOGETHER said: "done", or why it failed; nothing after one that hung."""
+    """What each scenario of TOGETHER said: "done", or why it failed."""
     process = _start(None, *TOGETHER)
     try:
         printed, error = process.communicate(timeout=PATIENCE)
