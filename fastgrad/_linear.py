@@ -11,7 +11,7 @@ from . import _layout, _validate
 from ._kernels import entries
 from ._kernels.activations import Activation
 from ._kernels.grads import LinearGrads as LinearGrads
-from ._quick import done, known_name, plain
+from ._quick import as_rows, done, known_name, plain
 
 Array = NDArray[Any]
 ActivationName = Literal["relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu"]
@@ -39,12 +39,24 @@ def linear_forward(
     Raises TypeError and ValueError, before anything is written, for arguments that do not fit.
     """
     y = entries.forward(x, weight, bias, activation, out, preactivation_out)
+    if y is None and type(x) is np.ndarray and x.ndim != 2:
+        y = _forward_rows(x, weight, bias, activation, out, preactivation_out)
     if y is not None:
         return y
     name = known_name(activation)
     if name is not None:
         return linear_forward(x, weight, bias, name, out, preactivation_out)
     return _careful_forward(x, weight, bias, activation, out, preactivation_out)
+
+
+def _forward_rows(x: Array, weight: Any, bias: Any, activation: Any, out: Any, z: Any) -> Any:
+    """The quick way for 1-D x and dense (..., in); None where it is not to be had."""
+    lead = x.shape[:-1]
+    views = as_rows(lead, x, out, z)
+    if views is None:
+        return None
+    y = entries.forward(views[0], weight, bias, activation, *views[1:])
+    return y if y is None else y.reshape(*lead, y.shape[1]) if out is None else out
 
 
 def _careful_forward(
@@ -114,6 +126,10 @@ def linear_backward(
     grads = entries.backward(
         grad_output, x, weight, activation, output, preactivation, needs, out, accumulate
     )
+    if grads is None and type(x) is np.ndarray and x.ndim != 2:
+        grads = _backward_rows(
+            grad_output, x, weight, activation, output, preactivation, needs, out, accumulate
+        )
     if grads is not None:
         return grads
     name = known_name(activation)
@@ -124,6 +140,22 @@ def linear_backward(
     return _careful_backward(
         grad_output, x, weight, activation, output, preactivation, needs, out, accumulate
     )
+
+
+def _backward_rows(
+    g: Any, x: Array, weight: Any, name: Any, y: Any, z: Any, needs: Any, out: Any, accumulate: Any
+) -> LinearGrads | None:
+    """The quick way for 1-D x and dense (..., in); None where it is not to be had."""
+    if type(out) is not tuple or len(out) != 3:
+        return None
+    views = as_rows(x.shape[:-1], g, x, y, z, out[0])
+    if views is None:
+        return None
+    g, rows, y, z, dx = views
+    grads = entries.backward(g, rows, weight, name, y, z, needs, (dx, *out[1:]), accumulate)
+    if grads is None or grads.x is None:
+        return grads
+    return LinearGrads(grads.x.reshape(x.shape) if dx is None else out[0], *grads[1:])
 
 
 def _careful_backward(

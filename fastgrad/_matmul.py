@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from . import _layout, _validate
 from ._kernels import entries
-from ._quick import done, plain
+from ._quick import as_rows, done, plain
 
 Array = NDArray[Any]
 
@@ -30,6 +30,8 @@ def matmul(a: Array, b: Array, out: Array | None = None, accumulate: bool = Fals
     fit, an out that cannot be written or that overlaps itself.
     """
     c = entries.product(a, b, out, accumulate)
+    if c is None:
+        c = _reshaped("matmul", a, b, out, accumulate)
     return _product("matmul", a, b, out, accumulate) if c is None else c
 
 
@@ -39,6 +41,8 @@ def matmul_nt(a: Array, b: Array, out: Array | None = None, accumulate: bool = F
     Everything else as in `matmul`; a 1-D b is its own transpose.
     """
     c = entries.product_nt(a, b, out, accumulate)
+    if c is None:
+        c = _reshaped("matmul_nt", a, b, out, accumulate)
     return _product("matmul_nt", a, b, out, accumulate) if c is None else c
 
 
@@ -48,6 +52,8 @@ def matmul_tn(a: Array, b: Array, out: Array | None = None, accumulate: bool = F
     Everything else as in `matmul`; a 1-D a is its own transpose.
     """
     c = entries.product_tn(a, b, out, accumulate)
+    if c is None:
+        c = _reshaped("matmul_tn", a, b, out, accumulate)
     return _product("matmul_tn", a, b, out, accumulate) if c is None else c
 
 
@@ -57,6 +63,33 @@ _FORMS = {
     "matmul_nt": (False, True, "columns", "columns", "pass b.T, or use matmul"),
     "matmul_tn": (True, False, "rows", "rows", "pass a.T, or use matmul"),
 }
+
+
+def _reshaped(function: str, a: Any, b: Any, out: Any, accumulate: Any) -> Any:
+    """The quick way for vectors and dense stacks; None where it is not to be had."""
+    if type(a) is not np.ndarray or type(b) is not np.ndarray or a.ndim == b.ndim == 2:
+        return None
+    transpose_a, transpose_b = _FORMS[function][:2]
+    if a.ndim > 2 and b.ndim == 2 and not transpose_a:
+        views = as_rows(a.shape[:-1], a, out)
+        if views is None:
+            return None
+        entry = entries.product_nt if transpose_b else entries.product
+        c = entry(views[0], b, views[1], accumulate)
+        return c if c is None else out if out is not None else c.reshape(*a.shape[:-1], -1)
+    if max(a.ndim, b.ndim) > 2 or min(a.ndim, b.ndim) < 1:
+        return None
+    if out is not None and (type(out) is not np.ndarray or out.ndim != a.ndim + b.ndim - 2):
+        return None
+    left = a[None] if a.ndim == 1 else a.T if transpose_a else a
+    right = b[:, None] if b.ndim == 1 else b.T if transpose_b else b
+    to = out if out is None else out[None, :] if out.ndim and a.ndim == 1 else out[..., None]
+    if to is not None and to.ndim == 1:
+        to = to[None]
+    c = entries.product(left, right, to, accumulate)
+    if c is None or out is not None:
+        return c if c is None else out
+    return c[0, 0] if a.ndim == b.ndim else c.reshape(-1)
 
 
 def _product(function: str, a: Any, b: Any, out: Any, accumulate: Any) -> Any:

@@ -29,3 +29,18 @@ def known_name(activation: Any) -> Any:
         return None
     name = sys.intern(activation)
     return None if name is activation else name
+
+
+def as_rows(lead: tuple[int, ...], *arrays: Any) -> list[Any] | None:
+    """C-contiguous ndarrays (*lead, columns), or None, -> views (rows, columns); else None."""
+    views: list[Any] = []
+    for a in arrays:
+        if a is None:
+            views.append(None)
+        elif type(a) is not np.ndarray or a.ndim == 0 or a.shape[:-1] != lead:
+            return None
+        elif not a.flags.c_contiguous or a.size == 0:
+            return None
+        else:
+            views.append(a.reshape(-1, a.shape[-1]))
+    return views
