@@ -24,11 +24,11 @@ GROUP_BYTES = 1 << 29  # of operands in one process at a time, beyond the last c
 
 
 class Worker:
-    def __init__(self, library: str, threads: int) -> None:
+    def __init__(self, library: str, threads: int, program: str = "worker.py") -> None:
         self.library = library
-        program = str(Path(__file__).with_name("worker.py"))
+        path = str(Path(__file__).with_name(program))
         self.process = subprocess.Popen(
-            [sys.executable, program, library, str(threads)],
+            [sys.executable, path, library, str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 

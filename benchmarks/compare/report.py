@@ -100,10 +100,10 @@ def excerpt(found: dict[str, Any], pictures: list[str]) -> str:
     return "\n\n".join([*lines, tables.machine_lines(found)])
 
 
-def replace_in_readme(path: Path, text: str) -> bool:
+def replace_in_readme(path: Path, text: str, start: str = BEGIN, stop: str = END) -> bool:
     """Whether it has the two markers, and between them now the text."""
-    before, begin, rest = path.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = path.read_text().partition(start)
+    _, end, after = rest.partition(stop)
     if not (begin and end):
         return False
     path.write_text(f"{before}{begin}\n{text}\n{end}{after}")
