@@ -139,12 +139,12 @@ def sklearn_step(net: Net, rate: float) -> Step:
         net.sizes[1:-1], solver="sgd", alpha=0.0, batch_size=net.batch, learning_rate_init=rate,
         momentum=0.0, nesterovs_momentum=False, shuffle=False,
     )  # fmt: skip
-    model.partial_fit(x, labels, classes := np.arange(net.sizes[-1]))
+    model.partial_fit(x, labels, classes=np.arange(net.sizes[-1]))
     for to, values in zip((*model.coefs_, *model.intercepts_), (*weights, *biases), strict=True):
         to[...] = values
 
     def step() -> float:
-        model.partial_fit(x, labels, classes)
+        model.partial_fit(x, labels)
         return float(model.loss_)
 
     return step
@@ -158,10 +158,11 @@ LIBRARIES: dict[str, Callable[[Net, float], Step]] = {
     "jax": jax_step,
     "scikit-learn": sklearn_step,
 }
+# what is imported, where it is not the name
 MODULES = {
     "torch_compiled": "torch",
     "scikit-learn": "sklearn",
-}  # what is imported, where it is not the name
+}
 
 
 def set_threads(library: str, n: int) -> None:
