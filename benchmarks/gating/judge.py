@@ -2,7 +2,7 @@
 
 Both commits are built and imported in processes of their own, each with its own cache of machine
 code; they take turns, B H H B, on one cell at a time, one thread each. A cell is slower where the
-whole 95 % interval of the median ratio is above its limit, and is so again in fresh processes:
+whole 95 % interval of the median ratio and the ratio of the best times are above its limit, and are so again in fresh processes:
 a process has its own luck with addresses. What is in accepted.txt has a wider limit.
 """
 
@@ -13,7 +13,7 @@ import math
 import tempfile
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from build import HERE, Build, GateError
 
@@ -29,6 +29,23 @@ PROGRAMS = {
     "process.first_call cached": (_FIRST, False),
     "process.first_call cold": (_FIRST, True),
 }
+
+
+class Found(NamedTuple):
+    """HEAD's time / BASE's: the median over rounds, its 95 % interval by order statistics (of few
+    rounds the least and the largest), and the ratio of the best times of both."""
+
+    ratio: float
+    low: float
+    high: float
+    best: float
+
+    def is_above(self, limit: float) -> bool:
+        """Both must be: what else the machine does widens the one, and spares the other."""
+        return self.low > limit and self.best > limit
+
+    def __str__(self) -> str:
+        return f"{self.ratio:.3f} ({self.low:.3f} to {self.high:.3f}), best {self.best:.3f}"
 
 
 def main(description: str | None) -> int:
@@ -50,8 +67,8 @@ def main(description: str | None) -> int:
     except GateError as error:
         print(f"gate: cannot tell: {error}")
         return 2
-    for name, ratio, low, high in slower:
-        print(f"gate: slower: {name}: {ratio:.2f} times BASE ({low:.2f} to {high:.2f})")
+    for name, found in slower:
+        print(f"gate: slower: {name}: {found}")
     if not slower:
         print("gate: no cell is slower")
     return 1 if slower else 0
@@ -66,22 +83,22 @@ def gate(base: Build, head: Build, part: str, rounds: int) -> list[Any]:
     first = measure(base, head, names, programs, rounds)
     if not first:
         raise GateError(f"no cell ran: {part!r} selects none that both commits have")
-    suspects = [name for name, found in first.items() if found[1] > limit(name, accepted)]
-    for name, (ratio, low, high) in first.items():
+    suspects = [name for name, found in first.items() if found.is_above(limit(name, accepted))]
+    for name, found in first.items():
         mark = "  ?" if name in suspects else ""
-        print(f"{name:42} {ratio:6.3f}  ({low:.3f} to {high:.3f}){mark}", flush=True)
+        print(f"{name:42} {found}{mark}", flush=True)
     if not suspects:
         return []
     again = measure(
         base, head, [n for n in names if n in suspects],
         [n for n in programs if n in suspects], rounds + 4,
     )  # fmt: skip
-    return [(n, *found) for n, found in again.items() if found[1] > limit(n, accepted)]
+    return [(n, found) for n, found in again.items() if found.is_above(limit(n, accepted))]
 
 
 def measure(
     base: Build, head: Build, names: list[str], programs: list[str], rounds: int
-) -> dict[str, tuple[float, float, float]]:
+) -> dict[str, Found]:
     """name -> HEAD's time / BASE's: median and its interval; without what one of them lacks."""
     found = {}
     with base.worker() as ask_base, head.worker() as ask_head:
@@ -93,31 +110,32 @@ def measure(
             if any("absent" in answer for answer in answers):
                 print(f"{name:42}    n/a  (not in both commits)")
                 continue
-            ratios = []
+            pairs = []
             for _ in range(rounds):
-                times = [ask(time=name)["seconds"]
-                         for ask in (ask_base, ask_head, ask_head, ask_base)]  # fmt: skip
-                ratios.append((times[1] + times[2]) / (times[0] + times[3]))
-            found[name] = summary(ratios)
+                b, h, again, last = (ask(time=name)["seconds"]
+                                     for ask in (ask_base, ask_head, ask_head, ask_base))  # fmt: skip
+                pairs += [(b, h), (last, again)]
+            found[name] = summary(pairs)
     for name in programs:
         program, cold = PROGRAMS[name]
-        ratios = []
+        pairs = []
         for i in range(COLD_ROUNDS if cold else rounds):
             order = (base, head) if i % 2 else (head, base)
             times = {build: build.run(program, cold) for build in order}
-            ratios.append(times[head] / times[base])
-        found[name] = summary(ratios)
+            pairs.append((times[base], times[head]))
+        found[name] = summary(pairs)
     return found
 
 
-def summary(ratios: list[float]) -> tuple[float, float, float]:
-    """Median, and its 95 % interval by order statistics (of few: the least and the largest)."""
-    ratios, n = sorted(ratios), len(ratios)
+def summary(pairs: list[tuple[float, float]]) -> Found:
+    """Of (BASE's, HEAD's) times in turns: see Found."""
+    ratios, n = sorted(h / b for b, h in pairs), len(pairs)
     below, outside = 0, 0.0
     while below < n / 2 and (outside := outside + 2 * math.comb(n, below) / 2**n) <= 0.05:
         below += 1
     below = max(below, 1)
-    return median(ratios), ratios[below - 1], ratios[n - below]
+    best = min(h for _, h in pairs) / min(b for b, _ in pairs)
+    return Found(median(ratios), ratios[below - 1], ratios[n - below], best)
 
 
 def limit(name: str, accepted: dict[str, float]) -> float:
