@@ -2,8 +2,9 @@
 
 Both commits are built and imported in processes of their own, each with its own cache of machine
 code; they take turns, B H H B, on one cell at a time, one thread each. A cell is slower where the
-whole 95 % interval of the median ratio and the ratio of the best times are above its limit, and are so again in fresh processes:
-a process has its own luck with addresses. What is in accepted.txt has a wider limit.
+whole 95 % interval of the median ratio is above its limit, and so is the ratio of the best times,
+both once more in fresh processes: a process has its own luck with addresses. What is in
+accepted.txt has a wider limit.
 """
 
 from __future__ import annotations
@@ -112,9 +113,9 @@ def measure(
                 continue
             pairs = []
             for _ in range(rounds):
-                b, h, again, last = (ask(time=name)["seconds"]
-                                     for ask in (ask_base, ask_head, ask_head, ask_base))  # fmt: skip
-                pairs += [(b, h), (last, again)]
+                turns = (ask_base, ask_head, ask_head, ask_base)
+                times = [ask(time=name)["seconds"] for ask in turns]
+                pairs += [(times[0], times[1]), (times[3], times[2])]
             found[name] = summary(pairs)
     for name in programs:
         program, cold = PROGRAMS[name]
