@@ -1,0 +1,98 @@
+"""docs/api.md from the docstrings of what fastgrad exports.
+
+python docs/make_api.py            # writes it; tests/docs/test_api.py says when it is stale
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fastgrad
+
+PATH = Path(__file__).with_name("api.md")
+HEAD = """\
+# The public functions
+
+Written by `docs/make_api.py` from the docstrings; not edited by hand. What holds for all of them
+(dtypes, layouts, `out=`, threads) stands in [README](../README.md), which bits they give in
+[contract.md](contract.md).
+"""
+MODULES = ("reference", "testing", "datasets")  # pages of their own functions, below
+
+
+def page() -> str:
+    parts = [HEAD]
+    for name in sorted(fastgrad.__all__, key=str.lower):
+        parts += entries(f"fastgrad.{name}", getattr(fastgrad, name))
+    for name in MODULES:
+        module = importlib.import_module(f"fastgrad.{name}")
+        parts.append(f"# fastgrad.{name}\n\n{inspect.getdoc(module)}\n")
+        for member in public(module):
+            parts += entries(f"fastgrad.{name}.{member}", getattr(module, member))
+    return "\n".join(parts)
+
+
+def entries(name: str, what: Any) -> Iterator[str]:
+    """The heading, signature and docstring of a function; of a class also its methods."""
+    if inspect.ismodule(what) or not callable(what):
+        return
+    yield f"## {name}\n\n```python\n{signature(name, what)}\n```\n\n{text(what)}\n"
+    if inspect.isclass(what):
+        for method, value in vars(what).items():
+            function = getattr(value, "__func__", value)
+            if inspect.isfunction(function) and not method.startswith("_") and function.__doc__:
+                yield f"### {name}.{method}\n\n```python\n{signature(method, function)}\n```\n"
+                yield f"{text(function)}\n"
+
+
+def public(module: Any) -> list[str]:
+    """What a module defines itself, or lists."""
+    listed = getattr(module, "__all__", None)
+    if listed is not None:
+        return sorted(listed)
+    return [
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", "") == module.__name__
+    ]
+
+
+def signature(name: str, what: Any) -> str:
+    """As it is written, defaults by their names, a parameter a line where it is long."""
+    try:
+        found = inspect.signature(what)
+    except ValueError:
+        return name
+    parts, seen_star = [], False
+    for p in found.parameters.values():
+        if p.name in ("self", "cls", "_cls"):
+            continue
+        if p.kind is p.KEYWORD_ONLY and not seen_star:
+            parts.append("*")
+            seen_star = True
+        star = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
+        default = "" if p.default is p.empty else f"={value(p.default)}"
+        parts.append(star + p.name + default)
+    short = name.rpartition(".")[2]
+    line = f"{short}({', '.join(parts)})"
+    if len(line) > 100:
+        line = f"{short}(\n    " + ",\n    ".join(parts) + ",\n)"
+    return line
+
+
+def value(default: Any) -> str:
+    return default.__name__ if inspect.isclass(default) else repr(default)
+
+
+def text(what: Any) -> str:
+    """The docstring, whose stars multiply."""
+    return (inspect.getdoc(what) or "").replace("*", "\\*")
+
+
+if __name__ == "__main__":
+    PATH.write_text(page(), encoding="utf-8")
+    print(f"written: {PATH.name}")
