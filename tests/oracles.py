@@ -8,11 +8,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from formula import contract_both
 from numpy.typing import NDArray
 
-from fastgrad import reference
 from fastgrad._kernels.activations import BY_NAME
-from fastgrad._kernels.target import KC
 from fastgrad._lanes import Lanes
 
 Array = NDArray[Any]
@@ -78,19 +77,10 @@ def contract_forward(
     x: Array, weight: Array, bias: Array | None, activation: str | None
 ) -> tuple[Array, Array]:
     """x (N, K), weight (K, M), bias (M,) -> y, z (N, M)"""
-    z = reference.contract_matmul(x, weight, bias=bias)
+    z = contract_both(x, weight)[0]
+    with np.errstate(all="ignore"):
+        z = z if bias is None else z + bias
     return contract_activation(activation, z), z
-
-
-def contract_both(a: Array, b: Array, old: Array) -> tuple[Array, Array]:
-    """a (M, K) · b (K, N) written, and added to old (M, N); the blocks are computed once."""
-    kc = KC[a.dtype.name]
-    written: Array | None = None
-    for k in range(0, a.shape[1], kc):
-        block = reference.contract_matmul(a[:, k : k + kc], b[k : k + kc])
-        old = old + block
-        written = block if written is None else written + block
-    return np.zeros_like(old) if written is None else written, old
 
 
 class Grads(NamedTuple):
@@ -106,31 +96,19 @@ def contract_h(g: Array, activation: str | None, saved: Array | None) -> Array:
     return Lanes(g.dtype)(BY_NAME[activation].backward, g, saved)
 
 
-def contract_backward(
-    h: Array,
-    x: Array,
-    weight: Array,
-    old: tuple[Array | None, Array | None, Array | None] = (None,) * 3,
-) -> Grads:
-    """H (N, M), x (N, K), weight (K, M), old gradients to accumulate to -> dX, dW, db"""
-    return Grads(
-        reference.contract_matmul(h, weight.T, c_old=old[0]),
-        reference.contract_matmul(x.T, h, c_old=old[1]),
-        reference.contract_colsum(h, c_old=old[2]),
-    )
-
-
 def contract_backward_both(
-    h: Array, x: Array, weight: Array, old: tuple[Array, Array, Array]
+    h: Array, x: Array, weight: Array, old: tuple[Array, ...] | None = None
 ) -> tuple[Grads, Grads]:
-    """As contract_backward: written, and added to old gradients."""
+    """H (N, M), x (N, K), weight (K, M) -> dX, dW, db written, and added to old gradients."""
+    dx, dw, db = old or (None, None, None)
     ones = np.ones((1, len(h)), h.dtype)
     pairs = (
-        contract_both(h, weight.T, old[0]),
-        contract_both(x.T, h, old[1]),
-        contract_both(ones, h, old[2][None]),
+        contract_both(h, weight.T, dx),
+        contract_both(x.T, h, dw),
+        contract_both(ones, h, None if db is None else db[None]),
     )
-    return tuple(Grads(dx, dw, db[0]) for dx, dw, db in zip(*pairs, strict=True))  # type: ignore[return-value]
+    written, added = (Grads(dx, dw, db[0]) for dx, dw, db in zip(*pairs, strict=True))
+    return written, added
 
 
 def saved_for(activation: str | None, y: Array, z: Array) -> dict[str, Any]:

@@ -1,22 +1,26 @@
 """The formula itself: every path gives the bits of the scalar contract, at every edge of k.
 
 An element is ((C + B0) + B1) + ..., B_r one chain of fused multiply-adds over KC steps of k from
-+0.0, then + bias, then the activation. Large products are compared on a sample of rows and columns.
++0.0, then + bias, then the activation. `formula` is that, compiled; the first test compares it with
+`fastgrad.reference`, whose fused multiply-add is emulated in numpy.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import edges
 import numpy as np
 import pytest
+from draw import VALUES, Draw
+from formula import contract_both, contract_product
 from layouts import OUTPUTS, laid_out, place
 from oracles import (
     Array,
     assert_same_bits,
     contract_activation,
-    contract_backward,
+    contract_backward_both,
     contract_forward,
     contract_h,
     floats,
@@ -24,7 +28,7 @@ from oracles import (
 )
 
 from fastgrad import linear_backward, linear_forward, matmul, matmul_nt, matmul_tn
-from fastgrad.reference import contract_colsum, contract_matmul
+from fastgrad.reference import contract_colsum, contract_matmul, fma
 
 # Layouts of a, b and out: each row is a path through the kernels, small (tiles on the operands'
 # own strides unless B has to be packed) and large (packed).
@@ -52,9 +56,27 @@ by_depth_and_activation = pytest.mark.parametrize(
 by_depth = pytest.mark.parametrize("depth", edges.DEPTHS)
 
 
-def _check_product(a: Array, b: Array, old: Array, expected: list[Array], path: str, rows: Array,
-                   columns: Array) -> None:  # fmt: skip
-    """New and accumulated product in a path's layouts against the formula at rows x columns."""
+@pytest.mark.parametrize("values", ["usual", *VALUES])
+@by_dtype
+def test_compiled_formula(dtype: str, values: str, rng: np.random.Generator) -> None:
+    """The one that all tests use gives the bits of fastgrad.reference."""
+    kc = edges.KC[dtype]
+    shapes = ((3, 5, 0), (1, 9, 1), (4, 3, kc - 1), (1, 2, kc), (3, 2, kc + 1), (1, 2, 2 * kc + 2))
+    for i, (m, n, k) in enumerate(shapes):
+        d = Draw(1, i)
+        a, b = d.values(values, dtype, m, k), d.values(values, dtype, k, n)
+        old = d.values(values, dtype, m, n)
+        written, added = contract_both(a, b, old)
+        assert_same_bits(written, contract_matmul(a, b), f"{(m, n, k)}")
+        assert_same_bits(added, contract_matmul(a, b, c_old=old), f"{(m, n, k)} added")
+        _, sums = contract_both(np.ones((1, m), dtype), old, old[:1])
+        assert_same_bits(sums[0], contract_colsum(old, c_old=old[0]), "column sums")
+    step = contract_product(np.array([[a[0, 0], a[0, 1]]]), b[:2])
+    assert_same_bits(step[0], fma(a[0, 1], b[1], fma(a[0, 0], b[0], np.zeros_like(b[0]))), "fma")
+
+
+def _check_product(a: Array, b: Array, old: Array, expected: tuple[Array, ...], path: str) -> None:
+    """New and accumulated product in a path's layouts against the formula."""
     left, right, out_layout = PATHS[path]
     a, b = laid_out(a, left), laid_out(b, right)
     m, n = a.shape[0], b.shape[1]
@@ -63,7 +85,7 @@ def _check_product(a: Array, b: Array, old: Array, expected: list[Array], path: 
         out = place(start, **OUTPUTS[out_layout])
         assert matmul(a, b, out.array, accumulate=accumulate) is out.array
         what = f"{(m, a.shape[1], n)} {path}, accumulate={accumulate}"
-        assert_same_bits(out.array[np.ix_(rows, columns)], expected[accumulate], what)
+        assert_same_bits(out.array, expected[accumulate], what)
         assert out.intact(), what
 
 
@@ -78,11 +100,10 @@ def test_small_product(dtype: str, depth: str, rng: np.random.Generator) -> None
     a = floats(rng, rows[-1], k, dtype=dtype)
     b = floats(rng, k, columns[-1], dtype=dtype)
     old = floats(rng, rows[-1], columns[-1], dtype=dtype)
-    expected = [contract_matmul(a, b), contract_matmul(a, b, c_old=old)]
+    expected = contract_both(a, b, old)
     for path in PATHS:
         for m, n in sorted(pairs):
-            _check_product(a[:m], b[:, :n], old, [e[:m, :n] for e in expected], path,
-                           np.arange(m), np.arange(n))  # fmt: skip
+            _check_product(a[:m], b[:, :n], old, tuple(e[:m, :n] for e in expected), path)
 
 
 @by_depth
@@ -92,14 +113,9 @@ def test_large_product(dtype: str, depth: str, rng: np.random.Generator) -> None
     m, n = edges.large(dtype, k)
     a, b = floats(rng, m, k, dtype=dtype), floats(rng, k, n, dtype=dtype)
     old = floats(rng, m, n, dtype=dtype)
-    rows = edges.sample(rng, m, edges.ISA.rows, edges.block_rows(dtype))
-    columns = edges.sample(rng, n, edges.tile_columns(dtype), edges.block_columns(dtype))
-    expected = [
-        contract_matmul(a[rows], b[:, columns]),
-        contract_matmul(a[rows], b[:, columns], c_old=old[np.ix_(rows, columns)]),
-    ]
+    expected = contract_both(a, b, old)
     for path in PATHS:
-        _check_product(a, b, old, expected, path, rows, columns)
+        _check_product(a, b, old, expected, path)
 
 
 @by_depth
@@ -108,7 +124,7 @@ def test_transposed_products(dtype: str, depth: str, rng: np.random.Generator) -
     k = edges.depths(dtype)[depth]
     m, n = edges.ISA.rows + 1, edges.tile_columns(dtype) + 1
     a, b = floats(rng, m, k, dtype=dtype), floats(rng, k, n, dtype=dtype)
-    expected = contract_matmul(a, b)
+    expected = contract_product(a, b)
     assert_same_bits(matmul_nt(a, np.ascontiguousarray(b.T)), expected, "nt")
     assert_same_bits(matmul_tn(np.ascontiguousarray(a.T), b), expected, "tn")
     assert_same_bits(matmul(a[0], b), expected[0], "one row")
@@ -126,10 +142,10 @@ def test_small_values(dtype: str, depth: str, rng: np.random.Generator) -> None:
     m, n = 3, edges.lanes(dtype) + 1
     a, b = (floats(rng, *shape, dtype=dtype) * tiny / 8 for shape in ((m, k), (k, n)))
     a, b = a.astype(dtype), b.astype(dtype)
-    assert_same_bits(matmul(a, b), contract_matmul(a, b), "subnormal")
+    assert_same_bits(matmul(a, b), contract_product(a, b), "subnormal")
     a, b = (-np.abs(v * tiny).astype(dtype) for v in (a, -b))
     b = np.abs(b)
-    assert_same_bits(matmul(a, b), contract_matmul(a, b), "zero")
+    assert_same_bits(matmul(a, b), contract_product(a, b), "zero")
 
 
 @by_depth_and_activation
@@ -154,27 +170,24 @@ def test_forward(dtype: str, depth: str, activation: Any, rng: np.random.Generat
                 assert_same_bits(y, y_all[:n, :m], what + ", y beside z")
 
 
-@pytest.mark.parametrize("weight", ["C", "F"])
-@pytest.mark.parametrize("activation", [None, "relu", "gelu"])
-@pytest.mark.parametrize("depth", ["1", "KC", "2KC+1"])
+@pytest.mark.parametrize(
+    ("depth", "activation"),
+    [*itertools.product(("1", "KC", "2KC+1"), (None, "relu")), ("KC", "gelu")],
+)
 @by_dtype
-def test_large_forward(
-    dtype: str, depth: str, activation: Any, weight: str, rng: np.random.Generator
-) -> None:
+def test_large_forward(dtype: str, depth: str, activation: Any, rng: np.random.Generator) -> None:
     k = edges.depths(dtype)[depth]
     n, m = edges.large(dtype, k)
     x = floats(rng, n, k, dtype=dtype) / np.array(np.sqrt(k), dtype)
     w, bias = floats(rng, k, m, dtype=dtype), floats(rng, m, dtype=dtype)
-    rows = edges.sample(rng, n, edges.ISA.rows, edges.block_rows(dtype))
-    columns = edges.sample(rng, m, edges.tile_columns(dtype), edges.block_columns(dtype))
-    y_some, z_some = contract_forward(x[rows], w[:, columns], bias[columns], activation)
-    w = laid_out(w, weight)
-    y = linear_forward(x, w, bias, activation)
-    assert_same_bits(y[np.ix_(rows, columns)], y_some, "y")
-    z = np.empty_like(y)
-    y = linear_forward(x, w, bias, activation, preactivation_out=z)
-    assert_same_bits(y[np.ix_(rows, columns)], y_some, "y beside z")
-    assert_same_bits(z[np.ix_(rows, columns)], z_some, "z")
+    y_right, z_right = contract_forward(x, w, bias, activation)
+    for weight in (w, np.asfortranarray(w)):
+        y = linear_forward(x, weight, bias, activation)
+        assert_same_bits(y, y_right, "y")
+        z = np.empty_like(y)
+        y = linear_forward(x, weight, bias, activation, preactivation_out=z)
+        assert_same_bits(y, y_right, "y beside z")
+        assert_same_bits(z, z_right, "z")
 
 
 @by_depth
@@ -184,7 +197,7 @@ def test_column_sums(dtype: str, depth: str, rng: np.random.Generator) -> None:
     columns = edges.around(1, edges.lanes(dtype), 8 * edges.lanes(dtype), 16 * edges.lanes(dtype))
     g = floats(rng, n, columns[-1], dtype=dtype)
     old = floats(rng, columns[-1], dtype=dtype)
-    new, added = contract_colsum(g), contract_colsum(g, c_old=old)
+    new, added = (sums[0] for sums in contract_both(np.ones((1, n), dtype), g, old[None]))
     x = np.zeros((n, 1), dtype)
     for m in columns:
         w = np.zeros((1, m), dtype)
@@ -207,7 +220,7 @@ def _check_backward(
     saved = saved_for(activation, y, z)
     h = contract_h(g, activation, next(iter(saved.values()), None))
     old = tuple(floats(rng, *s, dtype=dtype) for s in ((n, k), (k, m), (m,)))
-    new, added = contract_backward(h, x, w), contract_backward(h, x, w, old)
+    new, added = contract_backward_both(h, x, w, old)
     for layout in ("C", "F"):
         gl = laid_out(g, layout)
         held = {name: laid_out(v, layout) for name, v in saved.items()}
@@ -243,7 +256,7 @@ def test_backward_of_wide_output(
 @pytest.mark.parametrize("activation", [None, "relu", "silu"])
 @by_dtype
 def test_large_backward(dtype: str, activation: Any, rng: np.random.Generator) -> None:
-    """Several blocks of H by rows and by columns, compared on a sample."""
+    """Several blocks of H by rows and by columns."""
     kc = edges.KC[dtype]
     n, k, m = 5 * kc + 3, 70, kc + 17
     x, w = floats(rng, n, k, dtype=dtype), floats(rng, k, m, dtype=dtype)
@@ -252,17 +265,6 @@ def test_large_backward(dtype: str, activation: Any, rng: np.random.Generator) -
     saved = saved_for(activation, y, z)
     grads: Any = linear_backward(g, x, w, activation, **saved)
     h = contract_h(g, activation, next(iter(saved.values()), None))
-    rows = edges.sample(rng, n, kc, 2 * kc)
-    inputs = edges.sample(rng, k, edges.ISA.rows, edges.tile_columns(dtype))
-    columns = edges.sample(rng, m, kc, edges.tile_columns(dtype))
-    assert_same_bits(
-        grads.x[np.ix_(rows, inputs)],
-        contract_matmul(h[rows], w[inputs].T),
-        "dX",
-    )
-    assert_same_bits(
-        grads.weight[np.ix_(inputs, columns)],
-        contract_matmul(np.ascontiguousarray(x[:, inputs].T), h[:, columns]),
-        "dW",
-    )
-    assert_same_bits(grads.bias, contract_colsum(h), "db")
+    expected, _ = contract_backward_both(h, x, w)
+    for name, actual, right in zip("xwb", grads, expected, strict=True):
+        assert_same_bits(actual, right, f"d{name}")

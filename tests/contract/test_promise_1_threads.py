@@ -6,25 +6,23 @@ caller waits in its first one until a worker has come: what is compared is the w
 
 from __future__ import annotations
 
-import platform
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
+import control_word
 import edges
-import numba
+import fuzz
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from layouts import LAYOUTS, OUTPUTS, laid_out, place
+from formula import contract_both, contract_product
+from layouts import OUTPUTS, laid_out, place
 from oracles import (
     Array,
     assert_same_bits,
     contract_activation,
-    contract_backward,
     contract_backward_both,
-    contract_both,
     contract_forward,
     contract_h,
     floats,
@@ -42,8 +40,7 @@ from fastgrad import (
     num_threads,
     set_num_threads,
 )
-from fastgrad._kernels import atomic, paths
-from fastgrad.reference import contract_matmul
+from fastgrad._kernels import paths, scratch
 
 THREADS = (1, 2, 3, 8)  # more than there are cores, too
 TASKS = ("block", "part", "stream_task")  # of a product
@@ -250,7 +247,7 @@ def test_runs_of_a_stream(dtype: str, rng: np.random.Generator) -> None:
             a, b = floats(rng, m, k, dtype=dtype), floats(rng, k, n, dtype=dtype)
             with num_threads(1), Watch(dtype) as watch:
                 c = matmul(a, b)
-            assert_same_bits(c, contract_matmul(a, b), f"{(m, n, k)}")
+            assert_same_bits(c, contract_product(a, b), f"{(m, n, k)}")
             assert "rows stream" in watch.ways()
             assert ("several runs" in watch.ways()) == (n > run)
 
@@ -259,7 +256,7 @@ def test_runs_of_a_stream(dtype: str, rng: np.random.Generator) -> None:
 def test_names(dtype: str, rng: np.random.Generator) -> None:
     """matmul_nt and matmul_tn."""
     a, b = floats(rng, 70, 300, dtype=dtype), floats(rng, 300, 90, dtype=dtype)
-    expected = contract_matmul(a, b)
+    expected = contract_product(a, b)
     at, bt = np.ascontiguousarray(a.T), np.ascontiguousarray(b.T)
 
     def check(results: tuple[Array, Array], how: str) -> None:
@@ -267,6 +264,24 @@ def test_names(dtype: str, rng: np.random.Generator) -> None:
             assert_same_bits(c, expected, f"{name}, {how}")
 
     on_all(dtype, TASKS, lambda: (matmul_nt(a, bt), matmul_tn(at, b)), check)
+
+
+@pytest.mark.slow
+@by_dtype
+def test_ring_as_large_as_its_arena(dtype: str, rng: np.random.Generator) -> None:
+    """The largest C whose blocks of k lie side by side, and more threads than there is room for."""
+    m, n = 128, paths.TALL_BYTES // (128 * edges.itemsize(dtype))
+    room = (scratch.ARENA_BYTES - scratch.HEADER) // paths.TALL_BYTES
+    k, threads = (room + 2) * edges.KC[dtype] + 3, room // 2
+    assert paths.RING_OF_A_THREAD * threads > room
+    a, b = floats(rng, k, m, dtype=dtype).T, floats(rng, k, n, dtype=dtype)
+    old = floats(rng, m, n, dtype=dtype)
+    written, added = contract_both(a, b, old)
+    with num_threads(threads), Watch(dtype) as watch:
+        assert_same_bits(matmul(a, b), written, "written")
+        assert_same_bits(matmul(a, b, old, True), added, "added")
+    folds = [call.words["count"] for call in watch.calls if call.kernel == "fold"]
+    assert folds == [room, 3, room, 3]
 
 
 # Layers -----------------------------------------------------------------------------------------
@@ -386,77 +401,20 @@ def test_together_they_take_every_way() -> None:
 # Anything ---------------------------------------------------------------------------------------
 
 
-def _sizes(data: st.DataObject, dtype: str) -> tuple[int, int, int]:
-    """(m, n, k) of a kind that has a path of its own, as large as the formula has time for."""
-    kc, lanes = edges.KC[dtype], edges.lanes(dtype)
-    few = st.integers(1, paths.STREAM_FAR_ROWS + 1)
-    some = st.integers(1, 200)
-    kind = data.draw(st.sampled_from(["rows", "columns", "tall", "outer", "any"]), label="kind")
-    k = data.draw(st.sampled_from((1, 2, *edges.around(lanes, 64, kc, 2 * kc))), label="k")
-    m, n = data.draw(some, label="m"), data.draw(some, label="n")
-    if kind == "rows":
-        m, n = data.draw(few, label="few"), data.draw(st.integers(1, 3000), label="many")
-    elif kind == "columns":
-        n, m = data.draw(few, label="few"), data.draw(st.integers(1, 3000), label="many")
-    elif kind == "tall":
-        m, n = m % 20 + 1, n % 20 + 1
-        k = data.draw(st.integers(1, 6), label="blocks") * kc * 3 + k
-    elif kind == "outer":
-        k = k % 9 + 1
-    limit = 800_000 // (m * k) or 1
-    return m, min(n, limit), k
+def test_anything() -> None:
+    fuzz.some("threads")
 
 
-_layout = st.sampled_from([*LAYOUTS])
-
-
-@given(data=st.data())
-@by_dtype
-def test_any_product(dtype: str, data: st.DataObject) -> None:
-    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1), label="seed"))
-    m, n, k = _sizes(data, dtype)
-    a, b = floats(rng, m, k, dtype=dtype), floats(rng, k, n, dtype=dtype)
-    old = floats(rng, m, n, dtype=dtype)
-    a, b = laid_out(a, data.draw(_layout, label="a")), laid_out(b, data.draw(_layout, label="b"))
-    out = OUTPUTS[data.draw(st.sampled_from([*OUTPUTS]), label="out")]
-    accumulate = data.draw(st.booleans(), label="accumulate")
-    expected = contract_matmul(a, b, c_old=old if accumulate else None)
-    for threads in THREADS:
-        with num_threads(threads):
-            placed = place(old if accumulate else np.full_like(old, np.nan), **out)
-            matmul(a, b, placed.array, accumulate)
-        assert_same_bits(placed.array, expected, f"{threads} threads")
-        assert placed.intact()
-
-
-@given(data=st.data())
-@by_dtype
-def test_any_layer(dtype: str, data: st.DataObject) -> None:
-    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1), label="seed"))
-    n, m, k = _sizes(data, dtype)
-    activation: Any = data.draw(st.sampled_from([None, *edges.ACTIVATIONS]), label="activation")
-    x, w = floats(rng, n, k, dtype=dtype), floats(rng, k, m, dtype=dtype)
-    bias = floats(rng, m, dtype=dtype) if data.draw(st.booleans(), label="bias") else None
-    y, z = contract_forward(x, w, bias, activation)
-    g = floats(rng, n, m, dtype=dtype)
-    saved = saved_for(activation, y, z)
-    h = contract_h(g, activation, next(iter(saved.values()), None))
-    grads = contract_backward(h, x, w)
-    x, w = laid_out(x, data.draw(_layout, label="x")), laid_out(w, data.draw(_layout, label="w"))
-    g = laid_out(g, data.draw(_layout, label="g"))
-    for threads in THREADS:
-        with num_threads(threads):
-            assert_same_bits(linear_forward(x, w, bias, activation), y, f"y, {threads} threads")
-            found = linear_backward(g, x, w, activation, **saved)
-        for name, actual, right in zip("xwb", found, grads, strict=True):
-            assert_same_bits(actual, right, f"d{name}, {threads} threads")
+@pytest.mark.slow
+def test_anything_at_length(capsys: pytest.CaptureFixture[str]) -> None:
+    fuzz.many("threads", capsys)
 
 
 def test_callers_side_by_side(rng: np.random.Generator) -> None:
     """Python threads that call at the same time: one has the workers, the others work alone."""
     shapes = ((65, 131, 300), (5, 900, 400), (9, 7, 20000), (150, 160, 140))
     products = [(floats(rng, m, k), floats(rng, k, n)) for m, n, k in shapes]
-    expected = [contract_matmul(a, b) for a, b in products]
+    expected = [contract_product(a, b) for a, b in products]
     wrong: list[str] = []
 
     def caller(i: int) -> None:
@@ -477,20 +435,7 @@ def test_callers_side_by_side(rng: np.random.Generator) -> None:
 # Flush to zero ----------------------------------------------------------------------------------
 
 
-@numba.njit
-def _exchange_control_word(value):  # type: ignore[no-untyped-def]
-    """The thread's floating-point control word, which becomes ``value`` if that is not 0."""
-    old = atomic.control_word()
-    if value != 0:
-        atomic.set_control_word(value)
-    return old
-
-
-FLUSH = {"x86_64": 0x8040, "AMD64": 0x8040, "aarch64": 1 << 24, "arm64": 1 << 24}
-RAISED = 0x3F  # flags that operations leave in x86's word
-
-
-@pytest.mark.skipif(platform.machine() not in FLUSH, reason="which bits are they here?")
+@pytest.mark.skipif(not control_word.KNOWN, reason="which bits are they here?")
 @by_dtype
 def test_flush_to_zero_of_the_caller(dtype: str, rng: np.random.Generator) -> None:
     """Set by another library, say: workers take the caller's control word, whatever they had."""
@@ -500,33 +445,26 @@ def test_flush_to_zero_of_the_caller(dtype: str, rng: np.random.Generator) -> No
     g = floats(rng, 65, 131, dtype=dtype) * scale
     with num_threads(1):
         kept = (matmul(a, b), *linear_backward(g, a, b))
-    assert_same_bits(kept[0][:2, :2], contract_matmul(a[:2], b[:, :2]), "subnormals")
-    usual = _exchange_control_word(0) & ~RAISED
-    flushing = usual | FLUSH[platform.machine()]
+    assert_same_bits(kept[0][:2, :2], contract_product(a[:2], b[:, :2]), "subnormals")
     flushed: Any = None
 
-    def compute(word: int, meet: str) -> tuple[Array, ...]:
+    def compute(flush: bool, meet: str) -> tuple[Array, ...]:
         shared = get_num_threads() > 1
         with Watch(dtype, *((meet,) if shared else ())) as watch:
-            _exchange_control_word(word)
-            try:
+            with control_word.flushing() if flush else nullcontext():
                 results = (matmul(a, b), *linear_backward(g, a, b))
-                after = _exchange_control_word(0) & ~RAISED
-            finally:
-                _exchange_control_word(usual)
         assert watch.met.is_set() == shared
-        assert after == word, "the caller's own word was changed"
         return results
 
     for threads in THREADS:
         with num_threads(threads):
             for meet in ("part", "some_products"):
-                results = compute(flushing, meet)
+                results = compute(True, meet)
                 flushed = flushed or results
                 for actual, right in zip(results, flushed, strict=True):
                     assert not ((actual != 0) & (np.abs(actual) < tiny)).any(), "a subnormal"
                     assert_same_bits(actual, right, f"flushed, {threads} threads")
-                results = compute(usual, meet)
+                results = compute(False, meet)
                 for actual, right in zip(results, kept, strict=True):
                     assert_same_bits(actual, right, f"kept, {threads} threads")
     assert (kept[0] != flushed[0]).mean() > 0.1, "nothing was flushed"

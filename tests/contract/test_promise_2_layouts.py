@@ -1,14 +1,30 @@
-"""Promise 2: the same bits for any layout, of operands and of outputs, new or given."""
+"""Promise 2: the same bits for any layout, of operands and of outputs, new or given.
+
+Each is compared with the formula, of the same values laid out plainly.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import control_word
 import edges
+import fuzz
 import numpy as np
 import pytest
+from formula import contract_both, contract_product
 from layouts import LAYOUTS, OUTPUTS, STACKS, laid_out, place
-from oracles import Array, assert_same_bits, contract_activation, floats, saved_for
+from oracles import (
+    Array,
+    assert_same_bits,
+    contract_activation,
+    contract_backward_both,
+    contract_forward,
+    contract_h,
+    floats,
+    saved_for,
+)
 
 from fastgrad import linear_backward, linear_forward, matmul, matmul_nt, matmul_tn
 
@@ -39,7 +55,7 @@ def _operands(size: str, dtype: str, rng: np.random.Generator) -> tuple[Array, A
 @by_dtype
 def test_operands(dtype: str, size: str, rng: np.random.Generator) -> None:
     a, b, _ = _operands(size, dtype, rng)
-    expected = matmul(a, b)
+    expected = contract_product(a, b)
     for layout in LAYOUTS:
         assert_same_bits(matmul(laid_out(a, layout), b), expected, f"a {layout}")
         assert_same_bits(matmul(a, laid_out(b, layout)), expected, f"b {layout}")
@@ -53,13 +69,11 @@ def test_operands(dtype: str, size: str, rng: np.random.Generator) -> None:
 @by_dtype
 def test_outputs(dtype: str, size: str, rng: np.random.Generator) -> None:
     a, b, old = _operands(size, dtype, rng)
-    for accumulate in (False, True):
-        expected = matmul(a, b, out=old.copy(), accumulate=accumulate)
-        if not accumulate:
-            assert_same_bits(expected, matmul(a, b), "out= against a new array")
+    assert_same_bits(matmul(a, b), contract_product(a, b), "a new array")
+    for accumulate, expected in enumerate(contract_both(a, b, old)):
         for layout, keywords in OUTPUTS.items():
             out = place(old if accumulate else np.full_like(old, np.nan), **keywords)
-            assert matmul(a, b, out=out.array, accumulate=accumulate) is out.array
+            assert matmul(a, b, out=out.array, accumulate=bool(accumulate)) is out.array
             assert_same_bits(out.array, expected, f"out {layout}, accumulate={accumulate}")
             assert out.intact(), layout
 
@@ -68,7 +82,7 @@ def test_outputs(dtype: str, size: str, rng: np.random.Generator) -> None:
 @by_dtype
 def test_transposed_names(dtype: str, size: str, rng: np.random.Generator) -> None:
     a, b, _ = _operands(size, dtype, rng)
-    expected = matmul(a, b)
+    expected = contract_product(a, b)
     for layout in ("C", "F", "both reversed, strided"):
         transposed = laid_out(np.ascontiguousarray(b.T), layout)
         assert_same_bits(matmul_nt(a, transposed), expected, f"nt, b {layout}")
@@ -84,18 +98,18 @@ def test_zero_strides(dtype: str, rng: np.random.Generator) -> None:
     a, b = floats(rng, m, k, dtype=dtype), floats(rng, k, n, dtype=dtype)
     for part in (a[:1], a[:, :1], a[:1, :1]):
         wide = np.broadcast_to(part, a.shape)
-        assert_same_bits(matmul(wide, b), matmul(wide.copy(), b), f"a from {part.shape}")
+        assert_same_bits(matmul(wide, b), contract_product(wide, b), f"a from {part.shape}")
     for part in (b[:1], b[:, :1], b[:1, :1]):
         wide = np.broadcast_to(part, b.shape)
-        assert_same_bits(matmul(a, wide), matmul(a, wide.copy()), f"b from {part.shape}")
+        assert_same_bits(matmul(a, wide), contract_product(a, wide), f"b from {part.shape}")
 
 
 @by_dtype
 def test_stacks(dtype: str, rng: np.random.Generator) -> None:
     m, k, n = 5, edges.KC[dtype] + 1, edges.tile_columns(dtype) + 1
     a, b = floats(rng, 3, m, k, dtype=dtype), floats(rng, 3, k, n, dtype=dtype)
-    each = np.stack([matmul(x, y) for x, y in zip(a, b, strict=True)])
-    shared = np.stack([matmul(x, b[0]) for x in a])
+    each = np.stack([contract_product(x, y) for x, y in zip(a, b, strict=True)])
+    shared = np.stack([contract_product(x, b[0]) for x in a])
     for layout, keywords in STACKS.items():
         left, right = place(a, **keywords).array, place(b, **keywords).array
         assert_same_bits(matmul(left, b), each, f"a {layout}")
@@ -114,8 +128,7 @@ def test_stacks(dtype: str, rng: np.random.Generator) -> None:
 def test_forward(dtype: str, size: str, activation: Any, rng: np.random.Generator) -> None:
     x, w, _ = _operands(size, dtype, rng)
     bias = floats(rng, w.shape[1], dtype=dtype)
-    z = np.empty((len(x), w.shape[1]), dtype)
-    y = linear_forward(x, w, bias, activation, preactivation_out=z)
+    y, z = contract_forward(x, w, bias, activation)
     assert_same_bits(linear_forward(x, w, bias, activation), y, "without z")
     for layout in LAYOUTS:
         xl, wl = laid_out(x, layout), laid_out(w, layout)
@@ -125,14 +138,18 @@ def test_forward(dtype: str, size: str, activation: Any, rng: np.random.Generato
         row = place(bias, **keywords).array
         assert_same_bits(linear_forward(x, w, row, activation), y, f"bias {keywords}")
     one = np.broadcast_to(bias[:1], bias.shape)
-    expected = linear_forward(x, w, one.copy(), activation)
-    assert_same_bits(linear_forward(x, w, one, activation), expected, "bias of zero stride")
+    expected = contract_forward(x, w, one, None)[0]
+    assert_same_bits(linear_forward(x, w, one), expected, "bias of zero stride")
     for layout, keywords in OUTPUTS.items():
         out, pre = (place(np.full_like(y, np.nan), **keywords) for _ in range(2))
         linear_forward(x, w, bias, activation, out.array, pre.array)
         assert_same_bits(out.array, y, f"out {layout}")
         assert_same_bits(pre.array, z, f"preactivation_out {layout}")
         assert out.intact() and pre.intact(), layout
+
+
+def _h(g: Array, activation: Any, saved: dict[str, Array]) -> Array:
+    return contract_h(g, activation, next(iter(saved.values()), None))
 
 
 @pytest.mark.parametrize("activation", [None, "relu", "silu"])
@@ -142,7 +159,7 @@ def test_backward(dtype: str, activation: Any, rng: np.random.Generator) -> None
     g, x, w = (floats(rng, *s, dtype=dtype) for s in ((n, m), (n, k), (k, m)))
     z = floats(rng, n, m, dtype=dtype)
     saved = saved_for(activation, contract_activation(activation, z), z)
-    expected = linear_backward(g, x, w, activation, **saved)
+    expected, _ = contract_backward_both(_h(g, activation, saved), x, w)
 
     def check(what: str, g: Array, x: Array, w: Array, saved: dict[str, Array]) -> None:
         grads = linear_backward(g, x, w, activation, **saved)
@@ -156,7 +173,7 @@ def test_backward(dtype: str, activation: Any, rng: np.random.Generator) -> None
         for name, values in saved.items():
             check(f"{name} {layout}", g, x, w, {name: laid_out(values, layout)})
     ones = np.broadcast_to(np.ones((), dtype), g.shape)
-    expected = linear_backward(ones.copy(), x, w, activation, **saved)
+    expected, _ = contract_backward_both(_h(ones, activation, saved), x, w)
     check("g of zero strides", ones, x, w, saved)
 
 
@@ -175,8 +192,7 @@ def test_backward_outputs(
     def run(out: tuple[Array, ...]) -> None:
         linear_backward(g, x, w, activation, **saved, out=out, accumulate=accumulate)
 
-    expected = tuple(v.copy() for v in starts)
-    run(expected)
+    expected = contract_backward_both(_h(g, activation, saved), x, w, old)[accumulate]
     rows: tuple[dict[str, Any], ...] = ({}, {"steps": (2,)}, {"reverse": (0,)}, {"shift": 1})
     for i, (layout, keywords) in enumerate(OUTPUTS.items()):
         placed = [place(v, **keywords) for v in starts[:2]]
@@ -185,3 +201,51 @@ def test_backward_outputs(
         for name, p, right in zip("x W b".split(), placed, expected, strict=True):
             assert_same_bits(p.array, right, f"d{name}, outs {layout}")
             assert p.intact(), f"d{name}, outs {layout}"
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@by_dtype
+def test_memory_mapped_files(
+    dtype: str, order: Any, tmp_path: Path, rng: np.random.Generator
+) -> None:
+    """Operands that cannot be written, and outputs; big-endian files are converted."""
+    n, k, m = 40, edges.KC[dtype] + 1, 33
+
+    def mapped(name: str, values: Array, mode: Any = "r") -> Any:
+        with open(tmp_path / name, "wb") as file:
+            file.write(values.tobytes(order=order))
+        return np.memmap(tmp_path / name, values.dtype, mode, 0, values.shape, order)
+
+    x, w, g = (floats(rng, *s, dtype=dtype) for s in ((n, k), (k, m), (n, m)))
+    old = floats(rng, k, m, dtype=dtype)
+    files = {name: mapped(name, v) for name, v in (("x", x), ("w", w), ("g", g))}
+    grads, added = contract_backward_both(g, x, w, (0 * x, old, g[0]))
+    y = mapped("y", np.full_like(g, np.nan), "r+")
+    assert linear_forward(files["x"], files["w"], out=y) is y
+    assert_same_bits(y, contract_product(x, w), "y")
+    dw = mapped("dw", old, "r+")
+    found = linear_backward(
+        files["g"], files["x"], files["w"], out=(None, dw, None), accumulate=True
+    )
+    assert_same_bits(found.x, grads.x, "dX")
+    assert_same_bits(dw, added.weight, "dW")
+    dw.flush()
+    again = np.memmap(tmp_path / "dw", dtype, "r", 0, dw.shape, order)
+    assert_same_bits(again, added.weight, "the file")
+    swapped = mapped("swapped", x.astype(x.dtype.newbyteorder()))
+    assert_same_bits(matmul(swapped, w), contract_product(x, w), "the other byte order")
+
+
+def test_anything() -> None:
+    fuzz.some("layouts")
+
+
+@pytest.mark.skipif(not control_word.KNOWN, reason="which bits are they here?")
+def test_anything_flushing_to_zero() -> None:
+    """Layouts agree among themselves, if not with the formula."""
+    fuzz.run("layouts", range(52), flush=True)
+
+
+@pytest.mark.slow
+def test_anything_at_length(capsys: pytest.CaptureFixture[str]) -> None:
+    fuzz.many("layouts", capsys)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import control_word
 import edges
+import fuzz
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from oracles import Array, assert_same_bits, contract_activation, floats, saved_for
+from formula import contract_product
+from oracles import (
+    Array,
+    assert_same_bits,
+    contract_activation,
+    contract_forward,
+    contract_h,
+    floats,
+    saved_for,
+)
 
 from fastgrad import linear_backward, linear_forward, matmul, matmul_nt
 
@@ -31,8 +40,9 @@ def _layer(dtype: str, rng: np.random.Generator) -> tuple[Array, ...]:
 @by_dtype
 def test_forward(dtype: str, activation: Any, rng: np.random.Generator) -> None:
     x, w, bias, _, _ = _layer(dtype, rng)
+    y, _ = contract_forward(x, w, bias, activation)
     for weight in (w, np.asfortranarray(w)):
-        y = linear_forward(x, weight, bias, activation)
+        assert_same_bits(linear_forward(x, weight, bias, activation), y, "all rows")
         for batch in BATCHES:
             for start in (0, 1, len(x) - batch):
                 part = slice(start, start + batch)
@@ -57,7 +67,9 @@ def test_backward(dtype: str, activation: Any, rng: np.random.Generator) -> None
         assert grads.x is not None
         return grads.x
 
-    whole = dx(slice(None))
+    h = contract_h(g, activation, next(iter(saved.values()), None))
+    whole = contract_product(h, w.T)
+    assert_same_bits(dx(slice(None)), whole, "all rows")
     for batch in BATCHES:
         for start in (0, len(x) - batch):
             part = slice(start, start + batch)
@@ -71,7 +83,7 @@ def test_backward(dtype: str, activation: Any, rng: np.random.Generator) -> None
 def test_products(dtype: str, rng: np.random.Generator) -> None:
     """The same of rows and, since A·B = (Bᵀ·Aᵀ)ᵀ, of columns."""
     a, b, *_ = _layer(dtype, rng)
-    c = matmul(a, b)
+    c = contract_product(a, b)
     for batch in BATCHES:
         assert_same_bits(matmul(a[:batch], b), c[:batch], f"{batch} rows")
         assert_same_bits(matmul(a, b[:, :batch]), c[:, :batch], f"{batch} columns")
@@ -80,19 +92,17 @@ def test_products(dtype: str, rng: np.random.Generator) -> None:
     assert_same_bits(matmul(stack, b), np.stack([c[:40], c[40:80]]), "stack")
 
 
-@given(data=st.data())
-@by_dtype
-def test_any_rows_of_any_layer(dtype: str, data: st.DataObject) -> None:
-    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1), label="seed"))
-    n = data.draw(st.integers(1, 100), label="batch")
-    k = data.draw(st.sampled_from(edges.around(1, 8, edges.KC[dtype])), label="in")
-    m = data.draw(st.sampled_from(edges.column_edges(dtype)), label="out")
-    activation = data.draw(st.sampled_from([None, "relu", "sigmoid", "silu"]), label="activation")
-    rows = np.array(
-        data.draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=30), label="rows")
-    )
-    x, w = floats(rng, n, k, dtype=dtype), floats(rng, k, m, dtype=dtype)
-    if data.draw(st.booleans(), label="transposed weight"):
-        w = np.asfortranarray(w)
-    y = linear_forward(x, w, None, activation)
-    assert_same_bits(linear_forward(x[rows], w, None, activation), y[rows])
+def test_anything() -> None:
+    """Runs of rows, rows in any order, one as a vector, all in several dimensions."""
+    fuzz.some("batches")
+
+
+@pytest.mark.skipif(not control_word.KNOWN, reason="which bits are they here?")
+def test_anything_flushing_to_zero() -> None:
+    """Batches agree among themselves, if not with the formula."""
+    fuzz.run("batches", range(52), flush=True)
+
+
+@pytest.mark.slow
+def test_anything_at_length(capsys: pytest.CaptureFixture[str]) -> None:
+    fuzz.many("batches", capsys)

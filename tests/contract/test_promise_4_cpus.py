@@ -1,6 +1,7 @@
 """Promise 4: the same bits on AVX2 and AVX-512; without FMA promises 2 and 3 still hold.
 
-Code for another CPU of the same family runs here: numba compiles for the one it is told.
+Code for another CPU of the same family runs here: numba compiles for the one it is told. What each
+process computes is compared with what the scalar formula gives, case by case.
 """
 
 from __future__ import annotations
@@ -14,37 +15,91 @@ from pathlib import Path
 from typing import Any
 
 import digest
+import fuzz
 import pytest
+from watch import WAYS
 
 import fastgrad
 
 AVX2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi2,+f16c"}
+SKYLAKE = {"NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CPU_FEATURES": ""}
+ZEN4 = {"NUMBA_CPU_NAME": "znver4", "NUMBA_CPU_FEATURES": ""}
 WITHOUT_FMA = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+CPUS = {"haswell": AVX2, "skylake-avx512": SKYLAKE, "znver4": ZEN4}
+FUZZED = 300  # cases of each promise on each CPU
 
 pytestmark = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64") or not digest.edges.ISA.fma,
     reason="needs an x86-64 CPU with FMA",
 )
+needs_avx512 = pytest.mark.skipif(digest.edges.ISA.vector_bytes < 64, reason="needs AVX-512")
+other_cpus = pytest.mark.parametrize(
+    "cpu", ["haswell", *(pytest.param(c, marks=needs_avx512) for c in ("skylake-avx512", "znver4"))]
+)
 
 
-def _run(cpu: dict[str, str], cache: Path) -> dict[str, Any]:
+def _run(cpu: dict[str, str], cache: Path, module: Any, *arguments: str) -> dict[str, Any]:
     package = str(Path(fastgrad.__file__).parents[1])
     env = {**os.environ, **cpu, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": package}
     done = subprocess.run(
-        [sys.executable, digest.__file__], env=env, capture_output=True, text=True, timeout=300
-    )
+        [sys.executable, module.__file__, *arguments],
+        env=env, capture_output=True, text=True, timeout=3000,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)  # type: ignore[no-any-return]
 
 
-def test_avx2_gives_the_same_bits(tmp_path: Path) -> None:
-    found = _run(AVX2, tmp_path)
-    assert found["isa"] == "AVX2"
+def _differ(found: dict[str, str], right: dict[str, str]) -> list[str]:
+    assert found.keys() == right.keys()
+    return [case for case in right if found[case] != right[case]]
+
+
+def test_this_cpu_computes_the_formula() -> None:
+    assert _differ(digest.results(), digest.expected()) == []
+    assert digest.ways() == WAYS, f"not taken: {WAYS - digest.ways()}"
+
+
+def test_avx2_computes_the_formula(tmp_path: Path) -> None:
+    _check(AVX2, tmp_path, "AVX2")
+
+
+@pytest.mark.slow
+@needs_avx512
+@pytest.mark.parametrize("cpu", ["skylake-avx512", "znver4"])
+def test_other_cpus_compute_the_formula(cpu: str, tmp_path: Path) -> None:
+    _check(CPUS[cpu], tmp_path, "AVX-512")
+
+
+def _check(cpu: dict[str, str], cache: Path, isa: str) -> None:
+    found = _run(cpu, cache, digest)
+    assert found["isa"] == isa
+    assert _differ(found["cases"], digest.expected()) == []
     assert found["digest"] == digest.digest()
+    assert {*found["ways"]} == WAYS, f"not taken: {WAYS - {*found['ways']}}"
     assert found["layouts"] and found["batches"] and found["right"]
 
 
 def test_without_fma_results_are_right_and_reproducible(tmp_path: Path) -> None:
-    found = _run(WITHOUT_FMA, tmp_path)
+    found = _run(WITHOUT_FMA, tmp_path, digest, "small")
     assert not found["fma"]
     assert found["layouts"] and found["batches"] and found["right"]
+
+
+@pytest.mark.slow
+@other_cpus
+def test_every_promise_on_other_cpus(
+    cpu: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for promise in fuzz.PROMISES:
+        found = _run(CPUS[cpu], tmp_path, fuzz, promise, "0", str(FUZZED))
+        ways = len(found["ways"])
+        with capsys.disabled():
+            print(f"\n{promise}, {cpu} ({found['isa']}): {found['cases']} cases, {ways} ways")
+        assert found["cases"] == FUZZED and ways > len(WAYS) - 4
+
+
+def test_results_that_differ_are_seen() -> None:
+    """One bit of one case is enough."""
+    right = digest.expected()
+    case = next(iter(right))
+    assert _differ({**right, case: "00000000"}, right) == [case]

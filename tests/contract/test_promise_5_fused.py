@@ -5,17 +5,28 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import control_word
 import edges
+import fuzz
 import numpy as np
 import pytest
+from formula import contract_product
 from layouts import laid_out
-from oracles import Array, assert_same_bits, contract_activation, contract_h, floats, saved_for
+from oracles import (
+    Array,
+    assert_same_bits,
+    contract_activation,
+    contract_backward_both,
+    contract_h,
+    floats,
+    saved_for,
+)
 
 from fastgrad import linear_backward, linear_forward, matmul, matmul_nt, matmul_tn
 
 by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)
 by_activation = pytest.mark.parametrize("activation", [None, *edges.ACTIVATIONS])
-SUBSETS = [n for n in itertools.product((False, True), repeat=3) if n != (True, True, True)]
+SUBSETS = [*itertools.product((False, True), repeat=3)]
 
 
 def _layer(dtype: str, rng: np.random.Generator) -> tuple[Array, ...]:
@@ -37,14 +48,14 @@ def test_backward_of_each_alone(dtype: str, activation: Any, rng: np.random.Gene
         keywords: dict[str, Any] = {"needs": needs, "out": out, "accumulate": accumulate}
         return list(linear_backward(g, x, w, activation, **saved, **keywords))
 
-    for accumulate in (False, True):
+    h = contract_h(g, activation, next(iter(saved.values()), None))
+    for accumulate, expected in enumerate(contract_backward_both(h, x, w, old)):
         for layout in ("C", "F"):
             gl = laid_out(g, layout)
-            together = run(gl, (True, True, True), accumulate)
             for needs in SUBSETS:
-                for i, alone in enumerate(run(gl, needs, accumulate)):
+                for i, alone in enumerate(run(gl, needs, bool(accumulate))):
                     if needs[i]:
-                        assert_same_bits(alone, together[i], f"entry {i} of {needs}, {layout}")
+                        assert_same_bits(alone, expected[i], f"entry {i} of {needs}, {layout}")
                     else:
                         assert alone is None
 
@@ -67,11 +78,12 @@ def test_backward_from_its_parts(dtype: str, activation: Any, rng: np.random.Gen
 def test_forward_from_its_parts(dtype: str, activation: Any, rng: np.random.Generator) -> None:
     g, x, w, _ = _layer(dtype, rng)
     bias = g[0]
-    z = matmul(x, w) + bias
-    y = contract_activation(activation, z)
+    product = matmul(x, w)
+    assert_same_bits(product, contract_product(x, w), "the product")
+    y = contract_activation(activation, product + bias)
     assert_same_bits(linear_forward(x, w, bias, activation), y, "bias and activation")
     plain = linear_forward(x, w, None, activation)
-    assert_same_bits(plain, contract_activation(activation, matmul(x, w)), "activation")
+    assert_same_bits(plain, contract_activation(activation, product), "activation")
 
 
 @by_dtype
@@ -83,3 +95,18 @@ def test_bias_does_not_touch_the_other_gradients(dtype: str, rng: np.random.Gene
     )
     assert_same_bits(with_bias.x, without.x, "dX")
     assert_same_bits(with_bias.weight, without.weight, "dW")
+
+
+def test_anything() -> None:
+    fuzz.some("fused")
+
+
+@pytest.mark.skipif(not control_word.KNOWN, reason="which bits are they here?")
+def test_anything_flushing_to_zero() -> None:
+    """The gradients together, and some of them."""
+    fuzz.run("fused", range(26), flush=True)
+
+
+@pytest.mark.slow
+def test_anything_at_length(capsys: pytest.CaptureFixture[str]) -> None:
+    fuzz.many("fused", capsys)

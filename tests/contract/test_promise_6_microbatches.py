@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import control_word
 import edges
+import fuzz
 import numpy as np
 import pytest
-from oracles import Array, assert_same_bits, contract_activation, floats, saved_for
+from formula import contract_product
+from oracles import (
+    Array,
+    assert_same_bits,
+    contract_activation,
+    contract_backward_both,
+    contract_h,
+    floats,
+    saved_for,
+)
 
 from fastgrad import linear_backward, matmul_tn
 
@@ -37,6 +48,8 @@ def test_backward(dtype: str, split: str, activation: Any, rng: np.random.Genera
     n, k, m = pieces[-1].stop, edges.ISA.rows + 1, edges.tile_columns(dtype) + 1
     g, x, w, z = (floats(rng, *s, dtype=dtype) for s in ((n, m), (n, k), (k, m), (n, m)))
     saved = saved_for(activation, contract_activation(activation, z), z)
+    h = contract_h(g, activation, next(iter(saved.values()), None))
+    formula, _ = contract_backward_both(h, x, w)
 
     def run(rows: slice, out: tuple[Array | None, ...], accumulate: bool) -> object:
         held = {name: v[rows] for name, v in saved.items()}
@@ -53,11 +66,13 @@ def test_backward(dtype: str, split: str, activation: Any, rng: np.random.Genera
     for layout in ("C", "F"):
         g, x = (np.array(v, order=layout) for v in (g, x))
         whole = linear_backward(g, x, w, activation, **saved)
+        for name, actual, right in zip("xwb", whole, formula, strict=True):
+            assert_same_bits(actual, right, f"d{name} of the full batch, {layout}")
         dw, db = np.full((k, m), np.nan, dtype), np.full(m, np.nan, dtype)
         for i, rows in enumerate(pieces):
             run(rows, (None, dw, db), accumulate=i > 0)
-        assert_same_bits(dw, whole.weight, f"dW, {layout}")
-        assert_same_bits(db, whole.bias, f"db, {layout}")
+        assert_same_bits(dw, formula.weight, f"dW, {layout}")
+        assert_same_bits(db, formula.bias, f"db, {layout}")
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -69,4 +84,21 @@ def test_product(dtype: str, split: str, rng: np.random.Generator) -> None:
     out = np.full((100, 90), np.nan, dtype)
     for i, rows in enumerate(pieces):
         matmul_tn(a[rows], b[rows], out=out, accumulate=i > 0)
-    assert_same_bits(out, matmul_tn(a, b))
+    expected = contract_product(a.T, b)
+    assert_same_bits(out, expected, "in pieces")
+    assert_same_bits(matmul_tn(a, b), expected, "at once")
+
+
+def test_anything() -> None:
+    fuzz.some("microbatches")
+
+
+@pytest.mark.skipif(not control_word.KNOWN, reason="which bits are they here?")
+def test_anything_flushing_to_zero() -> None:
+    """Pieces and the whole agree, if not with the formula."""
+    fuzz.run("microbatches", range(26), flush=True)
+
+
+@pytest.mark.slow
+def test_anything_at_length(capsys: pytest.CaptureFixture[str]) -> None:
+    fuzz.many("microbatches", capsys)
