@@ -1,7 +1,6 @@
 """Control: a policy inside a compiled simulation of a cart with a pole, improved by REINFORCE.
 
-The simulation asks the policy one observation at a time, the update takes the episode as a batch. A
-row has the same bits in both: what was acted on is exactly what is differentiated.
+One observation at a time, then the episode as a batch: a row has the same bits in both.
 """
 
 import math

@@ -1,38 +1,51 @@
 """Saved models: an MLP in, one .npz file out, and back; and the digest of its parameters.
 
-The file holds ``meta`` (JSON as bytes), ``weight_i``, ``bias_i`` and ``state_i`` (an array of the
-optimizer, flat, in the order of the parameters). Nothing is compressed or pickled, and the same
-model gives the same bytes.
+The file holds ``meta`` (JSON as bytes), ``weight_i``, ``bias_i``, ``state_i`` (an array of the
+optimizer, flat, in the order of the parameters), ``history_NAME`` (float64, an entry an epoch) and,
+where fit stops early, ``last``: the parameters of the last epoch, flat, beside those of the best.
+Nothing is compressed or pickled, and the same model gives the same bytes. Version 1 had no history,
+learning rate, early stopping, label smoothing or limit of the gradients' norm.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
+import math
 import os
-import secrets
+import stat
 import zipfile
-from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._atomic import Path, write_atomically
 from ._optim import SGD, Adam
+from ._run import EarlyStop, Run, parameters, run_of
 from .datasets._npz import NpzReader
 
 if TYPE_CHECKING:
     from ._mlp import MLP
 
-FORMAT, VERSION = "fastgrad.MLP", 1
-Path = str | os.PathLike[str]
+Array = NDArray[Any]
+FORMAT, VERSION = "fastgrad.MLP", 2
+_NEW: dict[str, Any] = {
+    "label_smoothing": 0.0,
+    "max_grad_norm": None,
+    "history": [],
+    "early_stop": None,
+}
+_MAX_META = 1 << 20  # bytes; parsed JSON takes many times as much
 
 
 def save(model: MLP, path: Path) -> None:
     """Write the model to exactly ``path``, all or nothing; a file that is there is replaced."""
     from . import BITS_VERSION, __version__
 
+    run = run_of(model)
     meta = {
         "format": FORMAT,
         "version": VERSION,
@@ -43,17 +56,26 @@ def save(model: MLP, path: Path) -> None:
         "loss": model.loss,
         "optimizer": type(model.optimizer).__name__,
         "optimizer_settings": dataclasses.asdict(model.optimizer),
+        "label_smoothing": model.label_smoothing,
+        "max_grad_norm": model.max_grad_norm,
         "dtype": model.dtype.name,
         "seed": model.seed,
         "steps": model.steps,
         "epochs": model.epochs,
+        "learning_rate": model.learning_rate,
+        "history": list(run.history),
+        "early_stop": None if run.early is None else _early_meta(run.early),
     }
     text = json.dumps(meta, indent=1, allow_nan=False).encode()
-    arrays: dict[str, NDArray[Any]] = {"meta": np.frombuffer(text, np.uint8)}
+    arrays: dict[str, Array] = {"meta": np.frombuffer(text, np.uint8)}
     for i, (weight, bias) in enumerate(zip(model.weights, model.biases, strict=True)):
         arrays[f"weight_{i}"], arrays[f"bias_{i}"] = weight, bias
     for i, state in enumerate(model.optimizer_state()):
         arrays[f"state_{i}"] = state
+    for name, values in run.history.items():
+        arrays[f"history_{name}"] = np.array(values, np.float64)
+    if run.early is not None and run.early.last is not None:
+        arrays["last"] = np.concatenate([array.reshape(-1) for array in run.early.last])
     write_atomically(path, lambda file: _write_npz(file, arrays))
 
 
@@ -61,8 +83,11 @@ def load(path: Path, cls: type[MLP]) -> MLP:
     """The model saved at ``path``, its optimizer state included. ValueError for any other file."""
     name = os.fspath(path)
     try:
+        status = os.stat(name)
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            raise ValueError("not a regular file")  # a pipe or a device might never end
         # Members are stored as they are, so no honest file holds more than its own size.
-        with NpzReader(name, max_bytes=os.path.getsize(name)) as file:
+        with NpzReader(name, max_bytes=status.st_size) as file:
             return _build(file, cls)
     except ValueError as error:
         raise ValueError(f"MLP.load: {name}: {error}") from None
@@ -76,32 +101,40 @@ def _build(file: NpzReader, cls: type[MLP]) -> MLP:
     try:
         kind = {"SGD": SGD, "Adam": Adam}[meta["optimizer"]]
         optimizer = kind(**meta["optimizer_settings"])
+        if version == 1:
+            meta = _NEW | {"learning_rate": optimizer.lr} | meta
         sizes = [int(n) for n in meta["sizes"]]
         dtype = np.dtype(str(meta["dtype"]))
-        layers = []
+        layers: list[Array] = []
         for i, shape in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
-            layers.append((file.read(f"weight_{i}"), file.read(f"bias_{i}")))
-            _expect(f"weight_{i}", layers[i][0], shape, dtype)
-            _expect(f"bias_{i}", layers[i][1], shape[1:], dtype)
-        model = cls(sizes, meta["activation"], meta["loss"], optimizer, dtype, meta["seed"])
+            layers.append(_array(file, f"weight_{i}", shape, dtype))
+            layers.append(_array(file, f"bias_{i}", shape[1:], dtype))
+        model = cls(
+            sizes, meta["activation"], meta["loss"], optimizer, dtype, meta["seed"],
+            label_smoothing=meta["label_smoothing"], max_grad_norm=meta["max_grad_norm"],
+        )  # fmt: skip
         model.steps, model.epochs = _count(meta, "steps"), _count(meta, "epochs")
+        model.learning_rate = _rate(meta["learning_rate"])
+        run = Run(_history(file, meta["history"]), _early(meta["early_stop"]))
     except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"its settings are damaged ({type(error).__name__}: {error})") from None
-    for i, (weight, bias) in enumerate(layers):
-        model.weights[i][...] = weight
-        model.biases[i][...] = bias
-    count = sum(weight.size + bias.size for weight, bias in layers)
-    states = [file.read(f"state_{i}") for i in range(optimizer.slots)]
-    for i, state in enumerate(states):
-        _expect(f"state_{i}", state, (count,), dtype)
-    model.set_optimizer_state(states)
+    for live, array in zip(parameters(model), layers, strict=True):
+        live[...] = array
+    count = sum(array.size for array in layers)
+    model.set_optimizer_state(
+        [_array(file, f"state_{i}", (count,), dtype) for i in range(optimizer.slots)]
+    )
+    if run.early is not None and run.early.best_loss < math.inf:
+        run.early.best, run.early.at_rest = layers, True
+        run.early.last = _cut(_array(file, "last", (count,), dtype), layers)
+    vars(model)["_run"] = run
     return model
 
 
 def _read_meta(file: NpzReader) -> dict[str, Any]:
     if "meta" not in file.names:
         raise ValueError("not a model saved by fastgrad (it has no array 'meta')")
-    text = file.read("meta").tobytes()
+    text = file.read("meta", _MAX_META).tobytes()
     try:
         meta = json.loads(text.decode())
     except (ValueError, RecursionError):
@@ -111,11 +144,64 @@ def _read_meta(file: NpzReader) -> dict[str, Any]:
     return meta
 
 
-def _expect(name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+def _array(file: NpzReader, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    array = file.read(name)
     if array.shape != shape or array.dtype != dtype:
         raise ValueError(
             f"{name} is {array.dtype} of shape {array.shape}, but the settings say {dtype} {shape}"
         )
+    return array
+
+
+def _cut(flat: Array, like: list[Array]) -> list[Array]:
+    """Copies of the pieces of ``flat``, of the shapes of ``like``."""
+    stops = itertools.accumulate(array.size for array in like)
+    pieces = zip(like, stops, strict=True)
+    return [flat[stop - array.size : stop].reshape(array.shape).copy() for array, stop in pieces]
+
+
+def _history(file: NpzReader, names: list[str]) -> dict[str, list[float]]:
+    if not isinstance(names, list):
+        raise TypeError(f"history is {names!r:.40}")
+    history: dict[str, list[float]] = {}
+    for name in names:
+        array = file.read(f"history_{name}")
+        if array.ndim != 1 or array.dtype != np.float64:
+            raise ValueError(f"history_{name} is {array.dtype} of shape {array.shape}")
+        history[name] = array.tolist()
+    if len(set(map(len, history.values()))) > 1:
+        raise ValueError("the lists of its history differ in length")
+    return history
+
+
+def _early_meta(early: EarlyStop) -> dict[str, Any]:
+    best = early.best_loss if math.isfinite(early.best_loss) else None
+    return {
+        "validation": early.validation,
+        "best_loss": best,
+        "best_epoch": early.best_epoch,
+        "waited": early.waited,
+    }
+
+
+def _early(meta: dict[str, Any] | None) -> EarlyStop | None:
+    if meta is None:
+        return None
+    best = meta["best_loss"]
+    if not (best is None or (type(best) is float and math.isfinite(best))):
+        raise TypeError(f"best_loss is {best!r}")
+    return EarlyStop(
+        str(meta["validation"]),
+        math.inf if best is None else best,
+        _count(meta, "best_epoch"),
+        _count(meta, "waited"),
+    )
+
+
+def _rate(value: object) -> float:
+    if type(value) is not float or not 0 <= value < math.inf:
+        raise TypeError(f"learning_rate is {value!r}")
+    return value
 
 
 def _count(meta: dict[str, Any], name: str) -> int:
@@ -124,60 +210,13 @@ def _count(meta: dict[str, Any], name: str) -> int:
     return int(meta[name])
 
 
-def _write_npz(file: IO[bytes], arrays: dict[str, NDArray[Any]]) -> None:
+def _write_npz(file: IO[bytes], arrays: dict[str, Array]) -> None:
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))  # no time of day in it
             little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
             with archive.open(info, "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, little, version=(1, 0), allow_pickle=False)
-
-
-def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Call ``write`` with a new file beside ``path``, then put it in place of ``path``.
-
-    The data is on the disk before the name changes, so a crash leaves the old file or the new one.
-    """
-    target = os.path.realpath(path)  # a symbolic link goes on pointing at the file
-    temporary = _beside(target)
-    try:
-        with open(temporary, "xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        _remove(temporary)
-        raise
-    if hasattr(os, "O_DIRECTORY"):  # the new name itself: POSIX wants the folder synced as well
-        folder = os.open(os.path.dirname(target), os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def check_writable(path: Path) -> None:
-    """OSError now if write_atomically(path) could not make its file: before hours of training."""
-    target = os.path.realpath(path)
-    if os.path.isdir(target):
-        raise IsADirectoryError(21, "is a folder; give the name of a file", os.fspath(path))
-    temporary = _beside(target)
-    with open(temporary, "xb"):
-        pass
-    _remove(temporary)
-
-
-def _beside(target: str) -> str:
-    folder, name = os.path.split(target)
-    return os.path.join(folder, f".{name[:100]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-
-
-def _remove(path: str) -> None:
-    try:
-        os.remove(path)
-    except FileNotFoundError:
-        pass
 
 
 def digest(model: MLP) -> str:

@@ -1,26 +1,27 @@
-"""The training loop: a model and data in, a history out; and the progress that people see."""
+"""The training loop: a model and data in, a history out."""
 
 from __future__ import annotations
 
 import math
 import operator
-import sys
 import time
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._atomic import Path, check_writable
+from ._progress import Progress
+from ._run import History, start_run
+from ._schedules import Schedule
 from .datasets._draws import SHUFFLE, permutation
 
 if TYPE_CHECKING:
     from ._mlp import MLP
 
 Array = NDArray[Any]
-History = dict[str, list[float]]
-_LINES = 10  # progress lines of a whole run where there is no terminal
+Pair = tuple[Array, Array]
 
 
 def fit(
@@ -29,54 +30,77 @@ def fit(
     y: Array,
     epochs: int,
     batch_size: int,
-    validation: tuple[Array, Array] | None = None,
+    validation: Pair | None = None,
     progress: bool = True,
+    shuffle: bool = True,
+    patience: int | None = None,
+    schedule: Schedule | None = None,
+    checkpoint: Path | None = None,
+    *,
     stop: Callable[[History], bool] | None = None,
+    total: int | None = None,
 ) -> History:
     """MLP.fit. ``stop`` sees the history after every epoch and ends the run by returning True.
 
-    The order of an epoch is drawn from the seed and the number of epochs the model has behind it,
-    so training for 2 and then 3 epochs gives the bits of training for 5. The last batch is smaller
-    where the rows do not divide.
+    total: of how many epochs these are the last, in what progress shows (default: ``epochs``).
+
+    Whatever an epoch needs follows from the data and from what the model keeps and saves: the order
+    of the rows from the seed and the number of epochs behind it, the learning rate from that
+    number. So 2 epochs and then 3 give the bits of 5. The last batch is smaller where the rows do
+    not divide.
     """
     caller = "MLP.fit"
-    epochs, batch_size = (
-        _count(caller, "epochs", epochs, 0),
-        _count(caller, "batch_size", batch_size),
-    )
+    epochs = _count(caller, "epochs", epochs, 0)
+    batch_size = _count(caller, "batch_size", batch_size)
     x = np.ascontiguousarray(model._check_x(caller, x))
-    y = np.ascontiguousarray(model._check_y(caller, y, len(x)))
+    y = model._check_y(caller, y, len(x))
+    y = np.ascontiguousarray(y, np.int64 if y.ndim == 1 else None)  # labels as a step reads them
     if validation is not None:
         validation = _check_validation(model, validation)
-    history: History = {"loss": []}
-    rows = min(batch_size, len(x))
-    batch_x, batch_y = (
-        np.empty((rows, *x.shape[1:]), x.dtype),
-        np.empty((rows, *y.shape[1:]), y.dtype),
-    )
-    with Progress(epochs, "training", progress) as shown:
-        for _ in range(epochs):
-            order = permutation(len(x), model.seed, SHUFFLE, model.epochs)
-            total = 0.0
-            for start in range(0, len(x), rows):
-                part = order[start : start + rows]
-                bx, by = batch_x[: len(part)], batch_y[: len(part)]
-                np.take(x, part, axis=0, out=bx, mode="clip")  # "raise" would copy through a buffer
-                np.take(y, part, axis=0, out=by, mode="clip")
-                total += model._step(bx, by) * len(part)
-            model.epochs += 1
-            history["loss"].append(total / len(x))
-            if validation is not None:
-                for name, value in evaluate(model, *validation).items():
-                    history.setdefault(f"validation_{name}", []).append(value)
-            shown.update(history)
-            if stop is not None and stop(history):
-                break
+    if patience is not None:
+        patience = _count(caller, "patience", patience)
+        if validation is None:
+            raise ValueError(f"{caller}: patience needs validation; pass validation=(x, y)")
+    if schedule is not None and not callable(schedule):
+        raise TypeError(
+            f"{caller}: schedule is {schedule!r}; pass a function of the epoch, as cosine_schedule"
+        )
+    if checkpoint is not None:
+        check_writable(checkpoint)
+    history: History = {"loss": [], "learning_rate": [], "seconds": []}
+    batches = _Batches(x, y, min(batch_size, len(x)))
+    run = start_run(model, validation if patience is not None else None)
+    total = epochs if total is None else total
+    with Progress(total, "training", progress, total - epochs) as shown:
+        try:
+            for _ in range(epochs):
+                if run.early is not None:
+                    if patience is not None and run.early.waited >= patience:
+                        break
+                    run.early.work(model)
+                values = _epoch(model, batches, shuffle, schedule, validation)
+                run.append(values)
+                for name, value in values.items():
+                    history.setdefault(name, []).append(value)
+                if run.early is not None:
+                    run.early.observe(model, values["validation_loss"])
+                    run.early.rest(model)
+                if checkpoint is not None and math.isfinite(values["loss"]):
+                    model.save(checkpoint)
+                shown.update(history)
+                if stop is not None and stop(history):
+                    break
+        finally:
+            if run.early is not None:
+                run.early.rest(model)
     return history
 
 
 def evaluate(model: MLP, x: Array, y: Array) -> dict[str, float]:
-    """x (N, K) and its targets -> {"loss": ...} and, for class labels or rows, "accuracy"."""
+    """x (N, K) and its targets -> {"loss": ...} and, for class labels or rows, "accuracy".
+
+    The loss is that of the targets as they are, without label smoothing.
+    """
     from ._mlp import LOSSES
 
     logits = model.forward(x)
@@ -89,54 +113,74 @@ def evaluate(model: MLP, x: Array, y: Array) -> dict[str, float]:
     return found
 
 
-class Progress:
-    """``with Progress(total, title, enabled) as p: p.update(history)``: to stderr, a tqdm bar on a
-    terminal, elsewhere about ten plain lines a run."""
-
-    def __init__(self, total: int, title: str, enabled: bool = True):
-        self._total, self._title = total, title
-        self._done, self._start = 0, time.perf_counter()
-        self._bar: Any = None
-        enabled = enabled and sys.stderr is not None  # None: started with stderr closed
-        self._lines = enabled and not sys.stderr.isatty()
-        if enabled and not self._lines:
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=total, desc=title, unit="epoch", leave=True)
-
-    def update(self, history: History) -> None:
-        """One more of ``total`` is done; the last value of each list is shown."""
-        self._done += 1
-        shown = {name.replace("_", " "): f"{values[-1]:.4f}" for name, values in history.items()}
-        if self._bar is not None:
-            self._bar.set_postfix(shown, refresh=False)
-            self._bar.update()
-        elif self._lines and self._is_due():
-            seconds = time.perf_counter() - self._start
-            values = ", ".join(f"{name} {value}" for name, value in shown.items())
-            text = f"{self._title}: epoch {self._done} of {self._total}, {values}, {seconds:.1f} s"
-            print(text, file=sys.stderr, flush=True)
-
-    def _is_due(self) -> bool:
-        tenth = self._done * _LINES // self._total > (self._done - 1) * _LINES // self._total
-        return tenth or self._total < _LINES
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-
 def is_finite(history: History) -> bool:
     """Whether the last epoch's loss is a number: False once a run has diverged."""
     return all(math.isfinite(value) for value in history["loss"][-1:])
+
+
+class _Batches:
+    """x (N, K) and y (N, ...), contiguous, in pieces of ``rows``; the pieces are reused."""
+
+    def __init__(self, x: Array, y: Array, rows: int):
+        self.x, self.y, self.rows = x, y, rows
+        self._x = np.empty((rows, *x.shape[1:]), x.dtype)
+        self._y = np.empty((rows, *y.shape[1:]), y.dtype)
+
+    def in_order(self, order: NDArray[np.int64]) -> Iterator[Pair]:
+        # The methods cost a third of np.take; "raise" would copy through a buffer.
+        take_x, take_y = self.x.take, self.y.take
+        for start in range(0, len(order), self.rows):
+            part = order[start : start + self.rows]
+            bx, by = self._x, self._y
+            if len(part) < self.rows:
+                bx, by = bx[: len(part)], by[: len(part)]
+            take_x(part, 0, bx, "clip")
+            take_y(part, 0, by, "clip")
+            yield bx, by
+
+    def as_they_are(self) -> Iterator[Pair]:
+        for start in range(0, len(self.x), self.rows):
+            yield self.x[start : start + self.rows], self.y[start : start + self.rows]
+
+
+def _epoch(
+    model: MLP,
+    batches: _Batches,
+    shuffle: bool,
+    schedule: Schedule | None,
+    validation: Pair | None,
+) -> dict[str, float]:
+    """One pass over the data -> what the history says of it."""
+    start = time.perf_counter()
+    if schedule is not None:
+        model.learning_rate = _rate(schedule, model.epochs)
+    rows = len(batches.x)
+    if shuffle:
+        parts = batches.in_order(permutation(rows, model.seed, SHUFFLE, model.epochs))
+    else:
+        parts = batches.as_they_are()
+    step, total = model._step, 0.0
+    for x, y in parts:
+        total += step(x, y) * len(x)
+    model.epochs += 1
+    values = {"loss": total / rows}
+    if validation is not None:
+        for name, value in evaluate(model, *validation).items():
+            values[f"validation_{name}"] = value
+    values["learning_rate"] = model.learning_rate
+    values["seconds"] = time.perf_counter() - start
+    return values
+
+
+def _rate(schedule: Schedule, epoch: int) -> float:
+    rate = schedule(epoch)
+    try:
+        ok = 0 <= rate < math.inf
+    except (TypeError, ValueError):
+        raise TypeError(f"MLP.fit: schedule({epoch}) is {rate!r}, not a number") from None
+    if not ok:
+        raise ValueError(f"MLP.fit: schedule({epoch}) is {rate}; it must be 0 or more and finite")
+    return float(rate)
 
 
 def _count(caller: str, name: str, value: int, least: int = 1) -> int:
@@ -149,7 +193,7 @@ def _count(caller: str, name: str, value: int, least: int = 1) -> int:
     return number
 
 
-def _check_validation(model: MLP, validation: tuple[Array, Array]) -> tuple[Array, Array]:
+def _check_validation(model: MLP, validation: Pair) -> Pair:
     caller = "MLP.fit (validation)"
     if not isinstance(validation, tuple) or len(validation) != 2:
         raise TypeError(f"MLP.fit: validation is {type(validation).__name__}; pass a tuple (x, y)")

@@ -6,6 +6,7 @@ some rows, came out the same, and the line that says so. A long job is repeated 
 
 from __future__ import annotations
 
+import copy
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +20,7 @@ from .._training import fit
 from ..threads import get_num_threads, num_threads
 
 if TYPE_CHECKING:
-    from .train import Job
+    from ._job import Job
 
 LIMIT = 5.0  # seconds that the other run may take; it ends with the epoch it is in
 LOGITS = 1024  # rows whose logits are compared: products that threads share in most jobs
@@ -54,12 +55,14 @@ class Run(NamedTuple):
 def compare(job: Job, seconds: float, shared: bool) -> tuple[bool, str]:
     """job.model was trained, in ``seconds``, with the number of threads in force."""
     run = Run(job.model, get_num_threads(), shared)
-    step = seconds / job.model.steps * (run.threads if shared else 1)  # of one thread, at most
+    start = _start(job)
+    steps = max(1, job.model.steps - start.steps)
+    step = seconds / steps * (run.threads if shared else 1)  # of one thread, at most
     rows = _rows_within_limit(job, step)
-    epochs = job.epochs if rows == len(job.x) else 1
+    epochs = job.left(start) if rows == len(job.x) else 1
     again = _train(job, rows, epochs, 1 if run.threads > 1 else 2, LIMIT)
     if again.model.steps < run.model.steps:
-        run = _train(job, rows, again.model.epochs, run.threads)
+        run = _train(job, rows, again.model.epochs - start.epochs, run.threads)
     first, second = sorted((run, again), key=lambda r: r.threads)
     return _verdict(job, first, second, rows)
 
@@ -67,7 +70,15 @@ def compare(job: Job, seconds: float, shared: bool) -> tuple[bool, str]:
 def untrained(model: MLP) -> MLP:
     """The model that ``model`` was before its first step: its seed decides."""
     m = model
-    return MLP(m.sizes, m.activation, m.loss, m.optimizer, m.dtype, m.seed)
+    return MLP(
+        m.sizes, m.activation, m.loss, m.optimizer, m.dtype, m.seed,
+        label_smoothing=m.label_smoothing, max_grad_norm=m.max_grad_norm,
+    )  # fmt: skip
+
+
+def _start(job: Job) -> MLP:
+    """A model that begins where job.model began."""
+    return untrained(job.model) if job.start is None else copy.copy(job.start)
 
 
 def _rows_within_limit(job: Job, step: float) -> int:
@@ -77,10 +88,12 @@ def _rows_within_limit(job: Job, step: float) -> int:
 
 
 def _train(job: Job, rows: int, epochs: int, threads: int, limit: float = np.inf) -> Run:
-    """On the first ``rows``, from the start, up to ``epochs``, until ``limit`` seconds are over."""
-    model, watch = untrained(job.model), Watch()
+    """On the first ``rows``, for ``epochs`` from the start, until ``limit`` seconds are over."""
+    model, watch = _start(job), Watch()
+    validation = job.validation if job.patience is not None else None  # else it changes nothing
     with num_threads(threads):
-        fit(model, job.x[:rows], job.y[:rows], epochs, job.batch_size, progress=False,
+        fit(model, job.x[:rows], job.y[:rows], epochs, job.batch_size, validation, progress=False,
+            patience=job.patience, schedule=job.schedule,
             stop=lambda history: watch.seconds() > limit)  # fmt: skip
     return Run(model, threads, watch.shared())
 
@@ -89,7 +102,7 @@ def _verdict(job: Job, few: Run, many: Run, rows: int) -> tuple[bool, str]:
     x = job.x[:LOGITS]
     watch = Watch()
     logits = _logits(few, x), _logits(many, x)
-    note = _note(many, watch.shared())
+    note = _note(job, many, watch.shared())
     here = _part(job, many.model, rows)
     a, b = digest(few.model), digest(many.model)
     one, other = _threads(few.threads), many.threads
@@ -105,9 +118,10 @@ def _verdict(job: Job, few: Run, many: Run, rows: int) -> tuple[bool, str]:
     return False, f"DIFFERENT: {what}: a bug of fastgrad's, please report it ({note})"
 
 
-def _note(many: Run, logits_shared: bool) -> str:
+def _note(job: Job, many: Run, logits_shared: bool) -> str:
     if many.shared:
-        return f"calls of its steps were offered to {_threads(many.threads)}"
+        whose = "its steps" if job.validation is None else "its steps or validation"
+        return f"calls of {whose} were offered to {_threads(many.threads)}"
     if logits_shared:
         return (
             f"its steps are too small to share; those logits were offered to "
@@ -118,11 +132,15 @@ def _note(many: Run, logits_shared: bool) -> str:
 
 def _part(job: Job, model: MLP, rows: int) -> str:
     """Which part of the job the two models have behind them, or "" for all of it."""
+    since, steps = "", model.steps
+    if job.start is not None:
+        since, steps = f" since epoch {job.start.epochs}", steps - job.start.steps
     if rows < len(job.x):
-        steps = "1 step" if model.steps == 1 else f"{model.steps} steps"
-        return f" after {steps} on the first {rows} rows"
-    done = f" after the first {model.epochs} of {job.epochs} epochs"
-    return done if model.epochs < job.epochs else ""
+        counted = "1 step" if steps == 1 else f"{steps} steps"
+        return f"{since} after {counted} on the first {rows} rows"
+    whole = job.model.epochs  # fewer than job.epochs if it has stopped early
+    done = f" after the first {model.epochs} of {whole} epochs" if model.epochs < whole else ""
+    return since + done
 
 
 def _threads(n: int) -> str:

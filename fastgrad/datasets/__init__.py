@@ -1,9 +1,17 @@
-"""Data sets: the handwritten digits, readers for users' .npz and .csv files, the held-out split."""
+"""Data sets: the handwritten digits, readers for users' .npz and .csv files, the splits."""
 
 from __future__ import annotations
 
 from .digits import load_digits
 from .readers import DataError, load_csv, load_data, load_npz
-from .split import stratified_split
+from .split import stratified_split, validation_split
 
-__all__ = ["DataError", "load_csv", "load_data", "load_digits", "load_npz", "stratified_split"]
+__all__ = [
+    "DataError",
+    "load_csv",
+    "load_data",
+    "load_digits",
+    "load_npz",
+    "stratified_split",
+    "validation_split",
+]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Second word of every key, so that equal seeds give the uses different streams.
-INIT, SHUFFLE, SPLIT = 1, 2, 3
+INIT, SHUFFLE, SPLIT, VALIDATION = 1, 2, 3, 4
 
 
 def check_seed(seed: int, caller: str) -> int:
@@ -32,8 +32,13 @@ def stream(*seed: int) -> np.random.PCG64:
 
 
 def permutation(n: int, *seed: int) -> NDArray[np.int64]:
-    """A random order of 0..n-1, (n,) int64: the ranks of n 64-bit draws."""
-    return np.argsort(stream(*seed).random_raw(n), kind="stable").astype(np.int64, copy=False)
+    """A random order of 0..n-1, (n,) int64: n 64-bit draws sorted, equal ones in their order."""
+    draws: NDArray[np.uint64] = stream(*seed).random_raw(n)
+    order = np.argsort(draws)  # 3 to 5 times as fast as "stable", the same unless two are equal
+    ranked = draws[order]
+    if np.any(ranked[1:] == ranked[:-1]):
+        order = np.argsort(draws, kind="stable")
+    return order.astype(np.int64, copy=False)
 
 
 def uniform(n: int, generator: np.random.PCG64) -> NDArray[np.float64]:

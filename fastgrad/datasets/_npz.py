@@ -8,6 +8,7 @@ No pickle, no structured or object types.
 from __future__ import annotations
 
 import ast
+import io
 import math
 import os
 import re
@@ -22,7 +23,20 @@ from numpy.typing import NDArray
 MAX_BYTES = 1 << 30  # of all arrays read from one file: a bound on memory whatever the file claims
 _MAX_HEADER = 10_000  # bytes; numpy writes 118 for any plain array
 _CHUNK = 1 << 20
+_MAX_READ = 1 << 21  # bytes at once; the list of members is read at once, about 80 bytes each
 _PLAIN = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
+
+
+class _File(io.BufferedReader):
+    """zipfile keeps about 1 KB for each member that a file lists, and reads the list in one piece:
+    refusing large pieces bounds both."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:  # zipfile: the last 22 bytes
+            size = _MAX_READ
+        if size > _MAX_READ:
+            raise ValueError(f"a list of members of {size} bytes; {_MAX_READ} is the limit")
+        return super().read(size)
 
 
 class NpzReader:
@@ -32,10 +46,17 @@ class NpzReader:
     def __init__(self, source: str | os.PathLike[str] | IO[bytes], max_bytes: int = MAX_BYTES):
         self._left = max_bytes
         self._limit = max_bytes
+        self._file = None
+        if isinstance(source, str | os.PathLike):
+            self._file = source = _File(io.FileIO(source))
         try:
             self._zip = zipfile.ZipFile(source)
         except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
+            self._close()
             raise ValueError(f"not a whole .npz file ({error})") from None
+        except BaseException:
+            self._close()
+            raise
         self.names = [n[:-4] for n in self._zip.namelist() if n.endswith(".npy")]
 
     def __enter__(self) -> NpzReader:
@@ -48,17 +69,28 @@ class NpzReader:
         trace: TracebackType | None,
     ) -> None:
         self._zip.close()
+        self._close()
 
-    def read(self, name: str) -> NDArray[Any]:
-        """The array ``name``, C-contiguous, in the machine's byte order."""
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def read(self, name: str, limit: int | None = None) -> NDArray[Any]:
+        """The array ``name``, C-contiguous, in the machine's byte order; up to ``limit`` bytes."""
         if self.names.count(name) != 1:
             found = ", ".join(sorted(self.names)[:8]) or "nothing"
             raise ValueError(f"no array named {name!r} (it holds {found})")
         info = self._zip.getinfo(name + ".npy")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # zipfile unpacks whole pieces of the others, a megabyte of bzip2 into gigabytes
+            method = info.compress_type
+            raise ValueError(f"array {name!r} is packed by method {method}; numpy writes 0 or 8")
         if info.file_size > self._left:
             raise ValueError(
                 f"array {name!r} has {info.file_size} bytes; {self._limit} is the limit of a file"
             )
+        if limit is not None and info.file_size > limit:
+            raise ValueError(f"array {name!r} has {info.file_size} bytes; {limit} is the limit")
         self._left -= info.file_size
         try:
             with self._zip.open(info) as member:
@@ -67,7 +99,7 @@ class NpzReader:
             raise
         except ValueError as error:
             raise ValueError(f"array {name!r}: {error}") from None
-        except Exception as error:  # zlib, lzma, bz2, struct, EOF, encryption: all a damaged file
+        except Exception as error:  # zlib, struct, EOF, encryption: all a damaged file
             kind = type(error).__name__
             raise ValueError(f"array {name!r} is damaged ({kind}: {error})") from None
 

@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ._npz import MAX_BYTES, NpzReader
 
+SUFFIXES = (".npz", ".csv")
 LABEL_COLUMNS = ("label", "y", "target")
 MAX_LABEL = 65_535  # a network has one output for every class up to the largest label
 _MAX_LINE = 1 << 24  # characters

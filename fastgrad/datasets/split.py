@@ -1,36 +1,65 @@
-"""The held-out part: labels and a seed in, two sets of row numbers out."""
+"""Rows kept apart: labels and a seed in, two sets of row numbers out."""
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._draws import SPLIT, check_seed, permutation
+from ._draws import SPLIT, VALIDATION, check_seed, permutation
+
+Rows = NDArray[np.int64]
 
 
-def stratified_split(
-    labels: NDArray[Any], seed: int = 0, parts: int = 5
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def stratified_split(labels: NDArray[Any], seed: int = 0, parts: int = 5) -> tuple[Rows, Rows]:
     """labels (N,) integers -> rows to train on, rows held out, each int64 in increasing order.
 
     Of every class with n rows, n / parts rounded half up are held out, drawn by ``seed``: the same
     rows on every platform and numpy version. ValueError where none would be held out or left.
     """
-    seed = check_seed(seed, "stratified_split")
-    if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise TypeError("stratified_split: labels must be an array of integers of shape (N,)")
+    caller = "stratified_split"
+    seed, labels = check_seed(seed, caller), _check_labels(caller, labels)
     if parts < 2:
-        raise ValueError(f"stratified_split: parts is {parts}; pass 2 or more")
-    held = np.zeros(len(labels), dtype=bool)
-    for place, label in enumerate(np.unique(labels)):
+        raise ValueError(f"{caller}: parts is {parts}; pass 2 or more")
+    return _split(caller, labels, (seed, SPLIT), Fraction(1, parts), f"one in {parts} of each")
+
+
+def validation_split(
+    labels: NDArray[Any], fraction: Fraction | float, seed: int = 0
+) -> tuple[Rows, Rows]:
+    """labels (N,) integers -> rows to train on, rows to validate with; draws of its own.
+
+    As stratified_split, with n * fraction rows of a class. A Fraction is exact: the float 0.3 is a
+    little less than 3/10, and half of 5 * 0.3 rows is rounded down.
+    """
+    caller = "validation_split"
+    seed, labels = check_seed(seed, caller), _check_labels(caller, labels)
+    if not 0 < fraction < 1:
+        raise ValueError(f"{caller}: fraction is {fraction}; pass a number between 0 and 1")
+    share = Fraction(fraction)
+    return _split(caller, labels, (seed, VALIDATION), share, f"{float(share):g} of each")
+
+
+def _split(
+    caller: str, labels: NDArray[Any], key: tuple[int, int], share: Fraction, words: str
+) -> tuple[Rows, Rows]:
+    apart = np.zeros(len(labels), dtype=bool)
+    classes = np.unique(labels)
+    for place, label in enumerate(classes):
         rows = np.flatnonzero(labels == label)
-        count = (2 * len(rows) + parts) // (2 * parts)
-        held[rows[permutation(len(rows), seed, SPLIT, place)[:count]]] = True
-    if not held.any() or held.all():
+        count = (2 * len(rows) * share + 1) // 2
+        apart[rows[permutation(len(rows), *key, place)[:count]]] = True
+    if not apart.any() or apart.all():
         raise ValueError(
-            f"stratified_split: {len(labels)} rows in {len(np.unique(labels))} classes are too few "
-            f"to hold out one in {parts} of each class"
+            f"{caller}: {len(labels)} rows in {len(classes)} classes are too few "
+            f"to hold out {words} class"
         )
-    return np.flatnonzero(~held), np.flatnonzero(held)
+    return np.flatnonzero(~apart), np.flatnonzero(apart)
+
+
+def _check_labels(caller: str, labels: NDArray[Any]) -> NDArray[Any]:
+    if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise TypeError(f"{caller}: labels must be an array of integers of shape (N,)")
+    return labels

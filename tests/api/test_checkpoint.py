@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -15,7 +13,8 @@ import pytest
 
 import fastgrad
 from fastgrad import MLP, SGD, Adam
-from fastgrad._checkpoint import check_writable, digest, write_atomically
+from fastgrad._checkpoint import digest
+from fastgrad._run import Run, run_of
 
 
 def trained(optimizer: SGD | Adam = SGD(0.1, 0.9), **options) -> tuple[MLP, np.ndarray, np.ndarray]:  # noqa: B008
@@ -39,6 +38,16 @@ def test_a_loaded_model_goes_on_bit_for_bit(tmp_path: Path, optimizer, dtype: st
     assert first == second and digest(loaded) == digest(model)
 
 
+def test_smoothing_and_the_limit_of_the_norm_come_back(tmp_path: Path) -> None:
+    model, x, y = trained(label_smoothing=0.1, max_grad_norm=0.5)
+    model.save(tmp_path / "m.npz")
+    loaded = MLP.load(tmp_path / "m.npz")
+    assert (loaded.label_smoothing, loaded.max_grad_norm) == (0.1, 0.5)
+    losses = [m.fit(x, y, 2, 8, progress=False)["loss"] for m in (model, loaded)]
+    plain = MLP.load(tmp_path / "m.npz")
+    assert losses[0] == losses[1] and digest(model) == digest(loaded) != digest(plain)
+
+
 def test_the_file(tmp_path: Path) -> None:
     model, *_ = trained()
     for name in ("a.npz", "b"):  # exactly the name that was given
@@ -46,11 +55,14 @@ def test_the_file(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["a.npz", "b"]
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b").read_bytes()
     with np.load(tmp_path / "a.npz", allow_pickle=False) as file:
-        assert set(file) == {"meta", "weight_0", "bias_0", "weight_1", "bias_1", "state_0"}
+        history = {"history_loss", "history_learning_rate", "history_seconds"}
+        arrays = {"weight_0", "bias_0", "weight_1", "bias_1", "state_0"}
+        assert set(file) == {"meta"} | arrays | history
+        assert file["history_learning_rate"].tolist() == [0.1, 0.1]
         assert np.array_equal(file["weight_1"], model.weights[1])
         assert file["state_0"].shape == (5 * 7 + 7 + 7 * 3 + 3,)
         meta = json.loads(file["meta"].tobytes())
-    assert meta["bits_version"] == fastgrad.BITS_VERSION and meta["version"] == 1
+    assert meta["bits_version"] == fastgrad.BITS_VERSION and meta["version"] == 2
     assert meta["optimizer_settings"]["momentum"] == 0.9
 
 
@@ -96,39 +108,6 @@ def test_replacing_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["m.npz"]
 
 
-KILLED = """
-import os, sys
-from fastgrad._checkpoint import write_atomically
-def write(file):
-    file.write(b"half"); file.flush(); os._exit(9)
-write_atomically(sys.argv[1], write)
-"""
-
-
-def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "m.npz"
-    write_atomically(path, lambda file: file.write(b"old"))
-    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
-    assert done.returncode == 9 and path.read_bytes() == b"old"
-    write_atomically(path, lambda file: file.write(b"new"))
-    assert path.read_bytes() == b"new"
-
-
-def test_a_link_goes_on_pointing(tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to(tmp_path / "there")
-    write_atomically(tmp_path / "link", lambda file: file.write(b"x"))
-    assert (tmp_path / "link").is_symlink() and (tmp_path / "there").read_bytes() == b"x"
-
-
-def test_check_writable(tmp_path: Path) -> None:
-    check_writable(tmp_path / "m.npz")
-    assert os.listdir(tmp_path) == []
-    with pytest.raises(FileNotFoundError):
-        check_writable(tmp_path / "absent" / "m.npz")
-    with pytest.raises(IsADirectoryError):
-        check_writable(tmp_path)
-
-
 def members(path: Path) -> dict[str, np.ndarray]:
     with np.load(path) as file:
         return dict(file)
@@ -147,6 +126,7 @@ def with_array(name: str, value: np.ndarray):
     return lambda arrays: arrays.update({name: value})
 
 
+EARLY = {"validation": "00", "best_loss": 0.5, "best_epoch": 1, "waited": 0}
 LIES = {
     "no meta": (lambda arrays: arrays.pop("meta"), "not a model saved by fastgrad"),
     "meta is no JSON": (with_array("meta", np.zeros(3, np.uint8)), "its settings are damaged"),
@@ -156,7 +136,9 @@ LIES = {
         "its settings are damaged",
     ),
     "another format": (with_meta(format="x"), "not a model saved by fastgrad"),
-    "newer": (with_meta(version=2), "format version 2; this fastgrad reads up to 1"),
+    "newer": (with_meta(version=3), "format version 3; this fastgrad reads up to 2"),
+    "version 0": (with_meta(version=0), "format version 0"),
+    "version is true": (with_meta(version=True), "format version True"),
     "version is no number": (with_meta(version="1"), "format version '1'"),
     "no sizes": (with_meta(sizes="GONE"), "its settings are damaged"),
     "sizes of text": (with_meta(sizes=["a", 3]), "invalid literal"),
@@ -180,6 +162,30 @@ LIES = {
     "bias shape": (with_array("bias_0", np.zeros(8, np.float32)), r"bias_0 is float32 of shape"),
     "state shape": (with_array("state_0", np.zeros(8, np.float32)), "state_0 is float32"),
     "state is missing": (lambda arrays: arrays.pop("state_0"), "no array named 'state_0'"),
+    "smoothing": (with_meta(label_smoothing=2), "label_smoothing is 2"),
+    "no smoothing": (with_meta(label_smoothing="GONE"), "its settings are damaged"),
+    "norm": (with_meta(max_grad_norm="x"), "its settings are damaged"),
+    "no rate": (with_meta(learning_rate="GONE"), "its settings are damaged"),
+    "rate": (with_meta(learning_rate=-0.5), "learning_rate is -0.5"),
+    "infinite rate": (with_meta(learning_rate=float("inf")), "learning_rate is inf"),
+    "rate of text": (with_meta(learning_rate="0.1"), "learning_rate is '0.1'"),
+    "history": (with_meta(history="loss"), "history is 'loss'"),
+    "history of numbers": (with_meta(history=[7]), "no array named 'history_7'"),
+    "history of float32": (
+        with_array("history_loss", np.zeros(2, np.float32)),
+        "history_loss is float32",
+    ),
+    "history of rows": (with_array("history_loss", np.zeros((2, 1))), "history_loss is float64 of"),
+    "history is longer": (with_array("history_loss", np.zeros(3)), "differ in length"),
+    "early stop": (with_meta(early_stop=[1]), "its settings are damaged"),
+    "early stop is empty": (with_meta(early_stop={}), "its settings are damaged"),
+    "best loss": (with_meta(early_stop=EARLY | {"best_loss": float("nan")}), "best_loss is nan"),
+    "waited": (with_meta(early_stop=EARLY | {"waited": -1}), "waited is -1"),
+    "no last": (with_meta(early_stop=EARLY), "no array named 'last'"),
+    "meta is long": (
+        with_array("meta", np.frombuffer(b" " * (1 << 20) + b"{}", np.uint8)),
+        "1048576 is the limit",
+    ),
     "object": (with_array("weight_0", np.array([[None]])), "array 'weight_0'"),
 }
 
@@ -196,6 +202,45 @@ def test_files_that_lie(tmp_path: Path, case: str) -> None:
         MLP.load(path)
     message = str(caught.value)
     assert message.startswith(f"MLP.load: {path}: ") and "\n" not in message
+
+
+def test_the_last_parameters_have_the_size_of_the_best(tmp_path: Path) -> None:
+    model, x, y = trained()
+    path = tmp_path / "m.npz"
+    model.fit(x, y, 3, 8, validation=(x, y), patience=5, progress=False)
+    model.save(path)
+    assert MLP.load(path).epochs == 5
+    arrays = members(path)
+    for wrong in (arrays["last"][1:], arrays["last"].astype(float), arrays["last"][None]):
+        np.savez(path, **(arrays | {"last": wrong}))
+        with pytest.raises(ValueError, match=r"MLP.load: .*: last is float.* but the settings say"):
+            MLP.load(path)
+
+
+def test_version_1_is_read(tmp_path: Path) -> None:
+    """As it was written before there were histories, learning rates and early stopping."""
+    model, x, y = trained()
+    path = tmp_path / "m.npz"
+    model.save(path)
+    arrays = {k: v for k, v in members(path).items() if not k.startswith("history")}
+    with_meta(version=1, learning_rate="GONE", history="GONE", early_stop="GONE")(arrays)
+    np.savez(path, **arrays)
+    loaded = MLP.load(path)
+    assert loaded.learning_rate == 0.1 and run_of(loaded) == Run()
+    assert run_of(model).history
+    losses = [m.fit(x, y, 2, 8, progress=False)["loss"] for m in (model, loaded)]
+    assert losses[0] == losses[1] and digest(loaded) == digest(model)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    held = os.open(tmp_path / "pipe", os.O_RDWR)  # or opening it would wait, were it opened
+    with pytest.raises(ValueError, match="pipe: not a regular file"):
+        MLP.load(tmp_path / "pipe")
+    os.close(held)
+    with pytest.raises(IsADirectoryError):
+        MLP.load(tmp_path)
 
 
 def test_truncated_and_damaged_files(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 import fastgrad
 from fastgrad import MLP, SGD, Adam, get_num_threads, num_threads
 from fastgrad._checkpoint import digest
-from fastgrad.cli import COMMANDS, _numpy_step, _other_threads, check, main, train
+from fastgrad.cli import COMMANDS, _numpy_step, _other_threads, main, train
 
 Capture = pytest.CaptureFixture[str]
 
@@ -406,44 +406,6 @@ def test_a_reader_that_leaves() -> None:
 
 
 # --- the other commands
-
-
-def test_check_passes(capsys: Capture) -> None:
-    assert main(["check"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("checking on ") and lines[-1] == "all passed"
-    assert len(lines) == 2 + 2 * (7 + 3) + 2 * 3
-    assert all(line.startswith("PASS  ") for line in lines[1:-1])
-
-
-@pytest.mark.parametrize("name", ["matmul_nt", "linear_backward", "mse"])
-def test_check_fails_where_a_function_is_wrong(name: str, capsys: Capture, monkeypatch) -> None:
-    real = getattr(fastgrad, name)
-
-    def wrong(*args, **kwargs):
-        result = real(*args, **kwargs)
-        if name == "matmul_nt":
-            return np.nextafter(result, np.inf, dtype=result.dtype)  # one bit
-        if name == "mse":
-            return result[0], result[1] * np.float32(1.001)
-        result.weight[-1, -1] = 0
-        return result
-
-    monkeypatch.setattr(fastgrad, name, wrong)
-    assert main(["check"]) == 1
-    lines = capsys.readouterr().out.splitlines()
-    failed = [line for line in lines if line.startswith("FAIL")]
-    subject = "linear" if name == "linear_backward" else name
-    assert failed and all(subject in line for line in failed)
-    assert lines[-1] == f"{len(failed)} failed"
-
-
-def test_same_bits() -> None:
-    a = np.array([0.0, np.nan, 1.0], np.float32)
-    b = a.copy()
-    b.view(np.uint32)[1] ^= 1
-    assert check.same_bits(a, b) and not check.same_bits(a, a.astype(float))
-    assert not check.same_bits(a, np.array([-0.0, np.nan, 1.0], np.float32))
 
 
 def test_info(capsys: Capture) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import struct
-import zipfile
+from fractions import Fraction
 from importlib import resources
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from fastgrad.datasets import (
     load_digits,
     load_npz,
     stratified_split,
+    validation_split,
 )
 from fastgrad.datasets._npz import NpzReader
 
@@ -53,6 +52,20 @@ def test_draws_are_frozen() -> None:
         5018253430605371,
         7213938723369405,
     ]
+
+
+def test_equal_draws_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = np.random.default_rng(0).integers(0, 50, 1000).astype(np.uint64)
+    monkeypatch.setattr(_draws, "stream", lambda *seed: Fixed(draws))
+    assert np.array_equal(_draws.permutation(1000, 0), np.argsort(draws, kind="stable"))
+
+
+class Fixed:
+    def __init__(self, draws: np.ndarray):
+        self.draws = draws
+
+    def random_raw(self, n: int) -> np.ndarray:
+        return self.draws[:n]
 
 
 def test_uniform_is_one_stream_in_pieces() -> None:
@@ -90,6 +103,35 @@ def test_split_is_stratified_disjoint_and_frozen() -> None:
 def test_split_errors(labels, seed, parts, kind, words) -> None:
     with pytest.raises(kind, match=words):
         stratified_split(labels, seed, parts)
+
+
+def test_validation_split() -> None:
+    _, y = load_digits()
+    train, apart = validation_split(y, Fraction("0.1"), 3)
+    assert np.array_equal(np.sort(np.concatenate([train, apart])), np.arange(1797))
+    assert np.bincount(y[apart]).tolist() == [(n + 5) // 10 for n in np.bincount(y)]
+    assert not np.array_equal(apart, validation_split(y, 0.1, 4)[1])
+    # draws of its own, or the rows apart would be those that stratified_split takes first
+    assert not np.array_equal(validation_split(y, 0.2, 0)[1], stratified_split(y, 0)[1])
+    five = np.zeros(5, np.int64)
+    assert len(validation_split(five, Fraction(3, 10))[1]) == 2  # 1.5 rows
+    assert len(validation_split(five, 0.3)[1]) == 1  # a little less
+
+
+@pytest.mark.parametrize(
+    ("labels", "fraction", "kind", "words"),
+    [
+        (np.zeros(9, np.int64), 0, ValueError, "fraction is 0; pass a number between 0 and 1"),
+        (np.zeros(9, np.int64), 1.0, ValueError, "fraction is 1.0"),
+        (np.zeros(9, np.int64), float("nan"), ValueError, "fraction is nan"),
+        (np.zeros(9, np.int64), 0.01, ValueError, "too few to hold out 0.01 of each class"),
+        (np.arange(9), 0.9, ValueError, "validation_split: 9 rows in 9 classes are too few"),
+        (np.zeros(9), 0.5, TypeError, "validation_split: labels must be an array of integers"),
+    ],
+)
+def test_validation_split_errors(labels, fraction, kind, words) -> None:
+    with pytest.raises(kind, match=words):
+        validation_split(labels, fraction)
 
 
 # --- readers: what is right
@@ -276,106 +318,6 @@ def test_npz_errors(tmp_path: Path, case: str) -> None:
     with pytest.raises(DataError) as caught:
         load_npz(file)
     assert str(caught.value) == f"{file}: {message}"
-
-
-class Trap:
-    def __reduce__(self) -> tuple[object, ...]:
-        return os.mkdir, (os.environ["FASTGRAD_TRAP"],)
-
-
-def test_npz_never_unpickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FASTGRAD_TRAP", str(tmp_path / "sprung"))
-    np.savez(tmp_path / "d.npz", x=np.array([[Trap()]], object), y=np.zeros(1))
-    with pytest.raises(DataError, match="not plain numbers"):
-        load_npz(tmp_path / "d.npz")
-    assert not (tmp_path / "sprung").exists()
-
-
-def npy(header: str, data: bytes = b"", version: int = 1) -> bytes:
-    text = header.encode() + b"\n"
-    return b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H", len(text)) + text + data
-
-
-HEADER = "{'descr': '%s', 'fortran_order': False, 'shape': %s}"
-LIES = {
-    "shape beyond the data": npy(HEADER % ("<f8", "(1000000, 1000000)"), bytes(80)),
-    "shape short of the data": npy(HEADER % ("<f8", "(2, 2)"), bytes(80)),
-    "overflowing shape": npy(HEADER % ("<f8", "(4294967296, 4294967296, 4)"), bytes(80)),
-    "endless integer": npy(HEADER % ("<f8", "(" + "9" * 300 + ",)"), bytes(80)),
-    "negative shape": npy(HEADER % ("<f8", "(-2, -5)"), bytes(80)),
-    "bool shape": npy(HEADER % ("<f8", "(True, 10)"), bytes(80)),
-    "shape of text": npy(HEADER % ("<f8", "'ab'"), bytes(80)),
-    "object": npy(HEADER % ("|O", "(10,)"), bytes(80)),
-    "structure": npy(HEADER % ("<f8,<f8", "(5,)"), bytes(80)),
-    "list of fields": npy(
-        "{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (10,)}", bytes(80)
-    ),
-    "a call": npy("__import__('os').abort()"),
-    "deep nesting": npy("(" * 4000),
-    "no key": npy("{'descr': '<f8'}", bytes(80)),
-    "no dict": npy("7", bytes(80)),
-    "order is no bool": npy("{'descr': '<f8', 'fortran_order': 7, 'shape': (10,)}", bytes(80)),
-    "header beyond the file": b"\x93NUMPY\x02\x00\xff\xff\xff\xff{",
-    "future version": npy(HEADER % ("<f8", "(10,)"), bytes(80), version=9),
-    "no magic": b"hello",
-    "nothing": b"",
-}
-
-
-@pytest.mark.parametrize("case", LIES)
-def test_npz_headers_that_lie(case: str) -> None:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("x.npy", LIES[case])
-    with NpzReader(buffer) as file, pytest.raises(ValueError, match="array 'x'") as caught:
-        file.read("x")
-    assert "\n" not in str(caught.value) and len(str(caught.value)) < 200
-
-
-def test_npz_bomb_is_bounded() -> None:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("x.npy", npy(HEADER % ("|u1", "(20000000,)"), bytes(20_000_000)))
-    assert len(buffer.getvalue()) < 30_000
-    with NpzReader(buffer, max_bytes=1 << 20) as file, pytest.raises(ValueError, match="the limit"):
-        file.read("x")
-    # The directory of the archive lies about the size: no more than that is ever unpacked.
-    data = buffer.getvalue()
-    small = data.replace(struct.pack("<I", 20_000_000 + 68 + 10), struct.pack("<I", 100))
-    with NpzReader(io.BytesIO(small), max_bytes=1 << 20) as file, pytest.raises(ValueError):
-        file.read("x")
-
-
-def test_npz_damage_is_always_one_line(tmp_path: Path) -> None:
-    np.savez_compressed(tmp_path / "d.npz", **good())
-    whole = (tmp_path / "d.npz").read_bytes()
-    load_npz(tmp_path / "d.npz")
-    rng = np.random.default_rng(0)
-    refused = 0
-    for cut in range(0, len(whole), 7):
-        (tmp_path / "c.npz").write_bytes(whole[:cut])
-        with pytest.raises(DataError):
-            load_npz(tmp_path / "c.npz")
-    for _ in range(300):
-        damaged = bytearray(whole)
-        damaged[rng.integers(len(whole))] ^= 1 << rng.integers(8)
-        (tmp_path / "c.npz").write_bytes(damaged)
-        try:
-            load_npz(tmp_path / "c.npz")
-        except DataError as error:
-            assert "\n" not in str(error)
-            refused += 1
-    assert refused > 100  # the rest hits dates, names of nothing, and unused flags
-
-
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_npz_check_sum_is_compared(tmp_path: Path, save) -> None:
-    save(tmp_path / "d.npz", **good())
-    data = bytearray((tmp_path / "d.npz").read_bytes())
-    data[data.index(b"PK\x01\x02") + 16] ^= 1  # the sum, in the archive's directory
-    (tmp_path / "d.npz").write_bytes(data)
-    with pytest.raises(DataError, match="damaged.*CRC"):
-        load_npz(tmp_path / "d.npz")
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

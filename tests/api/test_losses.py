@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from fastgrad import KC, binary_cross_entropy_with_logits, mse, softmax_cross_entropy
-from fastgrad._losses import _chain, _row_chain, softmax
+from fastgrad._losses import softmax
+from fastgrad.reference import losses as reference
 from fastgrad.testing import check_grads
 
 DTYPES = ["float32", "float64"]
@@ -52,6 +53,52 @@ def test_probability_rows(dtype: str) -> None:
     eps = float(np.finfo(dtype).eps)
     assert loss == pytest.approx(float(expected), rel=30 * eps)
     np.testing.assert_allclose(grad, slope, rtol=20 * eps, atol=4 * eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("smoothing", [1e-6, 0.1, 0.75, 1.0])
+def test_label_smoothing(dtype: str, smoothing: float) -> None:
+    """(1 - s) of the loss, and s of the mean over all classes taken as the label."""
+    z, eps = logits(dtype, (9, 6)), float(np.finfo(dtype).eps)
+    labels = np.array([4, 0, 3, 3, 1, 2, 2, 5, 5])
+    one_hot = np.eye(6)[labels]
+    found = softmax_cross_entropy(z, labels, label_smoothing=smoothing)
+    expected = [exact_softmax_cross_entropy(z, t) for t in (one_hot, np.full((9, 6), 1 / 6))]
+    weights = np.array([1 - smoothing, smoothing])
+    assert found[0] == pytest.approx(float(weights @ [e[0] for e in expected]), rel=30 * eps)
+    slope = (1 - smoothing) * expected[0][1] + smoothing * expected[1][1]
+    np.testing.assert_allclose(found[1], slope, rtol=20 * eps, atol=4 * eps)
+    soft = softmax_cross_entropy(z, one_hot, smoothing)
+    assert soft[0] == found[0] and np.array_equal(soft[1], found[1])
+
+
+def test_no_label_smoothing_is_the_default() -> None:
+    z, labels = logits("float32"), np.array([4, 0, 3, 3, 1, 2, 2])
+    plain, zero = softmax_cross_entropy(z, labels), softmax_cross_entropy(z, labels, 0)
+    assert plain[0] == zero[0] and np.array_equal(plain[1], zero[1])
+    assert plain[0] != softmax_cross_entropy(z, labels, 0.1)[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(-0.1, ValueError), (1.1, ValueError), (math.nan, ValueError), ("0.1", TypeError),
+     (None, TypeError), (1j, TypeError)],
+)  # fmt: skip
+def test_errors_of_label_smoothing(value, kind) -> None:
+    with pytest.raises(kind, match="^softmax_cross_entropy: label_smoothing is "):
+        softmax_cross_entropy(Z, np.zeros(3, int), value)
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u4", "i8", "u8", ">i4"])
+def test_labels_of_any_integer_type(dtype: str) -> None:
+    z, labels = logits("float32"), np.array([4, 0, 3, 3, 1, 2, 2])
+    expected = softmax_cross_entropy(z, labels)
+    odd = np.zeros(8 * 7 + 1, np.uint8)[1:].view("i8")  # not aligned
+    odd[...] = labels
+    spread = np.repeat(labels.astype(dtype), 3)[::3]
+    for given in (labels.astype(dtype), spread, labels[::-1].astype(dtype)[::-1], odd):
+        found = softmax_cross_entropy(z, given)
+        assert found[0] == expected[0] and np.array_equal(found[1], expected[1])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -122,6 +169,11 @@ def test_gradients_by_the_complex_step(dtype: str) -> None:
         labels,
         lambda z: exact_softmax_cross_entropy(z, np.eye(3)[labels])[0],
     )
+    check(
+        lambda z, t: softmax_cross_entropy(z, t, 0.2),
+        labels,
+        lambda z: exact_softmax_cross_entropy(z, 0.8 * np.eye(3)[labels] + 0.2 / 3)[0],
+    )
     check(binary_cross_entropy_with_logits, t, lambda z: np.mean(np.log(1 + np.exp(z)) - z * t))
     check(mse, t, lambda z: np.mean((z - t) ** 2))
 
@@ -138,16 +190,18 @@ def test_sums_have_the_order_of_the_contract(dtype: str) -> None:
     a = logits(dtype, (3 * kc + 5, 21))
     rows = [chain(row, zero) for row in a * a]
     assert not np.array_equal((a * a).sum(axis=1), np.array(rows))  # numpy's order is another
-    assert np.array_equal(_row_chain(a * a), np.array(rows))
+    assert np.array_equal(reference.row_chain(a * a), np.array(rows))
     total = chain([chain(rows[r : r + kc], zero) for r in range(0, len(rows), kc)], zero)
     assert total != chain(rows, zero)  # the blocks matter here
-    assert _chain(np.array(rows)) == total
+    assert reference.chain(np.array(rows)) == total
     assert mse(a, np.zeros_like(a))[0] == float(total / np.dtype(dtype).type(a.size))
 
 
 def test_negative_zeros_sum_to_positive_zero() -> None:
     zeros = np.full((2, 3), -0.0, np.float32)
-    assert not np.signbit(_row_chain(zeros)).any() and not np.signbit(_chain(zeros[:, 0]))
+    assert not np.signbit(reference.row_chain(zeros)).any() and not np.signbit(
+        reference.chain(zeros[:, 0])
+    )
 
 
 @pytest.mark.parametrize("loss", [softmax_cross_entropy, binary_cross_entropy_with_logits, mse])
@@ -187,6 +241,7 @@ ERRORS = [
         ValueError,
         r"labels\[1\] is 4 but logits has 4",
     ),
+    (softmax_cross_entropy, Z, np.array([2**64 - 1] * 3, "u8"), ValueError, r"labels\[0\] is 184"),
     (softmax_cross_entropy, Z, np.array([0, 1, -1]), ValueError, r"labels\[2\] is -1"),
     (softmax_cross_entropy, Z, np.zeros((3, 3)), ValueError, r"labels has shape \(3, 3\)"),
     (softmax_cross_entropy, Z, np.full((3, 4), 0.5), ValueError, "labels row 0 sums to 2"),

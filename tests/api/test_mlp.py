@@ -140,17 +140,23 @@ def test_one_output_takes_flat_targets(loss: str) -> None:
     assert np.array_equal(first.weights[0], second.weights[0])
 
 
-def test_many_batch_sizes_keep_few_buffers() -> None:
+def test_smaller_batches_use_the_memory_of_the_largest() -> None:
     x, y = data("softmax_cross_entropy", 12)
-    model = MLP((5, 8, 4))
-    for rows in range(1, 13):
-        model.train_step(x[:rows], y[:rows])
-    assert len(model._kept) == 4 and model.steps == 12
+    first, second = MLP((5, 8, 4)), MLP((5, 8, 4))
+    memory = []
+    for rows in (12, *range(1, 13)):
+        loss = first.train_step(x[:rows], y[:rows])
+        memory.append([id(a) for a in first._compiled._memory])
+        fresh = copy.copy(second)
+        assert fresh.train_step(x[:rows], y[:rows]) == loss
+        second = fresh
+    assert memory == memory[:1] * 13 and first.steps == second.steps == 13
 
 
 def test_copies_are_independent_and_go_on_alike() -> None:
     x, y = data("softmax_cross_entropy")
-    model = MLP((5, 8, 4), optimizer=Adam())
+    model = MLP((5, 8, 4), optimizer=Adam(), label_smoothing=0.1, max_grad_norm=0.5)
+    model.learning_rate = 0.01
     model.train_step(x, y)
     twins = [copy.copy(model), copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
     expected = [model.train_step(x, y) for _ in range(3)]
@@ -190,6 +196,44 @@ def test_constructor_errors(args, kind, words) -> None:
     with pytest.raises(kind, match=f"^MLP: {words}") as caught:
         MLP(*args)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "words"),
+    [
+        ({"label_smoothing": 1.5}, ValueError, "label_smoothing is 1.5"),
+        ({"label_smoothing": None}, TypeError, "label_smoothing is None"),
+        ({"label_smoothing": 0.1, "loss": "mse"}, ValueError, "label_smoothing is 0.1, but loss"),
+        ({"max_grad_norm": 0}, ValueError, "max_grad_norm is 0"),
+        ({"max_grad_norm": math.nan}, ValueError, "max_grad_norm is nan"),
+        ({"max_grad_norm": "1"}, TypeError, "max_grad_norm is '1'"),
+    ],
+)
+def test_errors_of_settings_with_names(settings, kind, words) -> None:
+    with pytest.raises(kind, match=f"^MLP: {words}"):
+        MLP((4, 2), **settings)
+
+
+def test_learning_rate() -> None:
+    model = MLP((5, 4), optimizer=Adam(0.25))
+    assert model.learning_rate == 0.25
+    model.learning_rate = np.float32(0.5)
+    assert type(model.learning_rate) is float and model.learning_rate == 0.5
+    assert copy.copy(model).learning_rate == 0.5 and model.optimizer.lr == 0.25
+    for value, kind in ((-1, ValueError), (math.nan, ValueError), ("1", TypeError)):
+        with pytest.raises(kind, match="^MLP: learning_rate is"):
+            model.learning_rate = value
+    assert model.learning_rate == 0.5
+
+
+def test_fit_passes_its_settings_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fastgrad import _training
+
+    monkeypatch.setattr(_training, "fit", lambda *args: args)
+    model = MLP((5, 4))
+    given = model.fit(1, 2, 3, 4, 5, 6, shuffle=7, patience=8, schedule=9, checkpoint=10)
+    assert given == (model, *range(1, 11))
+    assert model.fit(1, 2, 3, 4) == (model, 1, 2, 3, 4, None, True, True, None, None, None)
 
 
 X, Y = data("softmax_cross_entropy")

@@ -9,8 +9,8 @@ import math
 import numpy as np
 import pytest
 
-from fastgrad import SGD, Adam, adam_step, sgd_step
-from fastgrad._optim import _power
+from fastgrad import SGD, Adam, adam_step, clip_grad_norm, sgd_step
+from fastgrad.reference import losses as reference
 
 DTYPES = ["float32", "float64"]
 
@@ -53,8 +53,8 @@ def scalar_adam(number, p, g, m, v, step, lr, b1, b2, eps, decay):
     v = number(b2) * v + number(1 - b2) * g * g
     if decay:
         p = p - number(lr * decay) * p
-    denominator = np.sqrt(v) / number(math.sqrt(1 - _power(b2, step))) + number(eps)
-    return p - m / denominator * number(lr / (1 - _power(b1, step))), m, v
+    denominator = np.sqrt(v) / number(math.sqrt(1 - reference.power(b2, step))) + number(eps)
+    return p - m / denominator * number(lr / (1 - reference.power(b1, step))), m, v
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -88,9 +88,15 @@ def test_decay_is_decoupled_in_adam_and_added_to_the_gradient_in_sgd() -> None:
 
 
 def test_power_is_exact_where_it_can_be() -> None:
-    assert [_power(0.5, n) for n in (0, 1, 2, 7, 1000)] == [1, 0.5, 0.25, 2.0**-7, 2.0**-1000]
+    assert [reference.power(0.5, n) for n in (0, 1, 2, 7, 1000)] == [
+        1,
+        0.5,
+        0.25,
+        2.0**-7,
+        2.0**-1000,
+    ]
     for base, n in itertools.product((0.9, 0.999), (3, 10, 1000)):
-        assert _power(base, n) == pytest.approx(base**n, rel=1e-13)
+        assert reference.power(base, n) == pytest.approx(base**n, rel=1e-13)
 
 
 @pytest.mark.parametrize("layout", ["F", "strided", "zero size", "0-D"])
@@ -175,3 +181,75 @@ def test_settings_are_frozen_plain_and_checked() -> None:
         SGD(-1)
     with pytest.raises(ValueError, match=r"^Adam: betas\[0\] is 2"):
         Adam(betas=(2, 0.5))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(0,), (), (3, 5), (2, 3, 4), (1 << 14,), (33, 1000)])
+def test_clip_grad_norm(dtype: str, shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(7)
+    g = np.asarray(rng.standard_normal(shape) * np.exp2(rng.integers(-9, 9, shape))).astype(dtype)
+    kept, norm = g.copy(), math.sqrt(math.fsum(x * x for x in g.reshape(-1).tolist()))
+    assert type(clip_grad_norm(g, math.inf)) is float and np.array_equal(g, kept)
+    assert clip_grad_norm(g, math.inf) == pytest.approx(norm, rel=1e-14)
+    assert clip_grad_norm(g, 2 * norm + 1) == reference.norm(kept) and np.array_equal(g, kept)
+    if g.size:
+        factor = g.dtype.type(norm / 8 / reference.norm(kept))
+        assert clip_grad_norm(g, norm / 8) == reference.norm(kept)
+        assert np.array_equal(g, kept * factor)
+        assert clip_grad_norm(g, math.inf) == pytest.approx(norm / 8, rel=1e-6)
+
+
+def test_clip_grad_norm_of_several_and_of_any_layout() -> None:
+    rng = np.random.default_rng(8)
+    base = rng.standard_normal((40, 60)).astype(np.float32)
+    views = [base[::2, ::3], base[1::2, 1::3].T, base[1::2, 2::3][::-1]]
+    other, kept = rng.standard_normal((7, 3)), base.copy()
+    grads = [*views, other]
+    expected = reference.norm(*(np.ascontiguousarray(g) for g in grads))
+    parts = [np.array(g) for g in grads]
+    assert clip_grad_norm(tuple(grads), 0.5) == expected
+    for found, before in zip(grads, parts, strict=True):
+        assert np.array_equal(found, before * found.dtype.type(0.5 / expected))
+    assert np.array_equal(base[::2, 1::3], kept[::2, 1::3])  # of no array that was given
+    assert clip_grad_norm([], 1.0) == 0.0
+
+
+def test_numbers_of_any_type() -> None:
+    """The step of a float32 0.1 is that of its value, whatever the arrays."""
+    small = np.float32(0.1)
+    for dtype in DTYPES:
+        (p, g), (q, h) = arrays(dtype, 2), arrays(dtype, 2)
+        sgd_step(p, g, small, weight_decay=small)
+        sgd_step(q, h, float(small), weight_decay=float(small))
+        assert clip_grad_norm(g, small) == clip_grad_norm(h, float(small))
+        assert np.array_equal(p, q) and np.array_equal(g, h)
+
+
+def test_a_norm_that_is_not_finite_changes_nothing() -> None:
+    for bad, norm in ((np.nan, math.nan), (np.inf, math.inf), (-np.inf, math.inf)):
+        g = np.array([1.0, bad, 3.0], np.float32)
+        kept = g.copy()
+        assert np.array_equal(clip_grad_norm(g, 0.1), norm, equal_nan=True)
+        assert np.array_equal(g, kept, equal_nan=True)
+    assert clip_grad_norm(np.full(4, 3e38, np.float32), math.inf) == pytest.approx(6e38, rel=1e-6)
+
+
+CLIP_ERRORS = [
+    ([1.0, 2.0], 1.0, TypeError, r"grad\[0\] is float"),
+    (None, 1.0, TypeError, "grad is None"),
+    (np.zeros(3, int), 1.0, TypeError, "grad has dtype int64"),
+    (np.zeros(3, np.float16), 1.0, TypeError, "float16"),
+    (np.zeros(3, ">f8"), 1.0, TypeError, "grad has dtype >f8"),
+    (FROZEN, 1.0, ValueError, "grad .* is read-only"),
+    ([A, B, A[1:]], 1.0, ValueError, r"grad\[0\] .* and grad\[2\] .* share memory"),
+    (A, 0.0, ValueError, "max_norm is 0.0"),
+    (A, math.nan, ValueError, "max_norm is nan"),
+    (A, "1", TypeError, "max_norm is '1'"),
+]
+
+
+@pytest.mark.parametrize(("grad", "max_norm", "kind", "words"), CLIP_ERRORS)
+def test_errors_of_clip_grad_norm(grad, max_norm, kind, words) -> None:
+    with pytest.raises(kind, match=words) as caught:
+        clip_grad_norm(grad, max_norm)
+    assert str(caught.value).startswith("clip_grad_norm: ") and "\n" not in str(caught.value)

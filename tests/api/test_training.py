@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from fastgrad import BITS_VERSION, MLP, SGD, Adam
 from fastgrad._checkpoint import digest
 from fastgrad._kernels import target
+from fastgrad._run import run_of
 from fastgrad._training import evaluate, fit
 from fastgrad.datasets import load_digits, stratified_split
 
@@ -74,7 +77,10 @@ def test_history_and_validation() -> None:
         "loss": 30,
         "validation_loss": 30,
         "validation_accuracy": 30,
+        "learning_rate": 30,
+        "seconds": 30,
     }
+    assert set(history["learning_rate"]) == {0.01} and min(history["seconds"]) > 0
     assert history["loss"][-1] < 0.5 * history["loss"][0]
     assert history["validation_accuracy"][-1] == np.mean(net.predict(x[40:]) == y[40:])
     found = evaluate(net, x[40:], y[40:])
@@ -101,7 +107,94 @@ def test_stop() -> None:
 
 def test_no_epochs() -> None:
     x, y = blobs()
-    assert model().fit(x, y, 0, 8) == {"loss": []}
+    net = model()
+    assert net.fit(x, y, 0, 8) == {"loss": [], "learning_rate": [], "seconds": []}
+    assert net.epochs == net.steps == 0
+
+
+def test_a_kept_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = np.arange(10, dtype=np.float32)[:, None], np.arange(10)
+    seen: list[list[float]] = []
+
+    def step(self: MLP, bx: np.ndarray, by: np.ndarray) -> float:
+        seen.append(bx[:, 0].tolist())
+        return float(by[0])
+
+    monkeypatch.setattr(MLP, "_step", step)
+    history = MLP((1, 10)).fit(x, y, 1, 4, progress=False, shuffle=False)
+    assert seen == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert history["loss"] == [(0 * 4 + 4 * 4 + 8 * 2) / 10]
+
+
+def test_a_kept_order_has_the_bits_of_steps_by_hand() -> None:
+    x, y = blobs(20)
+    fitted, stepped = model(), model()
+    fitted.fit(x, y, 2, 8, progress=False, shuffle=False)
+    for _ in range(2):
+        for start in (0, 8, 16):
+            stepped.train_step(x[start : start + 8], y[start : start + 8])
+    assert digest(fitted) == digest(stepped)
+
+
+def test_a_schedule_sees_every_epoch_once() -> None:
+    x, y = blobs()
+    net, seen = model(), list[int]()
+
+    def schedule(epoch: int) -> float:
+        seen.append(epoch)
+        return 0.5**epoch
+
+    first = net.fit(x, y, 2, 8, progress=False, schedule=schedule)
+    second = net.fit(x, y, 3, 8, progress=False, schedule=schedule)
+    assert seen == [0, 1, 2, 3, 4] and net.learning_rate == 0.5**4
+    assert first["learning_rate"] + second["learning_rate"] == [0.5**i for i in range(5)]
+    assert net.fit(x, y, 1, 8, progress=False)["learning_rate"] == [0.5**4]  # as it was left
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.1, 0.9), Adam(0.01, weight_decay=0.1)])
+def test_the_rate_of_a_schedule_is_that_of_the_steps(optimizer) -> None:
+    x, y = blobs()
+    scheduled = MLP((4, 3), optimizer=optimizer)
+    other = MLP((4, 3), optimizer=dataclasses.replace(optimizer, lr=0.003))
+    scheduled.fit(x, y, 2, 8, progress=False, schedule=lambda epoch: 0.003)
+    other.fit(x, y, 2, 8, progress=False)
+    assert digest(scheduled) == digest(other) != digest(MLP((4, 3), optimizer=optimizer))
+    before = digest(scheduled)
+    scheduled.fit(x, y, 1, 8, progress=False, schedule=lambda epoch: 0)
+    assert digest(scheduled) == before
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "words"),
+    [
+        (float("nan"), ValueError, r"schedule\(0\) is nan; it must be 0 or more and finite"),
+        (-1, ValueError, r"schedule\(0\) is -1"),
+        (float("inf"), ValueError, r"schedule\(0\) is inf"),
+        (None, TypeError, r"schedule\(0\) is None, not a number"),
+        ("1", TypeError, r"schedule\(0\) is '1', not a number"),
+    ],
+)
+def test_rates_that_are_none(value, kind, words) -> None:
+    x, y = blobs()
+    net = model()
+    before = digest(net)
+    with pytest.raises(kind, match=f"^MLP.fit: {words}"):
+        net.fit(x, y, 1, 8, progress=False, schedule=lambda epoch: value)
+    assert digest(net) == before and net.epochs == 0
+
+
+def test_the_history_of_all_calls() -> None:
+    x, y = blobs()
+    net = model()
+    first = net.fit(x, y, 2, 8, progress=False)
+    second = net.fit(x, y, 1, 8, validation=(x, y), progress=False)
+    history = run_of(net).history
+    assert history["loss"] == first["loss"] + second["loss"]
+    assert np.isnan(history["validation_loss"][:2]).all()
+    assert history["validation_loss"][2:] == second["validation_loss"]
+    third = net.fit(x, y, 1, 8, progress=False)
+    assert len(run_of(net).history["validation_loss"]) == 4 and "validation_loss" not in third
+    assert len(history["loss"]) == 3  # what a copy of the model may still hold
 
 
 def test_plain_lines_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,7 +207,11 @@ def test_plain_lines_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[-1].startswith("training: epoch 40 of 40, loss ")
     assert "validation accuracy " in lines[-1] and lines[-1].endswith(" s")
     model().fit(x, y, 3, 8)
-    assert len(capsys.readouterr().err.splitlines()) == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3 and "rate" not in lines[0] and "seconds" not in lines[0]
+    fit(model(), x, y, 2, 8, total=40)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("training: epoch 40 of 40, loss ")
     model().fit(x, y, 3, 8, progress=False)
     assert capsys.readouterr() == ("", "")
 
@@ -140,6 +237,10 @@ def test_a_bar_on_a_terminal(
         ({"y": np.full(50, 3)}, ValueError, r"labels\[0\] is 3"),
         ({"validation": np.ones(3)}, TypeError, "validation is ndarray"),
         ({"validation": (np.ones((2, 3)), np.zeros(2, int))}, ValueError, r"x has shape \(2, 3\)"),
+        ({"patience": 3}, ValueError, r"patience needs validation; pass validation=\(x, y\)"),
+        ({"patience": 0, "validation": blobs()}, ValueError, "patience is 0; it must be 1 or more"),
+        ({"patience": 1.5, "validation": blobs()}, TypeError, "patience is 1.5"),
+        ({"schedule": 0.1}, TypeError, "schedule is 0.1; pass a function of the epoch"),
     ],
 )
 def test_errors_come_before_any_step(options, kind, words) -> None:
@@ -149,6 +250,28 @@ def test_errors_come_before_any_step(options, kind, words) -> None:
     with pytest.raises(kind, match=rf"^MLP\.fit.*: {words}"):
         net.fit(**{"x": x, "y": y, "epochs": 1, "batch_size": 8, "progress": False} | options)
     assert np.array_equal(net._params, before)
+
+
+def test_a_checkpoint_that_cannot_be_written_comes_before_any_step(tmp_path: Path) -> None:
+    x, y = blobs()
+    net = model()
+    before = digest(net)
+    with pytest.raises(FileNotFoundError):
+        net.fit(x, y, 1, 8, progress=False, checkpoint=tmp_path / "absent" / "m.npz")
+    with pytest.raises(IsADirectoryError):
+        net.fit(x, y, 1, 8, progress=False, checkpoint=tmp_path)
+    assert digest(net) == before and net.epochs == 0
+
+
+def test_a_checkpoint_is_a_loss_that_is_a_number(tmp_path: Path) -> None:
+    x, y = blobs()
+    net = MLP((4, 3), optimizer=SGD(0.1))
+    rates = [0.1, 1e38, 1e38]
+    history = net.fit(
+        x, y, 3, 50, progress=False, checkpoint=tmp_path / "m", schedule=lambda epoch: rates[epoch]
+    )
+    last = np.flatnonzero(np.isfinite(history["loss"]))[-1] + 1
+    assert 1 <= last < 3 and MLP.load(tmp_path / "m").epochs == last
 
 
 DIGEST = {1: "5c0a33b9d0a3e40a"}  # by BITS_VERSION: the weights of the main job, seed 0
