@@ -4,6 +4,7 @@ x (N, K) · weight (K, M) + bias (M,) -> y (N, M), and back. The same bits for a
 size, on every CPU with fused multiply-add.
 """
 
+from . import _njit as _njit
 from . import reference, testing
 from ._config import show_config, warmup
 from ._kernels.target import BITS_VERSION, KC
@@ -11,7 +12,8 @@ from ._linear import LinearGrads, linear_backward, linear_forward
 from ._losses import binary_cross_entropy_with_logits, mse, softmax_cross_entropy
 from ._matmul import matmul, matmul_nt, matmul_tn
 from ._mlp import MLP
-from ._optim import SGD, Adam, adam_step, sgd_step
+from ._optim import SGD, Adam, adam_step, clip_grad_norm, sgd_step
+from ._schedules import cosine_schedule, step_schedule
 from .threads import get_num_threads, num_threads, set_num_threads
 
 __version__ = "0.1.0"
@@ -26,6 +28,8 @@ __all__ = [
     "__version__",
     "adam_step",
     "binary_cross_entropy_with_logits",
+    "clip_grad_norm",
+    "cosine_schedule",
     "get_num_threads",
     "linear_backward",
     "linear_forward",
@@ -39,6 +43,7 @@ __all__ = [
     "sgd_step",
     "show_config",
     "softmax_cross_entropy",
+    "step_schedule",
     "testing",
     "warmup",
 ]

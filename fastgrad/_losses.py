@@ -1,30 +1,37 @@
 """Losses: network outputs and targets in, (mean loss, its gradient) out.
 
 Every sum has the order of the contract: a chain along a row, started at +0.0, then a chain over
-the rows of each block of KC, then the blocks in order. numpy's own sum would not do (its order
-depends on the CPU), so sums are ``np.add.accumulate``, which numpy defines as that chain. exp, log
-and sigmoid are the project's own. Each public function checks its arguments and calls its twin.
+the rows of each block of KC, then the blocks in order. The kernels are in _kernels/losses.py;
+reference.losses states them in numpy. Each public function checks its arguments and calls its twin.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import ctypes
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _validate
-from ._elementwise import exp, log, sigmoid
-from ._kernels.target import KC
+from ._descriptor import bits, data, run
+from ._elementwise import exp
+from ._kernels.jit import BAD_LABEL
+from ._kernels.losses import BINARY_CROSS_ENTROPY, MSE, SOFTMAX_LABELS, SOFTMAX_PROBABILITIES
 
 Array = NDArray[Any]
 
 
-def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[float, Array]:
+def softmax_cross_entropy(
+    logits: Array, labels: Array, label_smoothing: float = 0.0
+) -> tuple[float, Array]:
     """logits (N, M), labels (N,) integers or (N, M) probabilities -> loss, gradient (N, M).
 
-    loss = mean over rows of log(sum exp(z)) - z[label]; gradient = (softmax(z) - target) / N.
-    The row's maximum is taken off first, so no exp overflows. float32 or float64 as the logits.
+    loss = mean over rows of the sum of t*(log(sum exp(z)) - z); gradient = (softmax(z) - t) / N.
+    t is the row of probabilities, or 1 at the label and 0 elsewhere; label_smoothing s, from 0 to
+    1, makes it (1 - s)*t + s/M (Szegedy et al. 2016, as PyTorch writes it). Where t is 0 so is the
+    term, also of -Inf. The row's maximum is taken off first, so no exp overflows. float32 or
+    float64 as the logits.
     """
     caller = "softmax_cross_entropy"
     z = as_float(caller, "logits", logits)
@@ -32,9 +39,10 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[float, Array]:
         raise ValueError(
             f"{caller}: logits has shape {z.shape}; pass (rows, classes), both above 0"
         )
-    check_labels(caller, labels, len(z), z.shape[1])
+    _check_labels_but_range(caller, labels, len(z), z.shape[1])
+    smoothing = check_smoothing(caller, label_smoothing)
     grad = np.empty(z.shape, z.dtype)
-    return _softmax_cross_entropy(z, labels, grad), grad
+    return _smoothed_cross_entropy(z, labels, grad, smoothing), grad
 
 
 def binary_cross_entropy_with_logits(logits: Array, targets: Array) -> tuple[float, Array]:
@@ -47,7 +55,7 @@ def binary_cross_entropy_with_logits(logits: Array, targets: Array) -> tuple[flo
     check_targets(caller, "logits", z.shape, targets)
     check_probabilities(caller, "targets", targets)
     grad = np.empty(z.shape, z.dtype)
-    return _binary_cross_entropy_with_logits(z, targets.astype(z.dtype), grad), grad
+    return _binary_cross_entropy_with_logits(z, targets, grad), grad
 
 
 def mse(prediction: Array, target: Array) -> tuple[float, Array]:
@@ -55,89 +63,72 @@ def mse(prediction: Array, target: Array) -> tuple[float, Array]:
     p = as_float("mse", "prediction", prediction)
     check_targets("mse", "prediction", p.shape, target)
     grad = np.empty(p.shape, p.dtype)
-    return _mse(p, target.astype(p.dtype), grad), grad
+    return _mse(p, target, grad), grad
+
+
+# On checked arguments; grad, C-contiguous, is overwritten.
 
 
 def _softmax_cross_entropy(z: Array, labels: Array, grad: Array) -> float:
-    """Checked arguments; grad (N, M) is overwritten."""
-    with np.errstate(all="ignore"):
-        number = z.dtype.type
-        count = number(len(z))
-        shifted, total = _exp_rows(z, grad)
-        log_total = log(total)
-        grad *= (1 / total)[:, None]
-        if labels.ndim == 1:
-            rows = np.arange(len(z))
-            losses = log_total - shifted[rows, labels]
-            grad[rows, labels] -= number(1)
-        else:
-            target = labels.astype(z.dtype, copy=False)
-            terms = target * (log_total[:, None] - shifted)
-            terms[target == 0] = 0  # 0 * inf where a logit is -inf
-            losses = _row_chain(terms)
-            grad -= target
-        grad *= number(1) / count
-        return float(_chain(losses) / count)
+    return _smoothed_cross_entropy(z, labels, grad, 0.0)
+
+
+def _smoothed_cross_entropy(z: Array, labels: Array, grad: Array, smoothing: float) -> float:
+    if labels.ndim == 2:
+        return _mean(SOFTMAX_PROBABILITIES, z, labels, grad, smoothing)
+    numbers = labels.astype(np.int64, copy=not labels.flags.aligned)
+    loss = ctypes.c_double()
+    status = run(
+        SOFTMAX_LABELS, z.dtype, *z.shape, data(z), *z.strides, data(numbers),
+        numbers.strides[0], 0, data(grad), grad.strides[0], ctypes.addressof(loss), bits(smoothing),
+    )  # fmt: skip
+    if status == BAD_LABEL:
+        _refuse_label("softmax_cross_entropy", labels, z.shape[1])
+    return loss.value
 
 
 def _binary_cross_entropy_with_logits(z: Array, target: Array, grad: Array) -> float:
-    with np.errstate(all="ignore"):
-        number = z.dtype.type
-        e = exp(-np.abs(z))
-        u = 1 + e  # log(1 + e) to the last bits although 1 + e rounds: W. Kahan's correction
-        log1p = np.where(u == 1, e, log(u) * (e / (u - 1)))
-        slope = np.where(z > 0, 1 - target, -target)  # max(z, 0) - z*t = slope * z
-        terms = np.where(slope == 0, number(0), slope * z) + log1p  # 0 * inf is 0 here
-        count = number(z.size)
-        np.subtract(sigmoid(z), target, out=grad)
-        grad *= number(1) / count
-        return float(_sum(terms) / count)
+    return _mean(BINARY_CROSS_ENTROPY, z, target, grad)
 
 
 def _mse(prediction: Array, target: Array, grad: Array) -> float:
-    with np.errstate(all="ignore"):
-        number = prediction.dtype.type
-        count = number(prediction.size)
-        np.subtract(prediction, target, out=grad)
-        loss = float(_sum(grad * grad) / count)
-        grad *= number(2) / count
-        return loss
+    return _mean(MSE, prediction, target, grad)
+
+
+def _mean(number: int, z: Array, target: Array, grad: Array, smoothing: float = 0.0) -> float:
+    t = target
+    if t.dtype != z.dtype:
+        with np.errstate(all="ignore"):
+            t = target.astype(z.dtype)
+    z, t, grad = _as_rows(z), _as_rows(t), _as_rows(grad)
+    loss = ctypes.c_double()
+    run(
+        number, z.dtype, *z.shape, data(z), *z.strides, data(t), *t.strides,
+        data(grad), grad.strides[0], ctypes.addressof(loss), bits(smoothing),
+    )  # fmt: skip
+    return loss.value
+
+
+def _as_rows(a: Array) -> Array:
+    """(..., M) -> (rows, M), a copy where no view can be had; (N,) is N rows of one."""
+    if a.ndim == 2:
+        return a
+    return a[:, None] if a.ndim == 1 else a.reshape(-1, a.shape[-1])
 
 
 def softmax(z: Array) -> Array:
     """Rows of z (N, M), M of 1 or more -> rows of probabilities (N, M)."""
     with np.errstate(all="ignore"):
-        p = np.empty(z.shape, z.dtype)
-        _, total = _exp_rows(z, p)
-        p *= (1 / total)[:, None]
+        p = exp(z - z.max(axis=1, keepdims=True))
+        p *= (1 / _row_chain(p))[:, None]
         return p
 
 
-def _exp_rows(z: Array, e: Array) -> tuple[Array, Array]:
-    """z (N, M) -> z less its row maximum, row sums (N,) of exp of that; the exp is left in e."""
-    shifted = z - z.max(axis=1, keepdims=True)
-    e[...] = exp(shifted)
-    return shifted, _row_chain(e)
-
-
 def _row_chain(a: Array) -> Array:
-    """(N, M) -> (N,): ((0 + a0) + a1) + ... along each row."""
+    """(N, M) -> (N,): ((0 + a0) + a1) + ... along each row, as numpy defines accumulate."""
     last: Array = np.add.accumulate(a, axis=1)[:, -1]
     last += a.dtype.type(0)  # a chain of -0.0, started at +0.0, is +0.0
     return last
-
-
-def _chain(a: Array) -> Any:
-    """(N,) -> scalar: one chain in each block of KC, the blocks added in order."""
-    step, total = KC[a.dtype.name], a.dtype.type(0)
-    for start in range(0, len(a), step):
-        total = total + np.add.accumulate(a[start : start + step])[-1]
-    return total
-
-
-def _sum(a: Array) -> Any:
-    """(..., M) -> scalar: along the rows, then down the batch; (N,) is N rows of one."""
-    return _chain(a if a.ndim == 1 else _row_chain(a.reshape(-1, a.shape[-1])))
 
 
 # Checks, shared with the model: `caller` opens the one-line message.
@@ -151,6 +142,13 @@ def as_float(caller: str, name: str, value: Array) -> Array:
 
 def check_labels(caller: str, labels: Array, rows: int, classes: int) -> None:
     """labels: (rows,) integers below classes, or (rows, classes) probabilities."""
+    _check_labels_but_range(caller, labels, rows, classes)
+    if labels.ndim == 1 and not (labels.min() >= 0 and labels.max() < classes):
+        _refuse_label(caller, labels, classes)
+
+
+def _check_labels_but_range(caller: str, labels: Array, rows: int, classes: int) -> None:
+    """All but that labels are from 0 to classes - 1, which the kernel checks."""
     _validate.array(caller, "labels", labels)
     if labels.ndim == 2:
         check_targets(caller, "logits", (rows, classes), labels, "labels")
@@ -168,12 +166,25 @@ def check_labels(caller: str, labels: Array, rows: int, classes: int) -> None:
         )
     if labels.shape != (rows,):
         raise ValueError(f"{caller}: labels has shape {labels.shape} but logits has {rows} rows")
-    if not (labels.min() >= 0 and labels.max() < classes):
-        row = int(np.argmax((labels < 0) | (labels >= classes)))
-        raise ValueError(
-            f"{caller}: labels[{row}] is {labels[row]} but logits has {classes} columns; "
-            f"labels run from 0 to {classes - 1}"
-        )
+
+
+def _refuse_label(caller: str, labels: Array, classes: int) -> NoReturn:
+    row = int(np.argmax((labels < 0) | (labels >= classes)))
+    raise ValueError(
+        f"{caller}: labels[{row}] is {labels[row]} but logits has {classes} columns; "
+        f"labels run from 0 to {classes - 1}"
+    )
+
+
+def check_smoothing(caller: str, value: float) -> float:
+    """label_smoothing: a number from 0 to 1."""
+    try:
+        ok = 0 <= value <= 1
+    except (TypeError, ValueError):
+        raise TypeError(f"{caller}: label_smoothing is {value!r}, not a number") from None
+    if not ok:
+        raise ValueError(f"{caller}: label_smoothing is {value}; it must be from 0 to 1")
+    return float(value)
 
 
 def check_targets(

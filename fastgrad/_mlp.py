@@ -2,28 +2,31 @@
 
 X (N, sizes[0]) -> act(X·W0 + b0) -> ... -> logits (N, sizes[-1]); hidden layers have the
 activation, the last has none. Parameters, gradients and each array of the optimizer are ONE flat
-array. The loop over epochs is in _training, the file format in _checkpoint.
+array. A step is in _step, the loop over epochs in _training, the file format in _checkpoint.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-import operator
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from . import _checkpoint, _losses, _training
+from . import _checkpoint, _grad_norms, _losses, _settings, _training, _validate
 from ._elementwise import sigmoid
 from ._kernels import activations
-from ._linear import ActivationName, linear_backward, linear_forward
-from ._optim import SGD, Adam, update
+from ._linear import ActivationName, linear_forward
+from ._optim import SGD, Adam
+from ._step import ALIGN, Step, aligned
 from .datasets._draws import INIT, check_seed, stream, uniform
+
+if TYPE_CHECKING:
+    from ._atomic import Path
+    from ._schedules import Schedule
 
 Array = NDArray[Any]
 
@@ -39,19 +42,12 @@ LOSSES = {
 }
 LossName = Literal["softmax_cross_entropy", "binary_cross_entropy_with_logits", "mse"]
 DEFAULT_OPTIMIZER = SGD(0.01)
-_ALIGN = 64  # bytes: every weight and bias starts on a cache line
 _ROWS = 1024  # rows of forward at a time: bounds its memory; rows do not depend on each other
 _DRAWS = 1 << 20  # initial weights drawn at a time
-_KEPT = 4  # batch sizes whose buffers are kept
-
-
-@dataclass(frozen=True)
-class _Buffers:
-    """Memory of a step for one batch size; entry i belongs to layer i, (N, sizes[i + 1])."""
-
-    outputs: list[Array]
-    preactivations: list[Array | None]
-    grads: list[Array]
+_SETTINGS = (
+    "sizes", "activation", "loss", "optimizer", "dtype", "seed", "label_smoothing", "max_grad_norm",
+)  # fmt: skip
+_PROGRESS = ("steps", "epochs", "learning_rate")
 
 
 class MLP:
@@ -59,7 +55,10 @@ class MLP:
 
     float32 or float64; the same seed gives the same bits on every machine. ``weights`` and
     ``biases`` are tuples of live arrays, weight i (sizes[i], sizes[i+1]), bias i (sizes[i+1],): a
-    step, and you, change them in place. Steps of one model belong in one thread at a time.
+    step, and you, change them in place. ``learning_rate``, at first the optimizer's, is the one of
+    the next step, and may be set. label_smoothing: the share of every target of softmax
+    cross-entropy that is spread over all classes. max_grad_norm: where the norm of all gradients
+    together is larger, a step scales them to it. Steps of one model belong in one thread at a time.
     """
 
     def __init__(
@@ -70,16 +69,21 @@ class MLP:
         optimizer: SGD | Adam = DEFAULT_OPTIMIZER,
         dtype: DTypeLike = np.float32,
         seed: int = 0,
+        *,
+        label_smoothing: float = 0.0,
+        max_grad_norm: float | None = None,
     ):
-        self.sizes = _check_sizes(sizes)
-        _check_name("activation", activation, ACTIVATIONS)
-        _check_name("loss", loss, LOSSES)
+        self.sizes = _settings.check_sizes(sizes)
+        _settings.check_name("activation", activation, ACTIVATIONS)
+        _settings.check_name("loss", loss, LOSSES)
         if not isinstance(optimizer, SGD | Adam):
             raise TypeError(f"MLP: optimizer is {optimizer!r}; pass SGD(...) or Adam(...)")
         self.activation, self.loss, self.optimizer = activation, loss, optimizer
-        self.dtype = _check_dtype(dtype)
+        self.dtype = _settings.check_dtype(dtype)
         self.seed = check_seed(seed, "MLP")
-        self.steps = self.epochs = 0  # done so far
+        self.label_smoothing = _settings.check_smoothing(label_smoothing, loss)
+        self.max_grad_norm = _settings.check_max_norm(max_grad_norm)
+        self.epochs = 0  # done so far
         self._allocate()
         self._initialise()
 
@@ -120,9 +124,27 @@ class MLP:
         """One optimizer step on x (N, sizes[0]) and its targets -> the loss before the step.
 
         y as the loss takes it: labels (N,) or probabilities (N, M); else (N, M), or (N,) if M is 1.
+        An x of the model's dtype and int64 labels are read where they lie, whatever their strides.
         """
-        x = self._check_x("MLP.train_step", x)
-        return self._step(x, self._check_y("MLP.train_step", y, len(x)))
+        step = self._compiled
+        if step.quick(x, y):
+            return step.loss.value
+        caller = "MLP.train_step"
+        x = self._look_at_x(caller, x)
+        return step(x, self._look_at_y(caller, y, len(x)))
+
+    def _step(self, x: Array, y: Array) -> float:
+        """train_step on checked arrays."""
+        return self._compiled(x, y)
+
+    def grad_norms(self, x: Array, y: Array) -> Array:
+        """For each row of x (N, sizes[0]) the norm of its own gradient by all parameters: (N,).
+
+        float64. Its own gradient is that of the loss of a batch of this row alone, without clipping
+        or weight decay. Nothing in the model changes. See _grad_norms for the formula.
+        """
+        x = self._check_x("MLP.grad_norms", x)
+        return _grad_norms.grad_norms(self, x, self._check_y("MLP.grad_norms", y, len(x)))
 
     def fit(
         self,
@@ -132,13 +154,25 @@ class MLP:
         batch_size: int,
         validation: tuple[Array, Array] | None = None,
         progress: bool = True,
+        *,
+        shuffle: bool = True,
+        patience: int | None = None,
+        schedule: Schedule | None = None,
+        checkpoint: Path | None = None,
     ) -> dict[str, list[float]]:
-        """``epochs`` passes over x (N, sizes[0]) and y in an order drawn from the seed -> history.
+        """``epochs`` passes over x (N, sizes[0]) and y -> history, a list of values for each name.
 
-        history["loss"]: the mean over each pass; with ``validation=(x, y)`` also "validation_loss"
-        and, for classes, "validation_accuracy". progress: a bar on a terminal, lines in a pipe.
+        shuffle: in an order drawn from the seed, else as they are. history: "loss", the mean over
+        each pass, "learning_rate", "seconds"; with ``validation=(x, y)`` also "validation_loss"
+        and, for classes, "validation_accuracy". patience: stop after so many epochs without a
+        better validation loss, with the parameters of the best. schedule: a function of the number
+        of epochs done that gives the learning rate. checkpoint: save to this path after each epoch.
+        progress: a bar on a terminal, lines in a pipe.
         """
-        return _training.fit(self, x, y, epochs, batch_size, validation, progress)
+        return _training.fit(
+            self, x, y, epochs, batch_size, validation, progress,
+            shuffle, patience, schedule, checkpoint,
+        )  # fmt: skip
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write parameters, optimizer state and settings to ``path`` (.npz), all or nothing."""
@@ -148,6 +182,23 @@ class MLP:
     def load(cls, path: str | os.PathLike[str]) -> MLP:
         """The model that ``save`` wrote; any other file is a ValueError of one line."""
         return _checkpoint.load(path, cls)
+
+    @property
+    def steps(self) -> int:
+        """Steps done so far."""
+        return self._compiled.steps
+
+    @steps.setter
+    def steps(self, value: int) -> None:
+        self._compiled.steps = value
+
+    @property
+    def learning_rate(self) -> float:
+        return self._compiled.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._compiled.learning_rate = _settings.check_number("learning_rate", value)
 
     def optimizer_state(self) -> list[Array]:
         """Copies of the optimizer's arrays (velocity; m, v), flat, in the order of parameters."""
@@ -170,30 +221,36 @@ class MLP:
 
     def __getstate__(self) -> dict[str, Any]:
         """For copy and pickle: everything but the views and buffers, which are laid out anew."""
-        kept = ("sizes", "activation", "loss", "optimizer", "dtype", "seed", "steps", "epochs")
-        state = {name: getattr(self, name) for name in kept}
+        state = {name: getattr(self, name) for name in (*_SETTINGS, *_PROGRESS)}
+        if "_run" in vars(self):
+            state["_run"] = vars(self)["_run"]
         return state | {"_flat": (self._params.copy(), [flat.copy() for flat in self._state])}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         params, states = state.pop("_flat")
+        progress = {name: state.pop(name) for name in _PROGRESS}
         self.__dict__.update(state)
         self._allocate()
+        for name, value in progress.items():
+            setattr(self, name, value)
         self._params[...] = params
         for flat, old in zip(self._state, states, strict=True):
             flat[...] = old
 
     def _allocate(self) -> None:
-        step, start = _ALIGN // self.dtype.itemsize, 0
+        step, start = ALIGN // self.dtype.itemsize, 0
         self._parts: list[slice] = []  # of weight 0, bias 0, weight 1, ...; zeros between them
         for fan_in, fan_out in itertools.pairwise(self.sizes):
             for size in (fan_in * fan_out, fan_out):
                 self._parts.append(slice(start, start + size))
                 start = -(-(start + size) // step) * step
-        self._params, self._grads, self._work = (_zeros(start, self.dtype) for _ in range(3))
-        self._state = tuple(_zeros(start, self.dtype) for _ in range(self.optimizer.slots))
+        self._params, self._grads, *state = (
+            aligned(start, self.dtype, np.zeros) for _ in range(2 + self.optimizer.slots)
+        )
+        self._state = tuple(state)
         self.weights, self.biases = self._views(self._params)
         self._weight_grads, self._bias_grads = self._views(self._grads)
-        self._kept: dict[int, _Buffers] = {}
+        self._compiled = Step(self)
 
     def _views(self, flat: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         shapes = itertools.pairwise(self.sizes)
@@ -216,102 +273,36 @@ class MLP:
     def _activation(self, layer: int) -> ActivationName | None:
         return self.activation if layer < len(self.weights) - 1 else None
 
-    def _buffers(self, rows: int) -> _Buffers:
-        if rows not in self._kept:
-            if len(self._kept) == _KEPT:
-                self._kept.pop(next(iter(self._kept)))
-            shapes = [(rows, size) for size in self.sizes[1:]]
-            needs_z = ACTIVATIONS[self.activation]
-            self._kept[rows] = _Buffers(
-                [np.empty(shape, self.dtype) for shape in shapes],
-                [np.empty(shape, self.dtype) if needs_z else None for shape in shapes[:-1]]
-                + [None],
-                [np.empty(shape, self.dtype) for shape in shapes],
-            )
-        return self._kept[rows]
-
-    def _step(self, x: Array, y: Array) -> float:
-        """train_step on checked arrays of the model's dtype."""
-        buffers = self._buffers(len(x))
-        h = x
-        for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            z = buffers.preactivations[i]
-            h = linear_forward(h, weight, bias, self._activation(i), buffers.outputs[i], z)
-        loss = LOSSES[self.loss](h, y, buffers.grads[-1])
-        for i in reversed(range(len(self.weights))):
-            linear_backward(
-                buffers.grads[i],
-                buffers.outputs[i - 1] if i else x,
-                self.weights[i],
-                self._activation(i),
-                output=buffers.outputs[i],
-                preactivation=buffers.preactivations[i],
-                needs=(i > 0, True, True),
-                out=(
-                    buffers.grads[i - 1] if i else None,
-                    self._weight_grads[i],
-                    self._bias_grads[i],
-                ),
-            )
-        self.steps += 1
-        update(self.optimizer, self._params, self._grads, self._state, self.steps, self._work)
-        return loss
-
     def _check_x(self, caller: str, x: Array) -> Array:
-        x = _losses.as_float(caller, "x", x)
-        if x.ndim != 2 or x.shape[1] != self.sizes[0]:
-            raise ValueError(f"{caller}: x has shape {x.shape}; pass (rows, {self.sizes[0]})")
+        """x of the model's dtype."""
+        x = self._look_at_x(caller, x)
         with np.errstate(over="ignore"):
             return x.astype(self.dtype, copy=False)
 
+    def _look_at_x(self, caller: str, x: Array) -> Array:
+        """x; 64-bit integers, which numpy promotes to float64, as that."""
+        x = _validate.array(caller, "x", x)
+        if x.ndim != 2 or x.shape[1] != self.sizes[0]:
+            raise ValueError(f"{caller}: x has shape {x.shape}; pass (rows, {self.sizes[0]})")
+        return x if x.dtype.kind == "f" or x.itemsize < 8 else x.astype(np.float64)
+
     def _check_y(self, caller: str, y: Array, rows: int) -> Array:
-        """The targets as the loss's inner function takes them."""
+        """y: labels as they are, or (rows, outputs) of the model's dtype."""
+        y = self._look_at_y(caller, y, rows)
+        return y if y.ndim == 1 else y.astype(self.dtype, copy=False)
+
+    def _look_at_y(self, caller: str, y: Array, rows: int) -> Array:
+        """y: integers (rows,) or numbers (rows, outputs)."""
         classes = self.sizes[-1]
         if rows == 0:
             raise ValueError(f"{caller}: x has no rows; a mean loss needs 1 or more")
         if self.loss == "softmax_cross_entropy":
             _losses.check_labels(caller, y, rows, classes)
-            return y if y.ndim == 1 else y.astype(self.dtype, copy=False)
+            return y
         y = _losses.as_float(caller, "y", y)
         if y.ndim == 1 and classes == 1:
             y = y[:, None]
         _losses.check_targets(caller, "the output", (rows, classes), y, "y")
-        if self.loss != "mse":
+        if self.loss != "mse" and not (y.min() >= 0 and y.max() <= 1):
             _losses.check_probabilities(caller, "y", y)
-        return y.astype(self.dtype, copy=False)
-
-
-def _zeros(size: int, dtype: np.dtype[Any]) -> Array:
-    """(size,) zeros that start on a cache line."""
-    raw = np.zeros(size + _ALIGN // dtype.itemsize, dtype)
-    start = -raw.ctypes.data % _ALIGN // dtype.itemsize
-    return raw[start : start + size]
-
-
-def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
-    try:
-        checked = tuple(operator.index(n) for n in sizes)
-    except TypeError:
-        raise TypeError(
-            f"MLP: sizes is {sizes!r}; pass integers, inputs first, e.g. (64, 10)"
-        ) from None
-    if len(checked) < 2 or min(checked) < 1:
-        raise ValueError(f"MLP: sizes is {checked}; pass two or more sizes of 1 or more")
-    return checked
-
-
-def _check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    try:
-        found: np.dtype[Any] = np.dtype(dtype)
-    except TypeError:
-        raise TypeError(f"MLP: dtype is {dtype!r}; pass float32 or float64") from None
-    if found.name not in ("float32", "float64"):
-        raise TypeError(f"MLP: dtype is {found}; pass float32 or float64")
-    native: np.dtype[Any] = np.dtype(found.name)
-    return native
-
-
-def _check_name(argument: str, name: object, table: dict[Any, Any]) -> None:
-    if not (name is None or isinstance(name, str)) or name not in table:
-        known = ", ".join(repr(key) for key in table)
-        raise ValueError(f"MLP: {argument} is {name!r}; pass one of {known}")
+        return y

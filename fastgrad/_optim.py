@@ -1,13 +1,17 @@
 """Optimizer steps: parameters and gradients in, parameters changed in place.
 
-Every operation is one correctly rounded float operation an element (numpy's + - * / sqrt), in the
-order written here, so a step has the same bits on every CPU and for any split of the array.
+Every operation is one correctly rounded float operation an element (+ - * / sqrt), in the order
+written here, so a step has the same bits on every CPU and for any split of the array. The kernels
+are in _kernels/optim.py; reference.losses states them in numpy.
 """
 
 from __future__ import annotations
 
+import ctypes
+import itertools
 import math
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _validate
+from ._descriptor import bits, data, run
+from ._kernels.optim import ADAM as ADAM_KERNEL
+from ._kernels.optim import SGD as SGD_KERNEL
+from ._kernels.optim import SQUARES
 
 Array = NDArray[Any]
+_MOST_STEPS = 2**63 - 1  # b**step is 0 long before
 
 
 @dataclass(frozen=True)
@@ -77,8 +86,7 @@ def sgd_step(
         raise ValueError(f"sgd_step: momentum is {momentum} but velocity is missing; pass zeros")
     state = {} if velocity is None or not momentum else {"velocity": velocity}
     _check_arrays("sgd_step", param, grad, state)
-    settings = SGD(lr, momentum, nesterov, weight_decay)
-    update(settings, param, grad, tuple(state.values()), 1, np.empty_like(param))
+    _sgd(lr, momentum, nesterov, weight_decay, param, grad, *state.values())
 
 
 def adam_step(
@@ -107,73 +115,75 @@ def adam_step(
     if count < 1:
         raise ValueError(f"adam_step: step is {count}; the first step is 1")
     _check_arrays("adam_step", param, grad, {"m": m, "v": v})
-    settings = Adam(lr, betas, eps, weight_decay)
-    update(settings, param, grad, (m, v), count, np.empty_like(param))
+    _adam(count, lr, betas, eps, weight_decay, param, grad, m, v)
 
 
-def update(
-    settings: SGD | Adam,
-    param: Array,
-    grad: Array,
-    state: tuple[Array, ...],
-    step: int,
-    work: Array,
-) -> None:
-    """One step on checked arrays; work: scratch of the same shape; state: settings.slots arrays."""
-    with np.errstate(all="ignore"):
-        if isinstance(settings, SGD):
-            _sgd(settings, param, grad, state, work)
-        else:
-            _adam(settings, param, grad, state, step, work)
+def clip_grad_norm(grad: Array | Sequence[Array], max_norm: float) -> float:
+    """grad: an array of any shape, or a sequence of them, float32 or float64 -> their norm before.
+
+    norm = sqrt of the sum of the squares of all elements. Where it is above max_norm, each element
+    is multiplied, in place, by max_norm / norm, rounded to the dtype (Pascanu et al. 2013);
+    max_norm may be Inf, to measure only. A norm that is not finite changes nothing.
+
+    The order of the sum, in float64, where squares of float32 are exact: in an array, the elements
+    in C order, in blocks of 2**14; in a block, element i is in chain i % 32 of fused
+    multiply-adds from +0.0, and the upper half of the chains is added to the lower half until one
+    is left. Blocks are added in order, then arrays.
+    """
+    caller = "clip_grad_norm"
+    limit = _check_max_norm(caller, max_norm)
+    grads: dict[str, Any] = {"grad": grad}
+    if isinstance(grad, list | tuple):
+        grads = {f"grad[{i}]": g for i, g in enumerate(grad)}
+    for name, g in grads.items():
+        _check_floats(caller, name, g)
+        _validate.output(caller, name, g, g.shape, g.dtype)
+    _validate.distinct_outputs(caller, **grads)
+    total, squares = 0.0, ctypes.c_double()
+    for g in grads.values():
+        flat = np.ascontiguousarray(g)
+        run(SQUARES, g.dtype, g.size, data(flat), ctypes.addressof(squares))
+        total += squares.value
+    norm = math.sqrt(total)
+    if limit < norm < math.inf:
+        with np.errstate(all="ignore"):
+            for g in grads.values():
+                np.multiply(g, g.dtype.type(limit / norm), out=g)
+    return norm
 
 
-def _sgd(s: SGD, param: Array, grad: Array, state: tuple[Array, ...], work: Array) -> None:
-    number = param.dtype.type
-    direction = grad
-    if s.weight_decay:
-        np.multiply(param, number(s.weight_decay), out=work)
-        direction = np.add(grad, work, out=work)
-    if s.momentum:
-        (velocity,) = state
-        velocity *= number(s.momentum)
-        velocity += direction
-        if s.nesterov:
-            direction = np.add(direction, velocity * number(s.momentum), out=work)
-        else:
-            direction = velocity
-    param -= np.multiply(direction, number(s.lr), out=work)
+def _sgd(lr: float, momentum: float, nesterov: bool, weight_decay: float, *arrays: Array) -> None:
+    numbers = (bits(lr), bits(momentum), int(bool(nesterov)), bits(weight_decay))
+    _in_place(SGD_KERNEL, arrays, *([] if len(arrays) == 3 else [0]), *numbers)
 
 
 def _adam(
-    s: Adam, param: Array, grad: Array, state: tuple[Array, ...], step: int, work: Array
+    step: int,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    *arrays: Array,
 ) -> None:
-    number = param.dtype.type
-    m, v = state
-    b1, b2 = s.betas
-    m *= number(b1)
-    m += np.multiply(grad, number(1 - b1), out=work)
-    v *= number(b2)
-    np.multiply(grad, number(1 - b2), out=work)
-    v += np.multiply(work, grad, out=work)
-    if s.weight_decay:
-        param -= np.multiply(param, number(s.lr * s.weight_decay), out=work)
-    np.sqrt(v, out=work)
-    work /= number(math.sqrt(1 - _power(b2, step)))
-    work += number(s.eps)
-    np.divide(m, work, out=work)
-    work *= number(s.lr / (1 - _power(b1, step)))
-    param -= work
+    numbers = (bits(lr), bits(betas[0]), bits(betas[1]), bits(eps), bits(weight_decay))
+    _in_place(ADAM_KERNEL, arrays, min(step, _MOST_STEPS), *numbers)
 
 
-def _power(base: float, exponent: int) -> float:
-    """base**exponent by squaring: C's pow differs in its last bit between platforms."""
-    result = 1.0
-    while exponent:
-        if exponent & 1:
-            result *= base
-        base *= base
-        exponent >>= 1
-    return result
+def _in_place(number: int, arrays: tuple[Array, ...], *words: int) -> None:
+    """A kernel on flat arrays: param, grad, state; on copies of them where they are not flat."""
+    param = arrays[0]
+    if _are_flat(arrays):
+        run(number, param.dtype, param.size, *map(data, arrays), *words)
+        return
+    copies = [np.array(a, order="C") for a in arrays]  # elementwise: the bits are the same
+    run(number, param.dtype, param.size, *map(data, copies), *words)
+    for a, changed in zip(arrays[:1] + arrays[2:], copies[:1] + copies[2:], strict=True):
+        a[...] = changed
+
+
+def _are_flat(arrays: Sequence[Array]) -> bool:
+    """Whether elements stand in one order without gaps, the same in all."""
+    return all(a.flags.c_contiguous for a in arrays) or all(a.flags.f_contiguous for a in arrays)
 
 
 def _check_sgd(
@@ -217,9 +227,10 @@ def _check_number(caller: str, name: str, value: float, below: float = math.inf)
 
 
 def _check_arrays(caller: str, param: Array, grad: Array, state: dict[str, Array]) -> None:
-    shape, dtype = _validate.array(caller, "param", param).shape, param.dtype
-    if dtype.name not in ("float32", "float64") or not dtype.isnative:
-        raise TypeError(f"{caller}: param has dtype {dtype}, expected float32 or float64")
+    if _are_as_usual(param, grad, *state.values()):
+        return
+    _check_floats(caller, "param", param)
+    shape, dtype = param.shape, param.dtype
     if _validate.array(caller, "grad", grad).dtype != dtype:
         raise TypeError(f"{caller}: grad has dtype {grad.dtype} but param has {dtype}")
     if grad.shape != shape:
@@ -227,3 +238,32 @@ def _check_arrays(caller: str, param: Array, grad: Array, state: dict[str, Array
     for name, value in {"param": param, **state}.items():
         _validate.output(caller, name, value, shape, dtype)
     _validate.distinct_outputs(caller, param=param, grad=grad, **state)
+
+
+def _are_as_usual(*arrays: Array) -> bool:
+    """Whether what is checked one by one below is plain at once."""
+    shape, dtype = getattr(arrays[0], "shape", None), getattr(arrays[0], "dtype", None)
+    if dtype != np.float32 and dtype != np.float64:
+        return False
+    for i, a in enumerate(arrays):
+        if type(a) is not np.ndarray or a.shape != shape or a.dtype != dtype:
+            return False
+        if not a.flags.carray and (i != 1 or not a.flags.c_contiguous):  # grad is only read
+            return False
+    return not any(np.may_share_memory(a, b) for a, b in itertools.combinations(arrays, 2))
+
+
+def _check_floats(caller: str, name: str, value: Array) -> None:
+    dtype = _validate.array(caller, name, value).dtype
+    if dtype != np.float32 and dtype != np.float64:  # equal only in native byte order
+        raise TypeError(f"{caller}: {name} has dtype {dtype}, expected float32 or float64")
+
+
+def _check_max_norm(caller: str, value: float) -> float:
+    try:
+        ok = value > 0
+    except (TypeError, ValueError):
+        raise TypeError(f"{caller}: max_norm is {value!r}, not a number") from None
+    if not ok:
+        raise ValueError(f"{caller}: max_norm is {value}; it must be above 0")
+    return float(value)

@@ -6,7 +6,8 @@
 
 Everything is written to be read, not to be fast, and computes in the dtype it is given: float64,
 complex128 for derivatives by the complex step, object arrays of Fractions for exact products.
-`contract_matmul` and `contract_colsum` give the very bits that the kernels promise.
+`contract_matmul` and `contract_colsum` give the very bits that the kernels promise, and so does
+`losses` for the losses, the optimizer steps and the norm of gradients.
 
 Row 1, a product. Row i of X meets *column* j of W; shapes that do not conform are an error.
 
@@ -83,6 +84,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastgrad import _reference_losses as losses
 from fastgrad._fma import fma
 
 __all__ = [
@@ -99,6 +101,7 @@ __all__ = [
     "jacobian_x",
     "linear_backward",
     "linear_forward",
+    "losses",
     "matmul",
     "matmul_nt",
     "matmul_tn",

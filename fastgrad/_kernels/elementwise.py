@@ -17,7 +17,8 @@ from . import mathfun
 from .activations import TABLE
 from .jit import OK, register, stamp
 from .lowlevel import word
-from .simd import Simd, for_range, i64, new_function
+from .reduce import lanes_left
+from .simd import Simd, Value, for_range, i64, new_function
 from .target import current
 
 # name -> formula(ops, x, ...) ; the numbers of kernels follow this order
@@ -29,6 +30,11 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     **{f.__name__: f for f in (mathfun.exp, mathfun.log, mathfun.erf, mathfun.erfc)},
 }
 
+# Formulas of a few operations go over several vectors at a time: two cache lines.
+_SHORT = ("none_backward", "relu_backward", "sigmoid_backward", "tanh_backward")
+_STRIP_BYTES = 128
+_STRIP_ROWS = 16
+
 
 def _emit(module: ir.Module, itemsize: int, formula: str, inputs: int) -> ir.Function:
     """f(rows, columns, x, x_row, y, y_row): y = formula(x);
@@ -37,23 +43,49 @@ def _emit(module: ir.Module, itemsize: int, formula: str, inputs: int) -> ir.Fun
     isa = current().isa
     function, b = new_function(module, f"fastgrad_{formula}", 6 if inputs == 1 else 9)
     ops = Simd(b, itemsize, isa.lanes(itemsize), isa.fma)
+    if inputs == 2:
+        _emit_columns(ops, formula, *function.args)
+        b.ret_void()
+        return function
     rows, columns, *streams = function.args
-    sums = streams.pop() if inputs == 2 else None
     with for_range(b, rows) as r, for_range(b, columns, ops.lanes) as c:
-        left = b.sub(columns, c)
-        lanes = i64(ops.lanes)
-        mask = ops.first(b.select(b.icmp_signed("<", left, lanes), left, lanes))
-        here = [
-            b.add(b.add(base, b.mul(r, row)), b.mul(c, i64(itemsize)))
-            for base, row in zip(streams[::2], streams[1::2], strict=True)
-        ]
-        result = FORMULAS[formula](ops, *(ops.load(p, 0, mask) for p in here[:-1]))
-        ops.store(result, here[-1], 0, mask)
-        if sums is not None:
-            total = b.add(sums, b.mul(c, i64(itemsize)))
-            ops.store(ops.load(total, 0, mask) + result, total, 0, mask)
+        offset = b.mul(c, i64(itemsize))
+        x, y = (b.add(b.add(a, b.mul(r, row)), offset) for a, row in (streams[:2], streams[2:]))
+        mask = lanes_left(ops, b.sub(columns, c), 0)
+        ops.store(FORMULAS[formula](ops, ops.load(x, 0, mask)), y, 0, mask)
     b.ret_void()
     return function
+
+
+def _emit_columns(ops: Simd, formula: str, rows: ir.Value, columns: ir.Value, x: ir.Value,
+                  x_row: ir.Value, s: ir.Value, s_row: ir.Value, y: ir.Value, y_row: ir.Value,
+                  sums: ir.Value) -> None:  # fmt: skip
+    """Down strips of columns, whose sums stay in registers: what is stored under a mask cannot be
+    loaded again for some 15 cycles. A few rows at a time, whose lines stay in L1 for all strips."""
+    b = ops.builder
+    vectors = _STRIP_BYTES // ops.bytes if formula in _SHORT else 1
+    totals = [b.alloca(ops.float) for _ in range(vectors)]  # registers, once LLVM has promoted them
+    streams = ((x, x_row), (s, s_row), (y, y_row))
+    with (
+        for_range(b, rows, _STRIP_ROWS) as first,
+        for_range(b, columns, vectors * ops.lanes) as c,
+    ):
+        offset = b.mul(c, i64(ops.itemsize))
+        masks = [lanes_left(ops, b.sub(columns, c), v) for v in range(vectors)]
+        for v, total in enumerate(totals):
+            b.store(ops.load(b.add(sums, offset), v * ops.bytes, masks[v]).ir, total)
+        left = b.sub(rows, first)
+        left = b.select(b.icmp_signed("<", left, i64(_STRIP_ROWS)), left, i64(_STRIP_ROWS))
+        with for_range(b, left) as r:
+            row = b.add(first, r)
+            at = [b.add(b.add(base, offset), b.mul(row, step)) for base, step in streams]
+            for v, total in enumerate(totals):
+                operands = (ops.load(a, v * ops.bytes, masks[v]) for a in at[:2])
+                result = FORMULAS[formula](ops, *operands)
+                ops.store(result, at[2], v * ops.bytes, masks[v])
+                b.store((Value(ops, b.load(total)) + result).ir, total)
+        for v, total in enumerate(totals):
+            ops.store(Value(ops, b.load(total)), b.add(sums, offset), v * ops.bytes, masks[v])
 
 
 @intrinsic(prefer_literal=True)

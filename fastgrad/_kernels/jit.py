@@ -4,8 +4,10 @@ A kernel is a function of one descriptor address, compiled by ``numba.cfunc`` wh
 called. Its address stands in a slot of the table, which all compiled code, ours and users',
 reaches through one external symbol; an empty slot holds a trampoline that compiles and goes on.
 
-The table (64-bit words), in memory that is never freed and found again on re-import:
+The table (64-bit words), in memory that is never freed and found again on re-import; words 0 and 1
+are in machine code that users keep, and never move:
     0             ABI version, compared by callers
+    1             the gateway, all that users' compiled functions call, see gateway.py
     SCRATCH ...   scratch arenas, see scratch.py
     PYTHON ...    addresses of Python's and numpy's objects and functions, see objects.py
     SLOTS ...     kernels, one word each: 2 * number + (1 for float64)
@@ -38,7 +40,7 @@ LINE = 16  # words that two threads should not share: two cache lines, which are
 KERNEL_TYPE = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
 
 # Status of a kernel; bits, so that those of a job's tasks are or-ed
-OK, OUT_OF_MEMORY, FAILED = 0, 1, 2
+OK, OUT_OF_MEMORY, FAILED, BAD_LABEL = 0, 1, 2, 4
 
 # fastmath and error_model are inherited from the first caller where they are not set; boundscheck
 # would have no arrays to check.

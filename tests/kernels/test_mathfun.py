@@ -1,7 +1,7 @@
 """exp, log, tanh, erf, erfc, sigmoid and the activations on the numpy back end.
 
-float32: values of math and numpy in float64, over samples of every exponent; float64: mpmath. The
-bounds are those of the docstrings of mathfun.py and activations.py.
+float32: values of math in float64, over samples of every exponent; float64: mpmath. The bounds are
+those of the docstrings of mathfun.py and activations.py; tests/accuracy.py tries many more points.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import exact
 import mpmath as mp
 import numpy as np
+import points
 import pytest
 
 from fastgrad._kernels import activations, mathfun
@@ -38,75 +40,32 @@ RANGE = {
         "erfc": (-4, 10.2), "sigmoid": (-104, 20), "silu": (-110, 40),
         "gelu": (-15, 8), "gelu_tanh": (-11, 8),
     },
-    np.float64: {
-        "exp": (-746, 710), "log": (0.3, 3), "tanh": (-20, 20), "erf": (-6.5, 6.5),
-        "erfc": (-6, 26.6), "sigmoid": (-746, 40), "silu": (-752, 40),
-        "gelu": (-39, 9), "gelu_tanh": (-22, 9),
-    },
+    np.float64: points.RANGE,
 }  # fmt: skip
 # Where the largest errors were found, or were mended.
 HARD = {
     np.float32: {"sigmoid": (-18, -16), "tanh": (0.1, 0.9), "erfc": (6, 8), "erf": (1, 1.1)},
-    np.float64: {"sigmoid": (-37.1, -36.4), "tanh": (0.1, 0.9), "erfc": (6, 7), "erf": (1, 1.1)},
+    np.float64: {**points.HARD, "sigmoid": (-37.1, -36.4)},
 }
 
 
-def sample(dtype: Any, name: str, rng: np.random.Generator, points: int) -> Array:
-    """Finite floats (about 3·points,): all exponents and signs alike; RANGE and HARD uniformly."""
+def sample(dtype: Any, name: str, rng: np.random.Generator, n: int) -> Array:
+    """Finite floats (about 3·n,): all exponents and signs alike; RANGE and HARD uniformly."""
     digits, width = (23, 8) if dtype == np.float32 else (52, 11)
     unsigned = np.uint32 if dtype == np.float32 else np.uint64
     exponents = np.arange(2 ** (width + 1), dtype=unsigned)  # with the sign
-    exponents = np.repeat(exponents, max(1, points // len(exponents)))
-    if len(exponents) > points:
-        exponents = rng.permutation(exponents)[:points]
+    exponents = np.repeat(exponents, max(1, n // len(exponents)))
+    if len(exponents) > n:
+        exponents = rng.permutation(exponents)[:n]
     mantissas = rng.integers(0, 2**digits, len(exponents), dtype=unsigned)
     mantissas[::16] = 0
     mantissas[1::16] = 2**digits - 1
     patterns = (exponents << unsigned(digits)) | mantissas
     low, high = RANGE[dtype][name]
     hard = HARD[dtype].get(name, (-2, 2))
-    near = np.concatenate([rng.uniform(low, high, points), rng.uniform(*hard, points)])
+    near = np.concatenate([rng.uniform(low, high, n), rng.uniform(*hard, n)])
     x = np.concatenate([patterns.view(dtype), near.astype(dtype)])
     return x[np.isfinite(x) & ((name != "log") | (x > 0))]
-
-
-def _mp_sigmoid(x: Any) -> Any:
-    return 1 / (1 + mp.exp(-x))
-
-
-def _mp_gate(z: Any) -> tuple[Any, Any]:
-    """z -> v = 2u of gelu_tanh, z·dv/dz."""
-    slope = 2 * mp.sqrt(2 / mp.pi)
-    return slope * (z + mp.mpf("0.044715") * z**3), slope * (z + 3 * mp.mpf("0.044715") * z**3)
-
-
-EXACT: dict[str, Callable[[Any], Any]] = {
-    "exp": mp.exp,
-    "log": mp.log,
-    "tanh": mp.tanh,
-    "erf": mp.erf,
-    "erfc": mp.erfc,
-    "sigmoid": _mp_sigmoid,
-    "silu": lambda z: z * _mp_sigmoid(z),
-    "gelu": lambda z: z * mp.erfc(-z / mp.sqrt(2)) / 2,
-    "gelu_tanh": lambda z: z * _mp_sigmoid(_mp_gate(z)[0]),
-}
-
-
-def _gelu_terms(z: Any) -> tuple[Any, Any]:
-    return mp.erfc(-z / mp.sqrt(2)) / 2, z * mp.npdf(z)
-
-
-def _gate_terms(v: Any, slope: Any) -> tuple[Any, Any]:
-    return _mp_sigmoid(v), slope * _mp_sigmoid(v) * _mp_sigmoid(-v)
-
-
-# The two terms of the derivative; its error is bounded relative to the sum of their magnitudes.
-DERIVATIVE: dict[str, Callable[[Any], tuple[Any, Any]]] = {
-    "gelu": _gelu_terms,
-    "gelu_tanh": lambda z: _gate_terms(*_mp_gate(z)),
-    "silu": lambda z: _gate_terms(z, z),
-}
 
 
 def _sigmoid64(x: float) -> float:
@@ -135,22 +94,23 @@ def references(dtype: Any, name: str, x: Array) -> list[Any]:
     # Beyond ±1e4 the results are the limits at ±Inf, and mpmath would take minutes.
     grows = name in ("log", "silu", "gelu", "gelu_tanh")
     with mp.workdps(40):
+        m, value = exact.with_mpmath(), exact.VALUES[name]
         return [
             mp.mpf(v) if grows and name != "log" and v > 1e4
-            else EXACT[name](mp.mpf(max(v, -1e4) if grows else min(max(v, -1e4), 1e4)))
+            else value(m, mp.mpf(max(v, -1e4) if grows else min(max(v, -1e4), 1e4)))
             for v in x.tolist()
         ]  # fmt: skip
 
 
-def ulps(dtype: Any, y: Array, exact: list[Any]) -> Array:
-    """y (n,), exact n values -> |y - exact| in units of the last place of exact; Inf is 2^emax."""
+def ulps(dtype: Any, y: Array, right: list[Any]) -> Array:
+    """y (n,), right n values -> |y - right| in units of the last place of right; Inf is 2^emax."""
     info = np.finfo(dtype)
     top = 2.0 * (float(info.max) / 2 + float(info.max) * float(info.eps) / 4)
-    top_exact = mp.mpf(2) ** info.maxexp if dtype == np.float64 else top
+    top_right = mp.mpf(2) ** info.maxexp if dtype == np.float64 else top
     out = np.empty(len(y))
-    for i, (v, r) in enumerate(zip(y.tolist(), exact, strict=True)):
-        value = math.copysign(1, v) * top_exact if math.isinf(v) else v
-        r = min(r, top_exact)
+    for i, (v, r) in enumerate(zip(y.tolist(), right, strict=True)):
+        value = math.copysign(1, v) * top_right if math.isinf(v) else v
+        r = min(r, top_right)
         _, exponent = mp.frexp(r) if dtype == np.float64 else math.frexp(r)
         exponent = max(int(exponent), info.minexp + 1) if r else info.minexp + 1
         difference = abs(value - r)
@@ -183,9 +143,9 @@ def test_gelu_within_its_bound(name: str, dtype: Any, rng: np.random.Generator) 
     x = sample(dtype, name, rng, points_for(dtype))
     x = x[np.abs(x) < 1e15]  # so that 1 + z² is finite; beyond, the next test
     y = Lanes(dtype)(activations.BY_NAME[name].value, x)
-    exact = references(dtype, name, x)
+    right = references(dtype, name, x)
     info = np.finfo(dtype)
-    for v, got, r in zip(x.tolist(), y.tolist(), exact, strict=True):
+    for v, got, r in zip(x.tolist(), y.tolist(), right, strict=True):
         bound = 4 * float(info.eps) * (1 + v * v) * abs(r) + float(info.smallest_subnormal)
         assert abs(got - r) <= bound, (v, got)
 
@@ -203,15 +163,16 @@ def test_far_out_the_limit_is_exact(name: str, dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", DERIVATIVE)
+@pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "silu"])
 def test_derivative_within_its_bound(name: str, dtype: Any, rng: np.random.Generator) -> None:
     z = sample(dtype, name, rng, 500)
     z = z[np.abs(z) < 1e3]
     h = Lanes(dtype)(activations.BY_NAME[name].backward, np.ones_like(z), z)
     info = np.finfo(dtype)
+    m, terms = exact.with_mpmath(), exact.DERIVATIVES[name + "_backward"]
     with mp.workdps(40):
         for v, got in zip(z.tolist(), h.tolist(), strict=True):
-            a, b = DERIVATIVE[name](mp.mpf(v))
+            a, b = terms(m, mp.mpf(v))
             factor = 4 if name == "silu" else 4 * (1 + v * v)
             bound = factor * float(info.eps) * (abs(a) + abs(b)) + float(info.smallest_subnormal)
             assert abs(got - (a + b)) <= bound, (v, got)
@@ -228,10 +189,10 @@ def test_backward_from_the_output(dtype: Any, rng: np.random.Generator) -> None:
     with mp.workdps(40):
         for i in range(len(y)):
             gi, yi, si = mp.mpf(float(g[i])), mp.mpf(float(y[i])), mp.mpf(float(s[i]))
-            exact = gi * si * (1 - si)
-            assert abs(float(got_sigmoid[i]) - exact) <= 1.5 * eps * abs(exact), y[i]
-            exact = gi * (1 - yi * yi)
-            assert abs(float(got_tanh[i]) - exact) <= eps * abs(exact), y[i]
+            right = gi * si * (1 - si)
+            assert abs(float(got_sigmoid[i]) - right) <= 1.5 * eps * abs(right), y[i]
+            right = gi * (1 - yi * yi)
+            assert abs(float(got_tanh[i]) - right) <= eps * abs(right), y[i]
 
 
 def bits(x: Array) -> Array:

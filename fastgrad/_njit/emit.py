@@ -1,0 +1,211 @@
+"""What a user's compiled function consists of where it calls fastgrad: records, calls, results.
+
+No kernel and nothing of ours but the layouts of _kernels/records.py: a function in a user's cache
+outlives an upgrade.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.np import numpy_support
+
+from .._kernels.gateway import GATEWAY
+from .._kernels.jit import ABI_VERSION
+from .._kernels.lowlevel import table_address, word_pointer
+from .._kernels.records import (
+    DATA,
+    DONE,
+    FLAGS,
+    FRESH,
+    KIND,
+    LAYOUT,
+    LENGTHS,
+    NUMBER,
+    READ_ONLY,
+    SCALAR,
+    TEXT,
+    WANTED,
+    kind_code,
+)
+from .._kernels.simd import I64, i64
+from .failures import CLASSES
+from .given import is_none, sample
+from .in_python import STALE
+
+_ZERO = i64(0)
+
+
+class Caller:
+    """Emits one call: first the operands in their order, then ``call``."""
+
+    def __init__(self, context: Any, b: ir.IRBuilder, function: str) -> None:
+        self.context, self.b = context, b
+        self._words: list[ir.Value] = [i64(LAYOUT), i64(NUMBER[function]), _ZERO]
+        self._wanted: list[tuple[ir.Value, Any]] = []
+        self._made: list[tuple[Any, ir.Value]] = []  # types, arrays: given back on an error
+
+    # operands -----------------------------------------------------------------------------------
+
+    def word(self, value: ir.Value) -> None:
+        self._words.append(value)
+
+    def flag(self, given: Any, value: ir.Value) -> None:
+        """A truth value, of a type or Omitted."""
+        if isinstance(given, bool | types.Omitted | types.Literal):
+            self.word(i64(int(sample(given))))
+        else:
+            self.word(self.b.zext(self.b.icmp_unsigned("!=", value, value.type(0)), I64))
+
+    def array(self, given: Any, value: ir.Value, flags: int = 0) -> None:
+        """An array, or None."""
+        if is_none(given):
+            self.word(_ZERO)
+            return
+        a = self._array(given, value)
+        flags |= 0 if given.mutable else READ_ONLY
+        self.word(self._record(given.dtype, self._fields(a, given.ndim), given.ndim, flags))
+
+    def wanted(self, result: Any) -> None:
+        """An array of this type, which is to be made."""
+        record = self._record(result.dtype, [_ZERO] * (1 + 2 * result.ndim), result.ndim, WANTED)
+        self._wanted.append((record, result))
+        self.word(record)
+
+    def like(self, result: Any, given: Any, value: ir.Value) -> ir.Value:
+        """A new array of the type ``result`` with the lengths of another array."""
+        shape = self._array(given, value).shape
+        a = self._empty(result, cgutils.unpack_tuple(self.b, shape, result.ndim))
+        self.array(result, a._getvalue(), FRESH)
+        return a._getvalue()
+
+    def number(self, given: Any, value: ir.Value) -> None:
+        """A number of a type, or Omitted."""
+        if isinstance(given, types.Omitted):
+            given, value = self._constant(given.value)
+        elif isinstance(given, types.Literal):
+            given, value = self._constant(given.literal_value)
+        self.word(self.place(given, self.context.get_value_as_data(self.b, given, value), SCALAR))
+
+    def place(self, kind: Any, data: ir.Value | None = None, flags: int = FRESH) -> ir.Value:
+        """A record of a number on the stack, which is set to ``data`` or is to be set."""
+        slot = cgutils.alloca_once(self.b, self.context.get_data_type(kind))
+        if data is not None:
+            self.b.store(data, slot)
+        return self._record(kind, [self.b.ptrtoint(slot, I64)], 0, flags)
+
+    def stored(self, kind: Any, record: ir.Value) -> ir.Value:
+        """What is in a ``place`` by now."""
+        address = self.b.load(word_pointer(self.b, record, i64(DATA)))
+        data_type = self.context.get_data_type(kind)
+        pointer = self.b.inttoptr(address, data_type.as_pointer())
+        return self.context.unpack_value(self.b, kind, pointer)
+
+    def text(self, given: Any, value: ir.Value) -> None:
+        """A str, constant or not, or None."""
+        if is_none(given):
+            self.word(_ZERO)
+            return
+        if isinstance(given, str | types.Omitted | types.StringLiteral):
+            data, width, length = self._constant_text(sample(given))
+        else:
+            fields = cgutils.create_struct_proxy(types.unicode_type)(self.context, self.b, value)
+            data, length = self.b.ptrtoint(fields.data, I64), fields.length
+            width = self.b.zext(fields.kind, I64)
+        kind = self.b.or_(width, i64(kind_code("U", 0)))
+        self.word(self._store([data, kind, i64(1), i64(TEXT), length, width]))
+
+    def _constant_text(self, name: str) -> tuple[ir.Value, ir.Value, ir.Value]:
+        width, encoding = (1, "latin-1") if name.isascii() else (4, "utf-32-le")
+        data = self.context.insert_const_bytes(self.b.module, name.encode(encoding))
+        return self.b.ptrtoint(data, I64), i64(width), i64(len(name))
+
+    def _constant(self, value: Any) -> tuple[Any, ir.Value]:
+        kind = {bool: types.boolean, int: types.int64, float: types.float64}[type(value)]
+        return kind, self.context.get_constant(kind, value)
+
+    def _array(self, kind: Any, value: ir.Value) -> Any:
+        return self.context.make_array(kind)(self.context, self.b, value)
+
+    def _fields(self, a: Any, ndim: int) -> list[ir.Value]:
+        lengths, strides = (cgutils.unpack_tuple(self.b, t, ndim) for t in (a.shape, a.strides))
+        return [self.b.ptrtoint(a.data, I64), *lengths, *strides]
+
+    def _record(self, dtype: Any, fields: list[ir.Value], ndim: int, flags: int) -> ir.Value:
+        as_numpy = numpy_support.as_dtype(dtype)
+        kind = kind_code(as_numpy.kind, as_numpy.itemsize)
+        data, *rest = fields
+        return self._store([data, i64(kind), i64(ndim), i64(flags), *rest])
+
+    def _store(self, words: Sequence[ir.Value]) -> ir.Value:
+        memory = cgutils.alloca_once(self.b, ir.ArrayType(I64, len(words)))
+        address = self.b.ptrtoint(memory, I64)
+        self._set(address, 0, words)
+        return address
+
+    def _set(self, address: ir.Value, first: int, words: Sequence[ir.Value]) -> None:
+        for i, word in enumerate(words, first):
+            self.b.store(word, word_pointer(self.b, address, i64(i)))
+
+    # the call -----------------------------------------------------------------------------------
+
+    def call(self) -> list[ir.Value]:
+        """Do it, or raise; the arrays that were wanted."""
+        self._words[2] = i64(len(self._words) - 3)
+        descriptor, gateway = self._store(self._words), self._gateway()
+        if self._wanted:  # how long they are, or what is wrong
+            self._raise_unless_done(self._status(gateway, descriptor))
+        made = [self._make(*wanted) for wanted in self._wanted]
+        self._raise_unless_done(self._status(gateway, descriptor))
+        return made
+
+    def _gateway(self) -> ir.Value:
+        """Address of the gateway, if the table is as it was when this was compiled."""
+        b = self.b
+        address = table_address(b)
+        version = b.load(word_pointer(b, address))
+        with b.if_then(b.icmp_signed("!=", version, i64(ABI_VERSION)), likely=False):
+            self._raise(RuntimeError, STALE)
+        return b.load(word_pointer(b, address, i64(GATEWAY)))
+
+    def _status(self, gateway: ir.Value, descriptor: ir.Value) -> ir.Value:
+        kind = ir.FunctionType(I64, [I64])
+        return self.b.call(self.b.inttoptr(gateway, kind.as_pointer()), [descriptor])
+
+    def _make(self, record: ir.Value, result: Any) -> ir.Value:
+        """The array that a record wants, which has it from now on."""
+        b = self.b
+        lengths = [b.load(word_pointer(b, record, i64(LENGTHS + i))) for i in range(result.ndim)]
+        a = self._empty(result, lengths)
+        data, *rest = self._fields(a, result.ndim)
+        self._set(record, DATA, [data])
+        self._set(record, FLAGS, [i64(FRESH), *rest])
+        return a._getvalue()
+
+    def _empty(self, result: Any, lengths: list[ir.Value]) -> Any:
+        from numba.np.arrayobj import _empty_nd_impl
+
+        a = _empty_nd_impl(self.context, self.b, result, lengths)
+        self._made.append((result, a._getvalue()))
+        return a
+
+    def _raise_unless_done(self, status: ir.Value) -> None:
+        b = self.b
+        with b.if_then(b.icmp_signed("!=", status, i64(DONE)), likely=False):
+            for result, value in self._made:
+                self.context.nrt.decref(b, result, value)
+            *others, (_, last) = CLASSES.items()
+            for told, kind in others:
+                with b.if_then(b.icmp_signed("==", status, i64(told))):
+                    self._raise(kind)
+            self._raise(last)
+
+    def _raise(self, kind: type[BaseException], *args: str) -> None:
+        self.context.call_conv.return_user_exc(self.b, kind, args)
+
+
+assert KIND == DATA + 1  # as _record has them

@@ -1,0 +1,184 @@
+"""The careful way of a call from compiled code: records -> numpy arrays -> the public function."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _linear, _losses, _matmul, _optim, threads
+from .._kernels import gateway, jit, records
+from .._kernels.records import (
+    CAREFUL,
+    DATA,
+    FLAGS,
+    FRESH,
+    FUNCTIONS,
+    KIND,
+    LAYOUT,
+    LENGTHS,
+    NDIM,
+    OPERANDS,
+    READ_ONLY,
+    SCALAR,
+    TEXT,
+    WANTED,
+)
+from . import failures
+
+Array = NDArray[Any]
+
+
+class Operand:
+    """A record as Python has it."""
+
+    def __init__(self, address: int) -> None:
+        self.words = (ctypes.c_int64 * LENGTHS).from_address(address)
+        ndim = self.words[NDIM]
+        after = address + 8 * LENGTHS
+        self.lengths = (ctypes.c_int64 * ndim).from_address(after)
+        self.strides = tuple((ctypes.c_int64 * ndim).from_address(after + 8 * ndim))
+
+    def has(self, flag: int) -> bool:
+        return bool(self.words[FLAGS] & flag)
+
+    def array(self) -> Array:
+        """A view of the memory, which is the caller's."""
+        kind, shape = self.words[KIND], tuple(self.lengths)
+        dtype = np.dtype(f"{chr(kind >> 8)}{kind & 255}")
+        steps = [(n - 1) * stride for n, stride in zip(shape, self.strides, strict=True)]
+        if 0 in shape:
+            steps = []
+        below, above = -sum(min(s, 0) for s in steps), sum(max(s, 0) for s in steps)
+        memory: Any = ctypes.c_char * (below + above + dtype.itemsize)
+        memory = memory.from_address(self.words[DATA] - below)
+        a: Array = np.ndarray(shape, dtype, memory, below, self.strides)
+        a.flags.writeable = not self.has(READ_ONLY)
+        return a
+
+    def value(self) -> Any:
+        """What the argument was: an array, a number, a str; None for a result to be made."""
+        if self.has(WANTED):
+            return None
+        if self.has(TEXT):
+            width = self.words[KIND] & 255
+            text = ctypes.string_at(self.words[DATA], self.lengths[0] * width)
+            return text.decode({1: "latin-1", 2: "utf-16-le", 4: "utf-32-le"}[width])
+        return self.array()[()].item() if self.has(SCALAR) else self.array()
+
+
+class Call:
+    """A descriptor as Python has it."""
+
+    def __init__(self, descriptor: int) -> None:
+        version, number, count = (ctypes.c_int64 * OPERANDS).from_address(descriptor)
+        if version != LAYOUT or not 1 <= number <= len(FUNCTIONS):
+            raise RuntimeError(STALE)
+        self.function = FUNCTIONS[number - 1]
+        self.words = (ctypes.c_int64 * count).from_address(descriptor + 8 * OPERANDS)
+
+    def operand(self, i: int) -> Operand | None:
+        return Operand(self.words[i]) if self.words[i] else None
+
+    def value(self, i: int) -> Any:
+        operand = self.operand(i)
+        return None if operand is None else operand.value()
+
+    def write(self, i: int, value: Any) -> None:
+        """Into the array or number of an operand."""
+        operand = self.operand(i)
+        assert operand is not None
+        operand.array()[...] = value
+
+    def is_fresh(self, i: int) -> bool:
+        operand = self.operand(i)
+        return operand is not None and operand.has(FRESH)
+
+    def is_wanted(self, i: int) -> bool:
+        operand = self.operand(i)
+        return operand is not None and operand.has(WANTED)
+
+
+STALE = (
+    "fastgrad: this function was compiled with another version of fastgrad; "
+    "clear the numba cache it comes from (its __pycache__, or NUMBA_CACHE_DIR)"
+)
+
+
+def _product(call: Call) -> bool:
+    a, b, out = (call.value(i) for i in range(3))
+    add = bool(call.words[3])
+    to_nothing = add and call.is_fresh(2)  # that was None: an error
+    getattr(_matmul, call.function)(a, b, None if to_nothing else out, add)
+    return call.is_wanted(2) or to_nothing
+
+
+def _forward(call: Call) -> bool:
+    _linear.linear_forward(*(call.value(i) for i in range(6)))
+    return call.is_wanted(4)
+
+
+def _backward(call: Call) -> bool:
+    arrays = [call.value(i) for i in range(6)]
+    needs = tuple(bool(call.words[i]) for i in (6, 7, 8))
+    outs = tuple(call.value(i) for i in (9, 10, 11))
+    fresh = [call.is_fresh(i) for i in (9, 10, 11)]
+    adds = tuple(
+        bool(call.words[i]) and not new for i, new in zip((12, 13, 14), fresh, strict=True)
+    )
+    function: Any = _linear.linear_backward
+    function(*arrays, needs, outs, adds)
+    return any(call.is_wanted(i) for i in (9, 10, 11))
+
+
+def _loss(call: Call) -> bool:
+    *args, loss, grad = range(len(call.words))
+    values = getattr(_losses, call.function)(*(call.value(i) for i in args))
+    for i, value in zip((loss, grad), values, strict=True):
+        call.write(i, value)
+    return False
+
+
+def _step(call: Call) -> bool:
+    values = [call.value(i) for i in range(len(call.words))]
+    if call.function == "adam_step":
+        values[6:8] = [tuple(values[6:8])]
+    getattr(_optim, call.function)(*values)
+    return False
+
+
+def _threads(call: Call) -> bool:
+    if call.function == "set_num_threads":
+        threads.set_num_threads(call.value(0))
+    else:
+        call.write(0, threads.get_num_threads())
+    return False
+
+
+_WAYS = {
+    "linear_forward": _forward,
+    "linear_backward": _backward,
+    **dict.fromkeys(("matmul", "matmul_nt", "matmul_tn"), _product),
+    **dict.fromkeys(("softmax_cross_entropy", "binary_cross_entropy_with_logits", "mse"), _loss),
+    **dict.fromkeys(("sgd_step", "adam_step"), _step),
+    **dict.fromkeys(("set_num_threads", "get_num_threads"), _threads),
+}
+
+
+def do(descriptor: int, status: int) -> int:
+    """See gateway.python."""
+    if status != CAREFUL:
+        return failures.keep_status(status)
+    try:
+        call = Call(descriptor)
+        if _WAYS[call.function](call):
+            raise SystemError(f"{call.function}: arguments that are right were refused")
+    except BaseException as error:
+        return failures.keep(error)
+    return records.DONE
+
+
+gateway.python = do
+assert jit.TABLE[gateway.GATEWAY]

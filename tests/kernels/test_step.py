@@ -1,0 +1,386 @@
+"""The compiled step: the bits of the public functions, whatever the net; its memory; its caller."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+from oracles import assert_same_bits
+
+import fastgrad
+from fastgrad import MLP, SGD, Adam, _step
+from fastgrad._kernels import step_entry
+from fastgrad._kernels.jit import SCRATCH, TABLE
+from fastgrad._kernels.scratch import ARENAS
+from fastgrad._mlp import ACTIVATIONS, LOSSES
+
+OPTIMIZERS = [SGD(0.1), SGD(0.1, 0.9, True, 0.01), Adam(0.01, weight_decay=0.1)]
+SOFTMAX, BINARY, MSE = LOSSES
+
+
+def batch(model: MLP, rows: int, probabilities: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(rows)
+    x = rng.standard_normal((rows, model.sizes[0])).astype(model.dtype)
+    outputs = model.sizes[-1]
+    if model.loss == SOFTMAX and not probabilities:
+        return x, rng.integers(0, outputs, rows)
+    if model.loss == SOFTMAX:
+        return x, rng.dirichlet(np.ones(outputs), rows).astype(model.dtype)
+    return x, rng.uniform(0, 1, (rows, outputs)).astype(model.dtype)
+
+
+class ByHand:
+    """What train_step stands for, in public functions, on copies of a model's parameters."""
+
+    def __init__(self, model: MLP):
+        self.model, self.count = model, 0
+        self.weights, self.biases = ([a.copy() for a in m] for m in (model.weights, model.biases))
+        self.params = [a for pair in zip(self.weights, self.biases, strict=True) for a in pair]
+        slots = range(model.optimizer.slots)
+        self.state = [[np.zeros_like(a) for _ in slots] for a in self.params]
+
+    def step(self, x: np.ndarray, y: np.ndarray) -> float:
+        model, last = self.model, len(self.weights) - 1
+        activations: list[Any] = [model.activation] * last + [None]
+        hs, zs = [x], []
+        for w, b, activation in zip(self.weights, self.biases, activations, strict=True):
+            zs.append(np.empty((len(x), w.shape[1]), model.dtype))
+            hs.append(fastgrad.linear_forward(hs[-1], w, b, activation, preactivation_out=zs[-1]))
+        if model.loss == SOFTMAX:
+            loss, g = fastgrad.softmax_cross_entropy(hs[-1], y, model.label_smoothing)
+        elif model.loss == BINARY:
+            loss, g = fastgrad.binary_cross_entropy_with_logits(hs[-1], y)
+        else:
+            loss, g = fastgrad.mse(hs[-1], y)
+        grads: list[np.ndarray] = []
+        for i in reversed(range(last + 1)):
+            found = fastgrad.linear_backward(
+                g, hs[i], self.weights[i], activations[i], output=hs[i + 1], preactivation=zs[i],
+                needs=(i > 0, True, True),
+            )  # fmt: skip
+            grads[:0] = [found.weight, found.bias]
+            g = found.x
+        if model.max_grad_norm is not None:
+            fastgrad.clip_grad_norm(grads, model.max_grad_norm)
+        self.count += 1
+        for param, grad, state in zip(self.params, grads, self.state, strict=True):
+            self.update(param, grad, state)
+        return loss
+
+    def update(self, param: np.ndarray, grad: np.ndarray, state: list[np.ndarray]) -> None:
+        s, lr = self.model.optimizer, self.model.learning_rate
+        if isinstance(s, SGD):
+            velocity = state[0] if state else None
+            fastgrad.sgd_step(param, grad, lr, velocity, s.momentum, s.nesterov, s.weight_decay)
+        else:
+            args = (self.count, lr, s.betas, s.eps, s.weight_decay)
+            fastgrad.adam_step(param, grad, state[0], state[1], *args)
+
+    def compare(self, note: str) -> None:
+        model = self.model
+        for i, (a, b) in enumerate(zip(model.weights, self.weights, strict=True)):
+            assert_same_bits(a, b, f"{note}: weight {i}")
+        for i, (a, b) in enumerate(zip(model.biases, self.biases, strict=True)):
+            assert_same_bits(a, b, f"{note}: bias {i}")
+
+
+def follow(model: MLP, rows: list[int], probabilities: bool = False) -> None:
+    hand, note = ByHand(model), repr(model)
+    for n in rows:
+        x, y = batch(model, n, probabilities)
+        assert model.train_step(x, y) == hand.step(x, y), note
+        hand.compare(f"{note}, {n} rows")
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_step_has_the_bits_of_the_public_functions(activation: Any, loss: Any) -> None:
+    for optimizer, dtype, threads in itertools.product(
+        OPTIMIZERS, ("float32", "float64"), (1, 2, 3)
+    ):
+        with fastgrad.num_threads(threads):
+            follow(MLP((9, 33, 17, 4), activation, loss, optimizer, dtype), [20, 7, 21])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_large_nets_whose_parts_are_shared(activation: Any, threads: int) -> None:
+    with fastgrad.num_threads(threads):
+        for optimizer, dtype in itertools.product(OPTIMIZERS[:2], ("float32", "float64")):
+            follow(MLP((70, 600, 200, 3), activation, SOFTMAX, optimizer, dtype), [300, 40])
+
+
+@pytest.mark.parametrize("sizes", [(3, 2), (5, 1), (1, 1, 1), (4, 3, 600, 2, 7, 5, 2)])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_any_depth(sizes: tuple[int, ...], loss: Any) -> None:
+    follow(MLP(sizes, "tanh", loss, OPTIMIZERS[1]), [1, 9, 2])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_probabilities_smoothing_and_clipping(dtype: str) -> None:
+    for smoothing, most, probabilities in itertools.product(
+        (0.0, 0.1), (None, 0.05, 1e6), (False, True)
+    ):
+        model = MLP(
+            (9, 33, 4), "silu", SOFTMAX, SGD(0.5, 0.9), dtype,
+            label_smoothing=smoothing, max_grad_norm=most,
+        )  # fmt: skip
+        follow(model, [20, 3], probabilities)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradients_of_a_large_batch_are_formed_in_pieces(
+    monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    """Of KC rows; the bits are those of the whole."""
+    monkeypatch.setattr(_step, "G_BYTES", 1)
+    model = MLP((6, 40, 12, 3), "gelu", SOFTMAX, Adam(), dtype)
+    follow(model, [2 * fastgrad.KC[dtype] + 9, fastgrad.KC[dtype] + 1])
+    memory = sum(a.nbytes for a in model._compiled._memory)
+    rows = 2 * fastgrad.KC[dtype] + 9
+    wide = sum(_step._padded(m * model.dtype.itemsize) for m in (40, 40, 12, 12, 3, 3))
+    assert memory < rows * wide + (rows - 9) * 400
+
+
+def test_the_learning_rate_is_the_one_of_the_next_step() -> None:
+    for optimizer in OPTIMIZERS:
+        model = MLP((5, 8, 3), optimizer=optimizer)
+        hand = ByHand(model)
+        for rate in (optimizer.lr, 0.5, 0.0, 0.25):
+            model.learning_rate = rate
+            x, y = batch(model, 4)
+            assert model.train_step(x, y) == hand.step(x, y)
+            hand.compare(f"{optimizer}, {rate}")
+
+
+def layouts(x: np.ndarray) -> list[np.ndarray]:
+    other = np.nan if x.dtype.kind == "f" else 1 << 40  # a number, or a label, that is none
+    wide = np.full((2 * len(x), 3 * x.shape[1]), other, x.dtype)
+    wide[::2, ::3] = x
+    unaligned = np.empty(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
+    unaligned[...] = x
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    return [np.asfortranarray(x), wide[::2, ::3], x[::-1].copy()[::-1], unaligned, frozen]
+
+
+@pytest.mark.parametrize("loss", [SOFTMAX, MSE])
+def test_batches_are_read_where_they_lie(loss: Any) -> None:
+    models = [MLP((5, 8, 3), loss=loss) for _ in range(6)]
+    x, y = batch(models[0], 12)
+    columns = y[:, None] if y.ndim == 1 else y
+    ys = [(a[:, 0] if y.ndim == 1 else a) for a in layouts(columns)]
+    first = models[0].train_step(x, y)
+    for model, bx, by in zip(models[1:], layouts(x), ys, strict=True):
+        model.train_step(x, y)
+        model._params[...] = MLP((5, 8, 3), loss=loss)._params
+        assert model._compiled.quick(bx, by) is True
+        assert model._compiled.loss.value == first
+        assert_same_bits(model._params, models[0]._params)
+    assert models[0]._compiled.quick(x[:1], np.broadcast_to(y[0], y[:1].shape)) is True
+
+
+def test_what_is_not_read_where_it_lies() -> None:
+    """The quick caller leaves it, with nothing changed; train_step converts it: the same bits."""
+    x, y = batch(MLP((5, 8, 3)), 12)
+    ints = np.round(4 * x)
+    cases: list[tuple[Any, Any]] = [
+        (x.astype(">f4"), y),
+        (x.astype(float), y),
+        (x, y.astype(np.uint8)),
+        (x, y.astype(">i8")),
+        (x, y.astype(np.uint64)),
+        (ints.astype(np.int16), y),
+        (ints.astype(np.int64), y),
+    ]
+    for bx, by in cases:
+        one, other = MLP((5, 8, 3)), MLP((5, 8, 3))
+        for model in (one, other):
+            model.train_step(x, y)
+        before = one._params.copy()
+        assert one._compiled.quick(bx, by) is None
+        assert np.array_equal(one._params, before) and one.steps == 1
+        expected = other.train_step(bx.astype(np.float32), by.astype(np.int64))
+        assert one.train_step(bx, by) == expected
+        assert_same_bits(one._params, other._params)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_the_quick_caller_leaves(loss: Any) -> None:
+    model = MLP((5, 8, 3), loss=loss)
+    x, y = batch(model, 12)
+    model.train_step(x, y)
+    before, quick = model._params.copy(), model._compiled.quick
+    bad = y.copy()
+    bad[7] = 3
+    cases = [
+        (), (x,), (x, y, y), (None, y), (x.tolist(), y), (x, y.tolist()), (x[0], y), (x[:11], y),
+        (x[:, :4], y), (x[:0], y[:0]), (np.concatenate([x, x]), np.concatenate([y, y])),
+        (x, y[:11]), (x, y[None]), (x, y.astype(np.int32)), (x, y.astype(bool)), (x, y[:, None]),
+        (np.ma.array(x), y), (x.view(np.recarray), y), (x.astype(np.float16), y), (x.view("i4"), y),
+    ]  # fmt: skip
+    if loss != MSE:
+        cases += [(x, bad), (x, -1 - bad)]
+        cases += [(x, y.astype(np.float32))] if loss == SOFTMAX else [(x, y)]
+    for case in cases:
+        assert quick(*case) is None
+    assert np.array_equal(model._params, before) and model.steps == 1
+    assert model.train_step(x, y) > 0 and model.steps == 2
+
+
+def test_without_builtins_the_bits_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = batch(MLP((5, 8, 3)), 12)
+    with monkeypatch.context() as patch:
+        patch.setattr(step_entry, "of_table", lambda table: None)
+        slow = MLP((5, 8, 3), optimizer=Adam())
+        losses = [slow.train_step(x, y) for _ in range(3)]
+        assert slow._compiled.quick(x, y) is None
+    fast = MLP((5, 8, 3), optimizer=Adam())
+    assert [fast.train_step(x, y) for _ in range(3)] == losses
+    assert fast._compiled.quick(x, y) is True
+
+
+def test_a_label_that_changes_to_none_after_it_was_checked() -> None:
+    model = MLP((5, 8, 3))
+    x, y = batch(model, 12)
+    before = model._params.copy()
+    with pytest.raises(ValueError, match="^MLP.train_step: labels changed"):
+        model._step(x, y + 3)
+    assert np.array_equal(model._params, before) and model.steps == 0
+
+
+def test_two_threads_are_not_let_into_one_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = MLP((5, 8, 3))
+    x, y = batch(model, 12)
+    model.train_step(x, y)
+    before = model._params.copy()
+    model._compiled._set(busy=1)  # as during a step
+    with pytest.raises(RuntimeError, match="^MLP.train_step: another thread is in a step"):
+        model.train_step(x, y)
+    assert model.steps == 1 and np.array_equal(model._params, before)
+    model._compiled._set(busy=0)
+
+    def fails(rows: int) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model._compiled, "_grow", fails)
+        with pytest.raises(MemoryError):
+            model.train_step(np.concatenate([x, x]), np.concatenate([y, y]))
+    assert model.train_step(x, y) > 0 and model.steps == 2
+
+
+def test_references_are_neither_kept_nor_lost() -> None:
+    model = MLP((5, 8, 3))
+    x, y = batch(model, 12)
+    objects = [x, y, x.dtype, True, None, model._compiled._table]
+    model.train_step(x, y)
+    before = [sys.getrefcount(a) for a in objects]
+    for _ in range(1000):
+        assert model._compiled.quick(x, y) is True
+        assert model._compiled.quick(x, x) is None
+    after = [sys.getrefcount(a) for a in objects]
+    assert all(abs(a - b) < 100 for a, b in zip(after, before, strict=True)), (before, after)
+    gone = weakref.ref(model), weakref.ref(model._params), weakref.ref(model._compiled._table)
+    del model, objects
+    assert [ref() for ref in gone] == [None] * 3  # without the garbage collector
+
+
+def arenas() -> list[int]:
+    return [TABLE[SCRATCH + 2 * i + 1] for i in range(ARENAS)]
+
+
+@pytest.mark.parametrize(("loss", "optimizer"), [(SOFTMAX, OPTIMIZERS[2]), (BINARY, SGD(0.1, 0.9))])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_nothing_is_allocated_after_the_first_steps(
+    loss: Any, optimizer: Any, activation: Any
+) -> None:
+    """Also of smaller batches, and of those that are converted; x alone has 64 KB."""
+    model = MLP((64, 128, 10), activation, loss, optimizer, max_grad_norm=1.0)
+    x, y = batch(model, 256)
+    as_bytes = np.abs(100 * x).astype(np.uint8)
+    others = y.astype(np.int32 if loss == SOFTMAX else float)
+    batches = [(x, y), (x[:37], y[:37]), (as_bytes, others), (as_bytes[:5], others[:5])]
+
+    def steps() -> None:
+        for _ in range(5):
+            for bx, by in batches:
+                model.train_step(bx, by)
+
+    steps()
+    before = arenas()
+    tracemalloc.start()
+    steps()
+    tracemalloc.reset_peak()
+    start, _ = tracemalloc.get_traced_memory()
+    steps()
+    end, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert end - start < 1024 and peak - start < 8192, (end - start, peak - start)
+    assert arenas() == before
+
+
+MEMORY = """
+import resource, sys
+import numpy as np
+import fastgrad
+from fastgrad import MLP, Adam
+
+def most():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * {unit}
+
+rng = np.random.default_rng(0)
+x, y = rng.standard_normal((256, 784)).astype(np.float32), rng.integers(0, 10, 256)
+small = MLP((784, 64, 10), optimizer=Adam())  # compiles, starts threads
+small.train_step(x[:100], y[:100])
+start = most()
+model = MLP((784, 1024, 1024, 10), optimizer=Adam())
+for _ in range(3):
+    model.train_step(x, y)
+parameters = sum(a.nbytes for a in (*model.weights, *model.biases))
+activations = 256 * (1024 + 1024 + 10) * 4
+print(most() - start - 4 * parameters - activations)
+"""
+
+
+def test_memory_of_a_step() -> None:
+    """Parameters, gradients, two arrays of Adam, activations, and 16 MB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    run = [sys.executable, "-c", MEMORY.format(unit=unit)]
+    out = subprocess.run(run, capture_output=True, text=True, timeout=300, check=True)
+    assert int(out.stdout) <= 16 << 20, f"{int(out.stdout) / 2**20:.1f} MB"
+
+
+def test_a_long_step_releases_the_gil() -> None:
+    model = MLP((600, 600, 10))
+    x, y = batch(model, 1500)
+    model.train_step(x, y)
+    seen, stop = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not stop.is_set():
+            seen.append(time.perf_counter())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        for _ in range(20):
+            start = time.perf_counter()
+            assert model._compiled.quick(x, y) is True
+            end = time.perf_counter()
+            edge = (end - start) / 4
+            if any(start + edge < moment < end - edge for moment in seen):
+                break
+        else:
+            raise AssertionError("the other thread did not run during 20 steps")
+    finally:
+        stop.set()
+        thread.join()

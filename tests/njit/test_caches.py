@@ -1,0 +1,88 @@
+"""Users' functions from numba's cache: in another process, and after fastgrad has changed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # user_module
+
+import numpy as np
+import pytest
+import user_module
+from oracles import assert_same_bits, contract_forward
+
+import fastgrad
+
+PACKAGE = Path(fastgrad.__file__).parent
+
+
+def run(folder: Path, what: str, packages: Path, **more: str) -> list[str]:
+    """Lines that user_module, copied there, prints in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(packages), **more}
+    command = [sys.executable, "-W", "error", str(folder / "user_module.py"), what]
+    done = subprocess.run(
+        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With a user's module whose functions are in the cache."""
+    place = tmp_path_factory.mktemp("user")
+    shutil.copy(user_module.__file__, place)
+    hits, *_ = run(place, "first", PACKAGE.parent)
+    assert hits == "0"
+    return place
+
+
+def test_in_another_process(folder: Path) -> None:
+    hits, bits, error = run(folder, "again", PACKAGE.parent)
+    assert hits == "2"
+    x, weight, bias, g = user_module.data()
+    y, *grads = (np.frombuffer(bytes.fromhex(text), np.float32) for text in bits.split())
+    assert_same_bits(y.reshape(6, 9), contract_forward(x, weight, bias, "relu")[0])
+    expected = fastgrad.linear_backward(g, x, weight)
+    assert_same_bits(grads[0].reshape(11, 9), expected.weight)
+    assert_same_bits(grads[1], expected.bias)
+    assert error.startswith("linear_forward: x has 11 columns but weight has 10 rows")
+
+
+def test_another_abi(folder: Path) -> None:
+    """A clear error, and no call into what is laid out in another way."""
+    (error,) = run(folder, "abi", PACKAGE.parent)
+    assert "another version of fastgrad; clear the numba cache" in error
+
+
+def test_imported_by_numba(folder: Path) -> None:
+    """A module that has not imported fastgrad before its function comes from the cache."""
+    lines = run(folder, "without", PACKAGE.parent, WITHOUT_FASTGRAD="1")
+    assert lines == run(folder, "again", PACKAGE.parent)
+
+
+@pytest.mark.slow
+def test_an_upgrade(folder: Path, tmp_path: Path) -> None:
+    """A changed copy of fastgrad: its bits from the user's cached functions, and afterwards.
+
+    The copy's kernels are compiled while a fastmath=True function is the first to call: that must
+    not show in their machine code, which the last process takes from the cache.
+    """
+    shutil.copytree(PACKAGE, tmp_path / "fastgrad", ignore=shutil.ignore_patterns("__pycache__"))
+    tile = tmp_path / "fastgrad" / "_kernels" / "microkernel.py"
+    text = tile.read_text(encoding="utf-8")
+    old, new = "ops.select(x <= threshold, 0.0, x)", "ops.select(x <= threshold, 0.25, x)"
+    assert text.count(old) == 1
+    tile.write_text(text.replace(old, new), encoding="utf-8")
+    x, weight, bias, _ = user_module.data()
+    z = contract_forward(x, weight, bias, None)[0]
+    expected = np.where(z <= 0, np.float32(0.25), z)
+    for what in ("upgraded", "again"):
+        hits, bits, _ = run(folder, what, tmp_path)
+        assert hits == "2"
+        y = np.frombuffer(bytes.fromhex(bits.split()[0]), np.float32)
+        assert_same_bits(y.reshape(6, 9), expected, what)

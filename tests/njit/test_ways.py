@@ -1,0 +1,86 @@
+"""Which calls compiled code answers alone, and which it leaves to Python."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # compiled
+
+import numpy as np
+import pytest
+from numba import njit
+from oracles import floats
+
+import fastgrad
+from fastgrad._kernels import gateway, jit
+from fastgrad._kernels.gemm import GEMM
+
+
+@njit
+def plain(x, weight, bias, labels, velocity):  # type: ignore[no-untyped-def]
+    """A step of training; a row, a stack; views; out and accumulate."""
+    z = np.empty((len(x), weight.shape[1]), x.dtype)
+    y = fastgrad.linear_forward(x, weight, bias, "gelu", preactivation_out=z)
+    loss, g = fastgrad.softmax_cross_entropy(y, labels)
+    grads = fastgrad.linear_backward(g, x, weight, "gelu", preactivation=z)
+    fastgrad.linear_backward(
+        g[::2], x[::2], weight, out=(None, grads.weight, None), accumulate=True
+    )
+    fastgrad.sgd_step(weight, grads.weight, 0.1, velocity, momentum=0.9)
+    fastgrad.adam_step(weight, grads.weight, velocity, np.ones_like(velocity), 7)
+    fastgrad.matmul(x[0], weight)
+    fastgrad.matmul_nt(x, x[::-1])
+    fastgrad.matmul_tn(x, g)
+    fastgrad.linear_forward(x[0], weight)
+    fastgrad.linear_forward(x.reshape(2, -1, x.shape[1]), weight, activation="relu")
+    return loss + fastgrad.mse(y, z)[0]
+
+
+@njit
+def one(a, b):  # type: ignore[no-untyped-def]
+    return fastgrad.matmul(a, b)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Statuses that Python is called with."""
+    statuses: list[int] = []
+    python = gateway.python
+
+    def listed(descriptor: int, status: int) -> int:
+        statuses.append(status)
+        return python(descriptor, status)
+
+    monkeypatch.setattr(gateway, "python", listed)
+    return statuses
+
+
+def test_plain_calls_are_not_left_to_python(rng: np.random.Generator, asked: list[int]) -> None:
+    x, weight, bias, velocity = (floats(rng, *s) for s in ((8, 5), (5, 3), (3,), (5, 3)))
+    plain(x, weight, bias, rng.integers(0, 3, 8), velocity)
+    assert asked == []
+
+
+def test_others_are(rng: np.random.Generator, asked: list[int]) -> None:
+    a, b = floats(rng, 3, 4), floats(rng, 4, 5)
+    for left, right in ((a.astype(np.int64), b), (a[None], b[None])):
+        one(left, right)
+        assert len(asked) == 1
+        asked.clear()
+
+
+def test_no_memory() -> None:
+    """What a kernel says is what is raised."""
+    a = np.ones((3, 3), np.float32)
+    one(a, a)
+    index = jit.slot(GEMM, "float32")
+    kernel, failing = jit.TABLE[index], jit.KERNEL_TYPE(lambda descriptor: jit.OUT_OF_MEMORY)
+    jit.TABLE[index] = ctypes.cast(failing, ctypes.c_void_p).value
+    try:
+        with pytest.raises(MemoryError, match="no memory for the scratch of a kernel"):
+            one(a, a)
+    finally:
+        jit.TABLE[index] = kernel
+    assert (one(a, a) == 3).all()
