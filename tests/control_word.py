@@ -17,16 +17,16 @@ _RAISED = 0x3F  # flags that operations leave in x86's word
 
 @numba.njit  # type: ignore[untyped-decorator]
 def _exchange(value):  # type: ignore[no-untyped-def]
-    """The thread's word, which becomes ``value`` if that is not 0."""
+    """The thread's word, which becomes ``value`` if that is not negative."""
     old = atomic.control_word()
-    if value != 0:
+    if value >= 0:
         atomic.set_control_word(value)
     return old
 
 
 def word() -> int:
     """Of this thread, without the flags."""
-    return int(_exchange(0)) & ~_RAISED
+    return int(_exchange(-1)) & ~_RAISED
 
 
 @contextmanager

@@ -52,10 +52,10 @@ def test_value_errors(function: Any, given: dict[str, Any], message: str) -> Non
     with pytest.raises((ValueError, TypingError)) as caught:
         wrapper(*_arguments(function, given))
     text = f"{function.__name__}: {message}"
-    if caught.type is TypingError:  # of what is known when it is compiled
+    if type(caught.value) is TypingError:  # of what is known when it is compiled
         assert text in str(caught.value) and " entries, " in text
     else:
-        assert caught.type is ValueError and str(caught.value) == text
+        assert type(caught.value) is ValueError and str(caught.value) == text
         assert caught.value.args == (text,)
 
 
