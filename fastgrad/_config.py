@@ -11,11 +11,12 @@ def warmup() -> None:
 
     Without it each is compiled when it is first needed.
     """
-    from ._kernels import entries, jit
+    from ._kernels import entries, jit, step_entry
 
     jit.compile_all()
     for name in entries.NAMES:
         getattr(entries, name)
+    step_entry.compile_ahead()
 
 
 def show_config() -> None:

@@ -21,6 +21,7 @@ from ._elementwise import sigmoid
 from ._kernels import activations
 from ._linear import ActivationName, linear_forward
 from ._optim import SGD, Adam
+from ._run import run_of
 from ._step import ALIGN, Step, aligned
 from .datasets._draws import INIT, check_seed, stream, uniform
 
@@ -199,6 +200,11 @@ class MLP:
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
         self._compiled.learning_rate = _settings.check_number("learning_rate", value)
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """Of all epochs of all calls of fit; NaN where an epoch had no such value."""
+        return run_of(self).history
 
     def optimizer_state(self) -> list[Array]:
         """Copies of the optimizer's arrays (velocity; m, v), flat, in the order of parameters."""

@@ -2,7 +2,8 @@
 
 numba raises what is known when it compiles: a class, pickled into the user's function, by name.
 Ours are called to be raised, and answer with the exception that was kept, whatever its type: it is
-what the same call from Python raises. These names are in users' caches, so they stay.
+what the same call from Python raises. (In Python 3.10, sys.exc_info()[0] is still the class that
+was called, which is why there are several.) These names are in users' caches, so they stay.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ class _Kept(type):
 
 
 class WrongCall(ValueError, metaclass=_Kept):
-    """ValueError, as `except` sees it in Python 3.10."""
+    """A ValueError."""
 
 
 class NoMemory(MemoryError, metaclass=_Kept):
-    """MemoryError."""
+    """A MemoryError."""
 
 
 class Broken(RuntimeError, metaclass=_Kept):

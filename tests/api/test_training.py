@@ -298,3 +298,12 @@ def test_momentum_also_learns() -> None:
     net = MLP((4, 8, 3), "tanh", optimizer=SGD(0.1, 0.9, nesterov=True), dtype=np.float64)
     loss = net.fit(x, y, 30, 16, progress=False)["loss"]
     assert loss[-1] < 0.3 * loss[0]
+
+
+def test_history_of_all_calls() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((20, 4)), np.arange(20) % 3
+    model = MLP((4, 8, 3))
+    assert model.history.get("loss", []) == []
+    losses = [loss for n in (2, 1) for loss in model.fit(x, y, n, 5, progress=False)["loss"]]
+    assert model.history["loss"] == losses and len(losses) == 3
