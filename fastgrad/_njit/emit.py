@@ -63,8 +63,8 @@ class Caller:
 
     def array(self, given: Any, value: ir.Value, flags: int = 0) -> None:
         """An array, or None."""
-        if is_none(given):
-            self.word(_ZERO)
+        if is_none(given) or isinstance(given, types.Optional):
+            self._or_none(self.array, given, value)
             return
         a = self._array(given, value)
         flags |= 0 if given.mutable else READ_ONLY
@@ -107,8 +107,8 @@ class Caller:
 
     def text(self, given: Any, value: ir.Value) -> None:
         """A str, constant or not, or None."""
-        if is_none(given):
-            self.word(_ZERO)
+        if is_none(given) or isinstance(given, types.Optional):
+            self._or_none(self.text, given, value)
             return
         if isinstance(given, str | types.Omitted | types.StringLiteral):
             data, width, length = self._constant_text(sample(given))
@@ -118,6 +118,16 @@ class Caller:
             width = self.b.zext(fields.kind, I64)
         kind = self.b.or_(width, i64(kind_code("U", 0)))
         self.word(self._store([data, kind, i64(1), i64(TEXT), length, width]))
+
+    def _or_none(self, emit: Any, given: Any, value: ir.Value) -> None:
+        """What is None, or may be it when it runs: then its record is not looked at."""
+        if is_none(given):
+            self.word(_ZERO)
+            return
+        optional = self.context.make_helper(self.b, given, value)
+        emit(given.type, optional.data)
+        is_given = cgutils.as_bool_bit(self.b, optional.valid)
+        self._words.append(self.b.select(is_given, self._words.pop(), _ZERO))
 
     def _constant_text(self, name: str) -> tuple[ir.Value, ir.Value, ir.Value]:
         width, encoding = (1, "latin-1") if name.isascii() else (4, "utf-32-le")

@@ -54,7 +54,7 @@ def sample(given: Any) -> Any:
     for kind, value in _SAMPLES:
         if isinstance(given, kind):
             return value
-    return type(str(given), (), {})()
+    return type(str(given), (), {"__module__": "numba"})()
 
 
 @contextmanager
@@ -72,7 +72,12 @@ def array(function: str, name: str, given: Any) -> NDArray[Any]:
 
 
 def array_or_none(function: str, name: str, given: Any) -> NDArray[Any] | None:
-    return None if is_none(given) else array(function, name, given)
+    return None if is_none(given) else array(function, name, present(given))
+
+
+def present(given: Any) -> Any:
+    """Of what may be None when it runs, the type if it is not."""
+    return given.type if isinstance(given, types.Optional) else given
 
 
 def flag(function: str, name: str, given: Any) -> None:
@@ -107,7 +112,7 @@ _SHAPE = _Shape()
 
 def activation(function: str, given: Any) -> str | None | bool:
     """The constant name, None, or True for a name that is known when it runs."""
-    if isinstance(given, types.UnicodeType):
+    if isinstance(present(given), types.UnicodeType):
         return True
     name = sample(given)
     if name is not None and not isinstance(name, str):

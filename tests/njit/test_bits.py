@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from compiled import DTYPES, compile_for, fresh, read, written
 from layouts import LAYOUTS, OUTPUTS, STACKS, laid_out, place
+from numba.core.errors import TypingError
 from oracles import assert_same_bits, floats
 
 import fastgrad
@@ -20,10 +21,12 @@ import fastgrad
 ACTIVATIONS = (None, "relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu")
 SHAPES = ((5, 7, 3), (1, 9, 1), (40, 33, 65), (2, 0, 3), (0, 4, 2), (3, 4, 0), (130, 600, 70))
 
+NEEDS = (False, True, False)
+
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 
 
-@each_dtype
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_products(rng: np.random.Generator, dtype: str) -> None:
     compile_for(compiled.products, *[read(dtype, 2)] * 4)
     for m, k, n in [*SHAPES[:3], SHAPES[-1]]:
@@ -159,3 +162,39 @@ def test_stacks(rng: np.random.Generator) -> None:
 
     assert_same_bits(f(a, b), fastgrad.matmul(a, b))
     assert_same_bits(f(a[:, 0], b[0]), fastgrad.matmul(a[:, 0], b[0]))
+
+
+def test_arguments_that_may_be_none(rng: np.random.Generator) -> None:
+    """Known when it runs: bias, activation and what the backward is given."""
+    x, weight, bias, g = (floats(rng, *s) for s in ((3, 4), (4, 2), (2,), (3, 2)))
+
+    @compiled.njit
+    def f(x: Any, weight: Any, bias: Any, name: Any, g: Any, with_them: Any) -> Any:
+        row, act, kept = None, None, None
+        if with_them:
+            row, act, kept = bias, name, g
+        y = fastgrad.linear_forward(x, weight, row, act)
+        return y, fastgrad.linear_backward(g, x, weight, act, output=kept).weight
+
+    for with_them in (False, True):
+        args = (x, weight, bias, "sigmoid", g, with_them)
+        for actual, want in zip(f(*args), f.py_func(*args), strict=True):
+            assert_same_bits(actual, want)
+
+
+def test_needs_is_a_constant(rng: np.random.Generator) -> None:
+    g, x, weight = (floats(rng, *s) for s in ((3, 2), (3, 4), (4, 2)))
+
+    @compiled.njit
+    def of_a_global(g: Any, x: Any, weight: Any) -> Any:
+        return fastgrad.linear_backward(g, x, weight, needs=NEEDS)
+
+    @compiled.njit
+    def of_an_argument(g: Any, x: Any, weight: Any, needs: Any) -> Any:
+        return fastgrad.linear_backward(g, x, weight, needs=needs)
+
+    grads = of_a_global(g, x, weight)
+    assert grads.x is None and grads.bias is None
+    assert_same_bits(grads.weight, fastgrad.linear_backward(g, x, weight).weight)
+    with pytest.raises(TypingError, match="linear_backward: needs is not a constant"):
+        of_an_argument(g, x, weight, NEEDS)

@@ -72,7 +72,7 @@ def assert_same(actual: Any, expected: Any) -> None:
         assert_same_bits(grad, its_grad)
 
 
-@each_dtype
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_losses(rng: np.random.Generator, dtype: str) -> None:
     z = floats(rng, 700, 13, dtype=dtype)
     targets, labels = rng.random(z.shape).astype(dtype), rng.integers(0, 13, 700)

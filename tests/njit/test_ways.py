@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
 from pathlib import Path
 
@@ -84,3 +85,13 @@ def test_no_memory() -> None:
     finally:
         jit.TABLE[index] = kernel
     assert (one(a, a) == 3).all()
+
+
+def test_a_users_function_holds_no_kernel() -> None:
+    """It is small, computes nothing with floats, and knows one address of ours."""
+    one(np.ones((2, 2)), np.ones((2, 2)))
+    (code,) = {one.inspect_llvm(s) for s in one.signatures if s[0].dtype.name == "float64"}
+    ours = set(re.findall(r"@(fastgrad\w*)", code))
+    assert ours == {"fastgrad_table"}
+    assert not re.search(r"\bf(mul|add)\b|llvm\.fma", code)
+    assert len(code.splitlines()) < 1500
