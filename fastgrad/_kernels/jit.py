@@ -34,8 +34,8 @@ from numba import types
 from .lowlevel import TABLE_SYMBOL
 
 ABI_VERSION = 1
-SCRATCH, PYTHON, SLOTS, READY, POOL = 8, 208, 256, 384, 512
-TABLE_WORDS = 1792
+SCRATCH, PYTHON, SLOTS, READY, POOL = 8, 208, 256, 512, 768
+TABLE_WORDS = 2048
 LINE = 16  # words that two threads should not share: two cache lines, which are fetched together
 KERNEL_TYPE = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
 
