@@ -128,12 +128,17 @@ def blocks(dtype: str) -> Any:
             # Tasks: blocks of rows, cut along n too where there are too few of them.
             groups = 1
             if threads > 1:
-                tasks = tasks_of_a_thread * threads
-                mc = least(
-                    mc,
-                    ceil_div(row_tiles, least(tasks, most(row_tiles // task_tiles, 1))) * rows_max,
-                )
-                groups = least(strips, ceil_div(tasks, ceil_div(m, mc)))
+                # The cut that packs and reads least: A once for each group, B for each block.
+                tasks, most_blocks = tasks_of_a_thread * threads, most(row_tiles // task_tiles, 1)
+                least_blocks, least_cost, row_blocks = ceil_div(m, mc), m * n * k, 1
+                for across in range(1, least(tasks, strips) + 1):
+                    if remainder(tasks, across) == 0:
+                        down = most(least_blocks, least(quotient(tasks, across), most_blocks))
+                        if remainder(across, threads) != 0:
+                            down = ceil_div(down, threads) * threads
+                        if across * m + down * nc < least_cost:
+                            groups, row_blocks, least_cost = across, down, across * m + down * nc
+                mc = 2 * ceil_div(m, 2 * row_blocks)
             group_strips = ceil_div(strips, groups)
             groups, row_blocks = ceil_div(strips, group_strips), ceil_div(m, mc)
             k0 = 0
