@@ -1,51 +1,103 @@
-"""The first call of each function: on an empty cache, then from it, beside a trivial @njit.
+"""Import, and the first call of each function: on an empty cache, then from it.
 
-    python benchmarks/compare/first_call.py
+    python benchmarks/compare/first_call.py [--rounds 3]
 
-Each in a process of its own with a cache of its own, imports not counted; seconds.
+Each in a process of its own with a cache of its own; seconds, the median of the rounds. Imports are
+timed apart, ours after numba's. The first call of a trivial @njit(cache=True) is what numba itself
+takes; a user's function is compiled with our kernels in the cache, then comes from its own.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
+from typing import NamedTuple
 
+TRIVIAL = "a trivial `@njit(cache=True)`"
+USER = "a user's `@njit(cache=True)` that calls `linear_forward`"
+IMPORT = "`import fastgrad`, after numba's"
+STEP = "`MLP.train_step`, 64-128-10"
 CALLS = {
-    "a trivial @njit(cache=True)": "trivial(1)",
-    "matmul": "fastgrad.matmul(a, a)",
-    "linear_forward, relu": "fastgrad.linear_forward(a, a, a[0], 'relu')",
-    "linear_backward, relu": "fastgrad.linear_backward(a, a, a, 'relu', output=a)",
+    TRIVIAL: "trivial(1)",
+    "`matmul`": "fastgrad.matmul(a, a)",
+    "`linear_forward`, relu": "fastgrad.linear_forward(a, a, a[0], 'relu')",
+    "`linear_backward`, relu": "fastgrad.linear_backward(a, a, a, 'relu', output=a)",
+    STEP: "model.train_step(x, y)",
+    USER: "user(a)",
 }
 PROGRAM = """
+import json
+import sys
 import time
 import numba, numpy as np
-import fastgrad
-a = np.ones((4, 4), "f4")
 start = time.perf_counter()
-if "trivial" in {call!r}:
-    @numba.njit(cache=True)
-    def trivial(x):
-        return x + 1
+import fastgrad
+imported = time.perf_counter() - start
+a = np.ones((4, 4), "f4")
+model = fastgrad.MLP((64, 128, 10), optimizer=fastgrad.SGD(0.01))
+x, y = np.ones((32, 64), "f4"), np.zeros(32, int)
+@numba.njit(cache=True)
+def trivial(x):
+    return x + 1
+@numba.njit(cache=True)
+def user(x):
+    return fastgrad.linear_forward(x, x, x[0], "relu")
+if sys.argv[1:]:
+    fastgrad.linear_forward(a, a, a[0], "relu")
+start = time.perf_counter()
 {call}
-print(f"{{time.perf_counter() - start:.2f}}")
+print(json.dumps([imported, time.perf_counter() - start]))
 """
 
 
+class Cost(NamedTuple):
+    """Seconds."""
+
+    empty: float
+    cached: float
+
+
+def measure(rounds: int) -> dict[str, Cost]:
+    """Of each of CALLS and of the import, whose `empty` is the first one ever of its process."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in CALLS}
+    imports = []
+    for _ in range(rounds):
+        for name, call in CALLS.items():
+            with tempfile.TemporaryDirectory() as folder:
+                program = os.path.join(folder, "first.py")  # numba caches functions of files alone
+                with open(program, "w") as file:
+                    file.write(PROGRAM.format(call=call))
+                env = {**os.environ, "NUMBA_CACHE_DIR": folder}
+                command = [sys.executable, program, *(["kernels first"] if name == USER else [])]
+                runs = [
+                    json.loads(
+                        subprocess.run(command, env=env, stdout=subprocess.PIPE, check=True).stdout
+                    )
+                    for _ in range(2)
+                ]
+            taken[name].append((runs[0][1], runs[1][1]))
+            imports.append((runs[0][0], runs[1][0]))
+    taken = {IMPORT: imports, **taken}
+    return {name: Cost(*map(statistics.median, zip(*t, strict=True))) for name, t in taken.items()}
+
+
+def table(costs: dict[str, Cost]) -> str:
+    lines = ["| the first time in a process | empty cache | cached |", "| --- | --- | --- |"]
+    for name, cost in costs.items():
+        empty = "" if name == IMPORT else f"{cost.empty:.2f} s"
+        lines.append(f"| {name} | {empty} | {cost.cached:.2f} s |")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    for name, call in CALLS.items():
-        with tempfile.TemporaryDirectory() as folder:
-            program = os.path.join(folder, "first.py")  # numba caches functions of files alone
-            with open(program, "w") as file:
-                file.write(PROGRAM.format(call=call))
-            env = {**os.environ, "NUMBA_CACHE_DIR": folder}
-            runs = [
-                subprocess.run([sys.executable, program], env=env, capture_output=True, check=True)
-                for _ in range(3)
-            ]
-        empty, *cached = (run.stdout.decode().strip() for run in runs)
-        print(f"{name:<28} empty cache {empty} s   cached {' '.join(cached)} s", flush=True)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    print(table(measure(parser.parse_args().rounds)))
 
 
 if __name__ == "__main__":
