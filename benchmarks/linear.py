@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import fastgrad
 
+from ._base import Timed, warm
 from ._data import DTYPES, LAYERS, backward, layer
 
 NAMES = list(LAYERS)
 ACTIVATIONS = [None, "relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu"]
 
 for _dtype in DTYPES:
-    layer(NAMES[0], _dtype, "relu")  # compile: see kernels.py
+    warm(layer, NAMES[0], _dtype, "relu")
 
 
-class Shapes:
+class Shapes(Timed):
     """layer: batch x in x out."""
 
     version = "1"
@@ -28,7 +29,7 @@ class Shapes:
         backward(layer(name, dtype, "relu"), "relu")
 
 
-class Activations:
+class Activations(Timed):
     """At 128x512x512, so that what an activation costs can be read off."""
 
     version = "1"

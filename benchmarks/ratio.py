@@ -1,6 +1,7 @@
 """How do we compare with numpy? Our time / numpy's, lower is better, side by side in one process.
 
-The raw times: ours in kernels.py and linear.py, numpy's here, over the same parameters.
+Both raw times, over the same names and params: ours are kernels.Square, linear.Shapes, numpy's
+stand here. Those that are not products have all three in their files.
 """
 
 from __future__ import annotations
@@ -10,18 +11,10 @@ import numpy as np
 import fastgrad
 
 from ._abba import ratio
+from ._base import Timed
 from ._data import DTYPES, PRODUCTS, Layer, backward, layer, product
 from .kernels import FORMS, SIZES
 from .linear import NAMES
-
-
-def time_numpy_control() -> None:
-    """The machine itself: no line of ours runs here."""
-    data = product("nn", "float32", 256)
-    np.matmul(data.left, data.right, out=data.out)
-
-
-time_numpy_control.version = "1"  # type: ignore[attr-defined]
 
 
 def numpy_forward(data: Layer) -> None:
@@ -39,7 +32,23 @@ def numpy_backward(data: Layer) -> None:
     np.sum(h, axis=0, out=data.db)
 
 
-class Square:
+class Control(Timed):
+    """The machine itself: no line of ours is timed here."""
+
+    version = "1"
+
+    def time_numpy_control(self) -> None:
+        data = product("nn", "float32", 256)
+        np.matmul(data.left, data.right, out=data.out)
+
+    def track_ratio_control(self) -> float:
+        """numpy beside itself: how far from 1.0 a ratio can be by chance."""
+        data = product("nn", "float32", 256)
+        calls = [lambda: np.matmul(data.left, data.right, out=data.out) for _ in range(2)]
+        return ratio(*calls)
+
+
+class Square(Timed):
     version = "1"
     params = [FORMS, DTYPES, SIZES]
     param_names = ["form", "dtype", "size"]
@@ -57,7 +66,7 @@ class Square:
         np.matmul(data.left, data.right, out=data.out)
 
 
-class Shapes:
+class Shapes(Timed):
     """layer: batch x in x out, with relu."""
 
     version = "1"

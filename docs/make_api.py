@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ Written by `docs/make_api.py` from the docstrings; not edited by hand. What hold
 (dtypes, layouts, `out=`, threads) stands in [README](../README.md), which bits they give in
 [contract.md](contract.md).
 """
+STAR = re.compile(r"(?<![\w)*])(\*\w+\*)(?![\w*])|\*")
 MODULES = ("reference", "testing", "datasets")  # pages of their own functions, below
 
 
@@ -30,7 +32,7 @@ def page() -> str:
         parts += entries(f"fastgrad.{name}", getattr(fastgrad, name))
     for name in MODULES:
         module = importlib.import_module(f"fastgrad.{name}")
-        parts.append(f"# fastgrad.{name}\n\n{inspect.getdoc(module)}\n")
+        parts.append(f"# fastgrad.{name}\n\n{text(module)}\n")
         for member in public(module):
             parts += entries(f"fastgrad.{name}.{member}", getattr(module, member))
     return "\n".join(parts)
@@ -89,8 +91,18 @@ def value(default: Any) -> str:
 
 
 def text(what: Any) -> str:
-    """The docstring, whose stars multiply."""
-    return (inspect.getdoc(what) or "").replace("*", "\\*")
+    """The docstring: examples in fences, and outside of code stars that multiply, or stress."""
+    lines, is_example = [], False
+    for line in [*(inspect.getdoc(what) or "").splitlines(), ""]:
+        if line.startswith(">>>") and not is_example:
+            lines.append("```pycon")
+            is_example = True
+        elif is_example and not line:
+            lines.append("```")
+            is_example = False
+        is_code = is_example or line.startswith("    ")
+        lines.append(line if is_code else STAR.sub(lambda star: star[1] or "\\*", line))
+    return "\n".join(lines).strip()
 
 
 if __name__ == "__main__":

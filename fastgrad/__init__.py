@@ -7,6 +7,7 @@ size, on every CPU with fused multiply-add.
 from . import _njit as _njit
 from . import reference, testing
 from ._config import show_config, warmup
+from ._kernels import jit as _jit
 from ._kernels.target import BITS_VERSION, KC
 from ._linear import LinearGrads, linear_backward, linear_forward
 from ._losses import binary_cross_entropy_with_logits, mse, softmax_cross_entropy
@@ -47,3 +48,8 @@ __all__ = [
     "testing",
     "warmup",
 ]
+
+if _jit.DISABLED:
+    from . import _without_jit
+
+    _without_jit.install()

@@ -4,7 +4,8 @@ The file holds ``meta`` (JSON as bytes), ``weight_i``, ``bias_i``, ``state_i`` (
 optimizer, flat, in the order of the parameters), ``history_NAME`` (float64, an entry an epoch) and,
 where fit stops early, ``last``: the parameters of the last epoch, flat, beside those of the best.
 Nothing is compressed or pickled, and the same model gives the same bytes. Version 1 had no history,
-learning rate, early stopping, label smoothing or limit of the gradients' norm.
+learning rate, early stopping, label smoothing or limit of the gradients' norm; the first files of
+version 2 did not note what the last call of fit was given.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._atomic import Path, write_atomically
+from ._numbers import brief, shown
 from ._optim import SGD, Adam
-from ._run import EarlyStop, Run, parameters, run_of
+from ._run import EarlyStop, Fit, Run, parameters, run_of
 from .datasets._npz import NpzReader
 
 if TYPE_CHECKING:
@@ -38,7 +40,9 @@ _NEW: dict[str, Any] = {
     "history": [],
     "early_stop": None,
 }
+_DTYPES = {"float32": np.float32, "float64": np.float64}
 _MAX_META = 1 << 20  # bytes; parsed JSON takes many times as much
+_MAX_BRACKETS = 100  # ours has 8; Python 3.13's json, nested deep, overflows a thread's small stack
 
 
 def save(model: MLP, path: Path) -> None:
@@ -65,6 +69,7 @@ def save(model: MLP, path: Path) -> None:
         "learning_rate": model.learning_rate,
         "history": list(run.history),
         "early_stop": None if run.early is None else _early_meta(run.early),
+        "last_fit": None if run.last_fit is None else dataclasses.asdict(run.last_fit),
     }
     text = json.dumps(meta, indent=1, allow_nan=False).encode()
     arrays: dict[str, Array] = {"meta": np.frombuffer(text, np.uint8)}
@@ -97,14 +102,14 @@ def _build(file: NpzReader, cls: type[MLP]) -> MLP:
     meta = _read_meta(file)
     version = meta.get("version")
     if type(version) is not int or not 1 <= version <= VERSION:
-        raise ValueError(f"format version {version!r}; this fastgrad reads up to {VERSION}")
+        raise ValueError(f"format version {shown(version)}; this fastgrad reads up to {VERSION}")
     try:
         kind = {"SGD": SGD, "Adam": Adam}[meta["optimizer"]]
         optimizer = kind(**meta["optimizer_settings"])
         if version == 1:
             meta = _NEW | {"learning_rate": optimizer.lr} | meta
         sizes = [int(n) for n in meta["sizes"]]
-        dtype = np.dtype(str(meta["dtype"]))
+        dtype = np.dtype(_DTYPES[meta["dtype"]])  # of text numpy reads whole lists of dtypes
         layers: list[Array] = []
         for i, shape in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
             layers.append(_array(file, f"weight_{i}", shape, dtype))
@@ -115,9 +120,10 @@ def _build(file: NpzReader, cls: type[MLP]) -> MLP:
         )  # fmt: skip
         model.steps, model.epochs = _count(meta, "steps"), _count(meta, "epochs")
         model.learning_rate = _rate(meta["learning_rate"])
-        run = Run(_history(file, meta["history"]), _early(meta["early_stop"]))
+        run = Run(_history(file, meta["history"]), _early(meta["early_stop"]), _last_fit(meta))
     except (KeyError, TypeError, OverflowError) as error:
-        raise ValueError(f"its settings are damaged ({type(error).__name__}: {error})") from None
+        words = brief(f"{type(error).__name__}: {error}", 200)
+        raise ValueError(f"its settings are damaged ({words})") from None
     for live, array in zip(parameters(model), layers, strict=True):
         live[...] = array
     count = sum(array.size for array in layers)
@@ -135,6 +141,8 @@ def _read_meta(file: NpzReader) -> dict[str, Any]:
     if "meta" not in file.names:
         raise ValueError("not a model saved by fastgrad (it has no array 'meta')")
     text = file.read("meta", _MAX_META).tobytes()
+    if text.count(b"[") + text.count(b"{") > _MAX_BRACKETS:
+        raise ValueError("its settings are damaged")
     try:
         meta = json.loads(text.decode())
     except (ValueError, RecursionError):
@@ -196,6 +204,16 @@ def _early(meta: dict[str, Any] | None) -> EarlyStop | None:
         _count(meta, "best_epoch"),
         _count(meta, "waited"),
     )
+
+
+def _last_fit(meta: dict[str, Any]) -> Fit | None:
+    there = meta.get("last_fit")  # files from before it was noted have none
+    if there is None:
+        return None
+    if type(there["shuffle"]) is not bool:
+        raise TypeError(f"shuffle is {there['shuffle']!r}")
+    rows, batch_size = _count(there, "rows"), _count(there, "batch_size")
+    return Fit(batch_size, there["shuffle"], rows, str(there["data"]))
 
 
 def _rate(value: object) -> float:

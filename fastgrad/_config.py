@@ -5,18 +5,29 @@ from __future__ import annotations
 import os
 import platform
 
+_NONE = "none: NUMBA_DISABLE_JIT is set, so fastgrad.reference computes"
+
 
 def warmup() -> None:
     """Compile every kernel, float32 and float64, or load it from numba's cache.
 
-    Without it each is compiled when it is first needed.
+    Without it each is compiled when it is first needed. Where NUMBA_DISABLE_JIT is set nothing is.
     """
     from ._kernels import entries, jit, step_entry
 
+    if jit.DISABLED:
+        return
     jit.compile_all()
     for name in entries.NAMES:
         getattr(entries, name)
     step_entry.compile_ahead()
+
+
+def compiling() -> str:
+    """What the command line says before the first call."""
+    from ._kernels import jit, target
+
+    return f"kernels: {_NONE}" if jit.DISABLED else f"compiling for {target.describe()}"
 
 
 def show_config() -> None:
@@ -48,5 +59,5 @@ def config() -> dict[str, str]:
         "tiles": ", ".join(tiles),
         "KC": ", ".join(f"{name} {k}" for name, k in KC.items()),
         "threads": f"{get_num_threads()} (the machine has {os.cpu_count()} logical CPUs)",
-        "cache": jit.cache_path(),
+        "cache": _NONE if jit.DISABLED else jit.cache_path(),
     }

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _validate
+from . import _numbers, _validate
 from ._descriptor import bits, data, run
 from ._elementwise import exp
 from ._kernels.jit import BAD_LABEL
@@ -140,18 +140,42 @@ def as_float(caller: str, name: str, value: Array) -> Array:
     return _validate.cast(checked, _validate.result_dtype(checked))
 
 
-def check_labels(caller: str, labels: Array, rows: int, classes: int) -> None:
+def check_labels(
+    caller: str,
+    labels: Array,
+    rows: int,
+    classes: int,
+    inputs: str = "logits",
+) -> None:
     """labels: (rows,) integers below classes, or (rows, classes) probabilities."""
-    _check_labels_but_range(caller, labels, rows, classes)
+    _check_labels_but_range(caller, labels, rows, classes, inputs)
     if labels.ndim == 1 and not (labels.min() >= 0 and labels.max() < classes):
-        _refuse_label(caller, labels, classes)
+        _refuse_label(caller, labels, classes, inputs)
 
 
-def _check_labels_but_range(caller: str, labels: Array, rows: int, classes: int) -> None:
+def _check_labels_but_range(
+    caller: str,
+    labels: Array,
+    rows: int,
+    classes: int,
+    inputs: str = "logits",
+) -> None:
     """All but that labels are from 0 to classes - 1, which the kernel checks."""
+    expected = "expected integers (rows,) or probabilities (rows, classes)"
+    if type(labels) is np.ndarray and labels.dtype.kind in "OSTU":
+        raise TypeError(
+            f"{caller}: labels has dtype {labels.dtype}, shape {labels.shape}, {expected}; "
+            f"number the classes with np.unique(labels, return_inverse=True)[1]"
+        )
     _validate.array(caller, "labels", labels)
     if labels.ndim == 2:
-        check_targets(caller, "logits", (rows, classes), labels, "labels")
+        if labels.shape == (rows, 1) and classes > 1 and labels.dtype.kind in "iu":
+            raise ValueError(
+                f"{caller}: labels has shape {labels.shape}, expected integers ({rows},); "
+                f"pass labels[:, 0]"
+            )
+        of = inputs if inputs == "logits" else "the output"
+        check_targets(caller, of, (rows, classes), labels, "labels")
         check_probabilities(caller, "labels", labels)
         sums = _row_chain(labels.astype(np.float64))
         off = np.abs(sums - 1) > 1e-3
@@ -161,30 +185,31 @@ def _check_labels_but_range(caller: str, labels: Array, rows: int, classes: int)
         return
     if labels.dtype.kind not in "iu":
         raise TypeError(
-            f"{caller}: labels has dtype {labels.dtype}, shape {labels.shape}, expected integers "
-            f"(rows,) or probabilities (rows, classes); pass labels.astype(np.int64)"
+            f"{caller}: labels has dtype {labels.dtype}, shape {labels.shape}, {expected}; "
+            f"pass labels.astype(np.int64)"
         )
     if labels.shape != (rows,):
-        raise ValueError(f"{caller}: labels has shape {labels.shape} but logits has {rows} rows")
+        raise ValueError(
+            f"{caller}: labels has shape {labels.shape} but {inputs} has {rows} rows; "
+            f"pass labels of shape ({rows},)"
+        )
 
 
-def _refuse_label(caller: str, labels: Array, classes: int) -> NoReturn:
+def _refuse_label(caller: str, labels: Array, classes: int, inputs: str = "logits") -> NoReturn:
     row = int(np.argmax((labels < 0) | (labels >= classes)))
+    has = (
+        f"logits has {classes} columns"
+        if inputs == "logits"
+        else f"the model has {classes} outputs"
+    )
     raise ValueError(
-        f"{caller}: labels[{row}] is {labels[row]} but logits has {classes} columns; "
-        f"labels run from 0 to {classes - 1}"
+        f"{caller}: labels[{row}] is {labels[row]} but {has}; labels run from 0 to {classes - 1}"
     )
 
 
 def check_smoothing(caller: str, value: float) -> float:
     """label_smoothing: a number from 0 to 1."""
-    try:
-        ok = 0 <= value <= 1
-    except (TypeError, ValueError):
-        raise TypeError(f"{caller}: label_smoothing is {value!r}, not a number") from None
-    if not ok:
-        raise ValueError(f"{caller}: label_smoothing is {value}; it must be from 0 to 1")
-    return float(value)
+    return _numbers.from_0_to_1(caller, "label_smoothing", value)
 
 
 def check_targets(
@@ -192,9 +217,12 @@ def check_targets(
 ) -> None:
     """The target is an array of numbers of exactly the shape of ``other``, not empty."""
     name = name or ("target" if other == "prediction" else "targets")
-    as_float(caller, name, target)
+    _validate.array(caller, name, target)
     if target.shape != shape:
-        raise ValueError(f"{caller}: {name} has shape {target.shape} but {other} has {shape}")
+        raise ValueError(
+            f"{caller}: {name} has shape {target.shape} but {other} has {shape}; "
+            f"pass {name} of shape {shape}"
+        )
     if not shape or 0 in shape:
         raise ValueError(f"{caller}: {other} has shape {shape}; a mean needs 1 element or more")
 
@@ -203,4 +231,6 @@ def check_probabilities(caller: str, name: str, values: Array) -> None:
     ok = (values >= 0) & (values <= 1)  # False for NaN
     if not ok.all():
         place = tuple(int(i) for i in np.argwhere(~ok)[0])
-        raise ValueError(f"{caller}: {name}{list(place)} is {values[place]}; it must be in 0..1")
+        raise ValueError(
+            f"{caller}: {name}{list(place)} is {values[place]}; it must be from 0 to 1"
+        )

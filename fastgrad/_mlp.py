@@ -20,6 +20,7 @@ from . import _checkpoint, _grad_norms, _losses, _settings, _training, _validate
 from ._elementwise import sigmoid
 from ._kernels import activations
 from ._linear import ActivationName, linear_forward
+from ._numbers import shown
 from ._optim import SGD, Adam
 from ._run import run_of
 from ._step import ALIGN, Step, aligned
@@ -78,7 +79,7 @@ class MLP:
         _settings.check_name("activation", activation, ACTIVATIONS)
         _settings.check_name("loss", loss, LOSSES)
         if not isinstance(optimizer, SGD | Adam):
-            raise TypeError(f"MLP: optimizer is {optimizer!r}; pass SGD(...) or Adam(...)")
+            raise TypeError(f"MLP: optimizer is {shown(optimizer)}; pass SGD(...) or Adam(...)")
         self.activation, self.loss, self.optimizer = activation, loss, optimizer
         self.dtype = _settings.check_dtype(dtype)
         self.seed = check_seed(seed, "MLP")
@@ -105,7 +106,7 @@ class MLP:
 
         The last two are (N, sizes[-1]), or (N,) where sizes[-1] is 1.
         """
-        logits = self.forward(x)
+        logits = self.forward(self._look_at_x("MLP.predict", x))
         if self.loss == "softmax_cross_entropy":
             classes: Array = np.argmax(logits, axis=1)
             return classes.astype(np.int64, copy=False)
@@ -117,7 +118,7 @@ class MLP:
         """Probabilities (N, sizes[-1]): softmax of the logits; sigmoid for binary cross-entropy."""
         if self.loss == "mse":
             raise ValueError("MLP.predict_proba: a model with loss 'mse' has no probabilities")
-        logits = self.forward(x)
+        logits = self.forward(self._look_at_x("MLP.predict_proba", x))
         is_softmax = self.loss == "softmax_cross_entropy"
         return _losses.softmax(logits) if is_softmax else sigmoid(logits)
 
@@ -170,6 +171,8 @@ class MLP:
         of epochs done that gives the learning rate. checkpoint: save to this path after each epoch.
         progress: a bar on a terminal, lines in a pipe.
         """
+        if checkpoint is not None:
+            checkpoint = _settings.check_place("MLP.fit", "checkpoint", checkpoint)
         return _training.fit(
             self, x, y, epochs, batch_size, validation, progress,
             shuffle, patience, schedule, checkpoint,
@@ -177,12 +180,12 @@ class MLP:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write parameters, optimizer state and settings to ``path`` (.npz), all or nothing."""
-        _checkpoint.save(self, path)
+        _checkpoint.save(self, _settings.check_place("MLP.save", "path", path))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> MLP:
         """The model that ``save`` wrote; any other file is a ValueError of one line."""
-        return _checkpoint.load(path, cls)
+        return _checkpoint.load(_settings.check_path("MLP.load", "path", path), cls)
 
     @property
     def steps(self) -> int:
@@ -212,6 +215,21 @@ class MLP:
 
     def set_optimizer_state(self, states: Sequence[Array]) -> None:
         """The reverse of optimizer_state."""
+        caller = "MLP.set_optimizer_state"
+        size = sum(part.stop - part.start for part in self._parts)
+        if not isinstance(states, list | tuple):
+            raise TypeError(f"{caller}: states is {shown(states)}; pass a list of arrays")
+        if len(states) != len(self._state):
+            raise ValueError(
+                f"{caller}: states has {len(states)} arrays, "
+                f"but the optimizer has {len(self._state)}"
+            )
+        for i, state in enumerate(states):
+            if _validate.array(caller, f"states[{i}]", state).shape != (size,):
+                raise ValueError(
+                    f"{caller}: states[{i}] has shape {state.shape} but the model has {size} "
+                    f"parameters; pass an array of shape ({size},)"
+                )
         for flat, state in zip(self._state, states, strict=True):
             start = 0
             for part in self._parts:
@@ -303,7 +321,7 @@ class MLP:
         if rows == 0:
             raise ValueError(f"{caller}: x has no rows; a mean loss needs 1 or more")
         if self.loss == "softmax_cross_entropy":
-            _losses.check_labels(caller, y, rows, classes)
+            _losses.check_labels(caller, y, rows, classes, "x")
             return y
         y = _losses.as_float(caller, "y", y)
         if y.ndim == 1 and classes == 1:

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _validate
+from . import _numbers, _validate
 from ._descriptor import bits, data, run
 from ._kernels.optim import ADAM as ADAM_KERNEL
 from ._kernels.optim import SGD as SGD_KERNEL
 from ._kernels.optim import SQUARES
+from ._numbers import shown
 
 Array = NDArray[Any]
 _MOST_STEPS = 2**63 - 1  # b**step is 0 long before
@@ -38,8 +39,7 @@ class SGD:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_sgd("SGD", self.lr, self.momentum, self.nesterov, self.weight_decay)
-        _plain(self, nesterov=bool(self.nesterov))
+        _replace(self, _check_sgd("SGD", self.lr, self.momentum, self.nesterov, self.weight_decay))
 
     @property
     def slots(self) -> int:
@@ -57,9 +57,7 @@ class Adam:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_adam("Adam", self.lr, self.betas, self.eps, self.weight_decay)
-        b1, b2 = self.betas
-        _plain(self, betas=(float(b1), float(b2)))
+        _replace(self, _check_adam("Adam", self.lr, self.betas, self.eps, self.weight_decay))
 
     @property
     def slots(self) -> int:
@@ -81,9 +79,13 @@ def sgd_step(
     d = g + momentum * velocity if nesterov else velocity;  param = param - lr * d.
     Without momentum d = g and velocity is left alone (Sutskever et al. 2013, as PyTorch writes it).
     """
-    _check_sgd("sgd_step", lr, momentum, nesterov, weight_decay)
+    lr, momentum, nesterov, weight_decay = _check_sgd(
+        "sgd_step", lr, momentum, nesterov, weight_decay
+    )
     if momentum and velocity is None:
-        raise ValueError(f"sgd_step: momentum is {momentum} but velocity is missing; pass zeros")
+        raise ValueError(
+            f"sgd_step: momentum is {momentum} but velocity is missing; pass np.zeros_like(param)"
+        )
     state = {} if velocity is None or not momentum else {"velocity": velocity}
     _check_arrays("sgd_step", param, grad, state)
     _sgd(lr, momentum, nesterov, weight_decay, param, grad, *state.values())
@@ -107,13 +109,13 @@ def adam_step(
     param = param - lr/(1-b1**step) * m / (sqrt(v)/sqrt(1-b2**step) + eps).
     Kingma & Ba 2015; decoupled weight decay: Loshchilov & Hutter 2019.
     """
-    _check_adam("adam_step", lr, betas, eps, weight_decay)
+    lr, betas, eps, weight_decay = _check_adam("adam_step", lr, betas, eps, weight_decay)
     try:
         count = operator.index(step)
     except TypeError:
-        raise TypeError(f"adam_step: step is {step!r}; pass an integer of 1 or more") from None
+        raise TypeError(f"adam_step: step is {shown(step)}; pass an integer of 1 or more") from None
     if count < 1:
-        raise ValueError(f"adam_step: step is {count}; the first step is 1")
+        raise ValueError(f"adam_step: step is {shown(count)}; the first step is 1")
     _check_arrays("adam_step", param, grad, {"m": m, "v": v})
     _adam(count, lr, betas, eps, weight_decay, param, grad, m, v)
 
@@ -136,8 +138,7 @@ def clip_grad_norm(grad: Array | Sequence[Array], max_norm: float) -> float:
     if isinstance(grad, list | tuple):
         grads = {f"grad[{i}]": g for i, g in enumerate(grad)}
     for name, g in grads.items():
-        _check_floats(caller, name, g)
-        _validate.output(caller, name, g, g.shape, g.dtype)
+        _check_written(caller, name, g)
     _validate.distinct_outputs(caller, **grads)
     total, squares = 0.0, ctypes.c_double()
     for g in grads.values():
@@ -188,54 +189,62 @@ def _are_flat(arrays: Sequence[Array]) -> bool:
 
 def _check_sgd(
     caller: str, lr: float, momentum: float, nesterov: bool, weight_decay: float
-) -> None:
-    _check_number(caller, "lr", lr)
-    _check_number(caller, "momentum", momentum, below=1)
-    _check_number(caller, "weight_decay", weight_decay)
+) -> tuple[float, float, bool, float]:
+    """The settings as Python's numbers, so that they compare and save alike."""
+    lr = _numbers.at_least_0(caller, "lr", lr)
+    momentum = _numbers.at_least_0(caller, "momentum", momentum, below=1)
+    nesterov = _validate.flag(caller, "nesterov", nesterov)
+    weight_decay = _numbers.at_least_0(caller, "weight_decay", weight_decay)
     if nesterov and not momentum:
         raise ValueError(f"{caller}: nesterov needs momentum above 0, but momentum is {momentum}")
+    return lr, momentum, nesterov, weight_decay
 
 
 def _check_adam(
     caller: str, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
-) -> None:
-    _check_number(caller, "lr", lr)
+) -> tuple[float, tuple[float, float], float, float]:
+    """The settings as Python's numbers, so that they compare and save alike."""
+    lr = _numbers.at_least_0(caller, "lr", lr)
     try:
         b1, b2 = betas
     except (TypeError, ValueError):
-        raise ValueError(f"{caller}: betas is {betas!r}; pass two numbers") from None
-    _check_number(caller, "betas[0]", b1, below=1)
-    _check_number(caller, "betas[1]", b2, below=1)
-    _check_number(caller, "eps", eps)
-    _check_number(caller, "weight_decay", weight_decay)
+        raise ValueError(f"{caller}: betas is {shown(betas)}; pass two numbers") from None
+    b1 = _numbers.at_least_0(caller, "betas[0]", b1, below=1)
+    b2 = _numbers.at_least_0(caller, "betas[1]", b2, below=1)
+    eps = _numbers.at_least_0(caller, "eps", eps)
+    return lr, (b1, b2), eps, _numbers.at_least_0(caller, "weight_decay", weight_decay)
 
 
-def _plain(settings: SGD | Adam, **given: object) -> None:
-    """Numbers of any type become Python's, so that settings compare and save alike."""
-    for name, value in vars(settings).items():
-        object.__setattr__(settings, name, given[name] if name in given else float(value))
-
-
-def _check_number(caller: str, name: str, value: float, below: float = math.inf) -> None:
-    try:
-        ok = 0 <= value < below
-    except (TypeError, ValueError):
-        raise TypeError(f"{caller}: {name} is {value!r}, not a number") from None
-    if not ok:
-        limit = "finite" if below == math.inf else f"below {below}"
-        raise ValueError(f"{caller}: {name} is {value}; it must be 0 or more and {limit}")
+def _replace(settings: SGD | Adam, values: tuple[object, ...]) -> None:
+    for name, value in zip(vars(settings), values, strict=True):
+        object.__setattr__(settings, name, value)
 
 
 def _check_arrays(caller: str, param: Array, grad: Array, state: dict[str, Array]) -> None:
     if _are_as_usual(param, grad, *state.values()):
         return
-    _check_floats(caller, "param", param)
+    _check_written(caller, "param", param)
     shape, dtype = param.shape, param.dtype
     if _validate.array(caller, "grad", grad).dtype != dtype:
-        raise TypeError(f"{caller}: grad has dtype {grad.dtype} but param has {dtype}")
+        raise TypeError(
+            f"{caller}: grad has dtype {grad.dtype} but param has {dtype}; "
+            f"pass grad.astype(np.{dtype})"
+        )
     if grad.shape != shape:
         raise ValueError(f"{caller}: grad has shape {grad.shape} but param has shape {shape}")
-    for name, value in {"param": param, **state}.items():
+    for name, value in state.items():
+        remedy = "start with np.zeros_like(param)"
+        if not _validate.is_array(value):
+            what = f"{name} is {_validate.kind(value)}, expected a numpy.ndarray to write"
+            raise TypeError(f"{caller}: {what}; {remedy}")
+        if value.dtype != dtype:
+            raise TypeError(
+                f"{caller}: {name} has dtype {value.dtype} but param has {dtype}; {remedy}"
+            )
+        if value.shape != shape:
+            raise ValueError(
+                f"{caller}: {name} has shape {value.shape} but param has shape {shape}; {remedy}"
+            )
         _validate.output(caller, name, value, shape, dtype)
     _validate.distinct_outputs(caller, param=param, grad=grad, **state)
 
@@ -253,17 +262,24 @@ def _are_as_usual(*arrays: Array) -> bool:
     return not any(np.may_share_memory(a, b) for a, b in itertools.combinations(arrays, 2))
 
 
-def _check_floats(caller: str, name: str, value: Array) -> None:
-    dtype = _validate.array(caller, name, value).dtype
+def _check_written(caller: str, name: str, value: Array) -> None:
+    """``value`` is an array of floats that can be written."""
+    if not _validate.is_array(value):
+        what = f"{name} is {_validate.kind(value)}, expected a numpy.ndarray, "
+        if caller == "clip_grad_norm":
+            what += "or a list or tuple of them, "
+        raise TypeError(f"{caller}: {what}as it is changed in place")
+    dtype = value.dtype
     if dtype != np.float32 and dtype != np.float64:  # equal only in native byte order
-        raise TypeError(f"{caller}: {name} has dtype {dtype}, expected float32 or float64")
+        raise TypeError(
+            f"{caller}: {name} has dtype {dtype}, expected float32 or float64, as it is "
+            f"changed in place; keep it as {name}.astype(np.float32)"
+        )
+    _validate.output(caller, name, value, value.shape, dtype)
 
 
 def _check_max_norm(caller: str, value: float) -> float:
-    try:
-        ok = value > 0
-    except (TypeError, ValueError):
-        raise TypeError(f"{caller}: max_norm is {value!r}, not a number") from None
-    if not ok:
-        raise ValueError(f"{caller}: max_norm is {value}; it must be above 0")
-    return float(value)
+    norm = _numbers.number(caller, "max_norm", value)
+    if not norm > 0:
+        _numbers.refuse(caller, "max_norm", value, norm, "it must be above 0")
+    return norm

@@ -109,24 +109,29 @@ def adam_step(
 
 
 def norm(*grads: Array) -> float:
-    """The norm that clip_grad_norm returns, its order of sums written out."""
+    """The norm that clip_grad_norm returns."""
     total = 0.0
-    with np.errstate(all="ignore"):
-        for grad in grads:
-            flat = grad.reshape(-1).astype(np.float64)
-            squares = 0.0
-            for start in range(0, flat.size, 1 << 14):
-                block = flat[start : start + (1 << 14)]
-                block = np.append(block, np.zeros(-block.size % 32)).reshape(-1, 32)
-                chains = np.zeros(32)
-                for elements in block:
-                    chains = fma(elements, elements, chains)
-                while len(chains) > 1:
-                    half = len(chains) // 2
-                    chains = chains[:half] + chains[half:]
-                squares += float(chains[0])
-            total += squares
+    for grad in grads:
+        total += squares(grad)
     return math.sqrt(total)
+
+
+def squares(grad: Array) -> float:
+    """The sum of the squares of all elements, in clip_grad_norm's order."""
+    total = 0.0
+    flat = grad.reshape(-1).astype(np.float64)
+    with np.errstate(all="ignore"):
+        for start in range(0, flat.size, 1 << 14):
+            block = flat[start : start + (1 << 14)]
+            block = np.append(block, np.zeros(-block.size % 32)).reshape(-1, 32)
+            chains = np.zeros(32)
+            for elements in block:
+                chains = fma(elements, elements, chains)
+            while len(chains) > 1:
+                half = len(chains) // 2
+                chains = chains[:half] + chains[half:]
+            total += float(chains[0])
+    return total
 
 
 def power(base: float, exponent: int) -> float:

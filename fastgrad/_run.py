@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 History = dict[str, list[float]]
+_SAMPLE = 1 << 20  # bytes
 
 
 @dataclass
@@ -24,13 +25,31 @@ class Run:
 
     history: History = field(default_factory=dict)
     early: EarlyStop | None = None
+    last_fit: Fit | None = None
 
     def append(self, values: dict[str, float]) -> None:
         """The values of one more epoch."""
         done = max(map(len, self.history.values()), default=0)
+        for column in self.history.values():  # an interrupt may have come between two columns
+            column.extend([math.nan] * (done - len(column)))
         for name in dict.fromkeys([*self.history, *values]):
             column = self.history.setdefault(name, [math.nan] * done)
             column.append(values.get(name, math.nan))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a call of fit was given, by which a run that goes on is told from another one."""
+
+    batch_size: int
+    shuffle: bool
+    rows: int
+    data: str  # fingerprint of dtypes, lengths of a row, and values: those of some rows
+
+    @classmethod
+    def of(cls, x: Array, y: Array, batch_size: int, shuffle: bool) -> Fit:
+        data = fingerprint(_some_rows(x), _some_rows(y))
+        return cls(min(batch_size, len(x)), shuffle, len(x), data)
 
 
 @dataclass
@@ -89,9 +108,10 @@ def start_run(model: MLP, validation: tuple[Array, Array] | None) -> Run:
     """A copy of the model's run, to be changed and kept in it; with a validation set, one that
     stops early: from where the last call ended if it is the same set, else afresh."""
     old = run_of(model)
-    run = Run({name: list(values) for name, values in old.history.items()})
+    history = {name: list(values) for name, values in old.history.items()}
+    run = Run(history, last_fit=old.last_fit)
     if validation is not None:
-        key = _fingerprint(*validation)
+        key = fingerprint(*validation)
         if old.early is not None and old.early.belongs_to(model, key):
             run.early = copy.deepcopy(old.early)
         else:
@@ -117,7 +137,15 @@ def _assign(to: list[Array], values: list[Array]) -> None:
         array[...] = value
 
 
-def _fingerprint(x: Array, y: Array) -> str:
+def _some_rows(array: Array) -> Array:
+    """All of it, or evenly spaced rows with the first and the last: a millisecond to hash."""
+    most = max(2, _SAMPLE // max(1, array[:1].nbytes))
+    if len(array) <= most:
+        return array
+    return array[np.linspace(0, len(array) - 1, most).astype(np.int64)]
+
+
+def fingerprint(x: Array, y: Array) -> str:
     """16 hex digits of the SHA-256 of shapes, dtypes and values."""
     total = hashlib.sha256()
     for array in (x, y):

@@ -6,8 +6,10 @@ Only + - * / on floats: C's cos and pow have other bits on other platforms.
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable
+
+from ._numbers import at_least_0, count
+from ._reference_losses import power
 
 Schedule = Callable[[int], float]
 _TERMS = 11  # of the series below: the first one left out is under 2**-54 at pi/2
@@ -18,14 +20,19 @@ def cosine_schedule(lr: float, epochs: int, warmup: int = 0) -> Schedule:
 
     In the ``warmup`` epochs before, the rate rises by lr / (warmup + 1) an epoch. Loshchilov &
     Hutter 2017, without restarts.
+
+    >>> rate = cosine_schedule(0.4, epochs=6, warmup=1)
+    >>> [round(rate(epoch), 3) for epoch in range(7)]
+    [0.2, 0.4, 0.362, 0.262, 0.138, 0.038, 0.0]
     """
     caller = "cosine_schedule"
-    lr = _number(caller, "lr", lr)
-    epochs, warmup = _count(caller, "epochs", epochs, 1), _count(caller, "warmup", warmup, 0)
+    lr = at_least_0(caller, "lr", lr)
+    epochs, warmup = count(caller, "epochs", epochs, 1), count(caller, "warmup", warmup, 0)
     if warmup >= epochs:
         raise ValueError(f"{caller}: warmup is {warmup}; it must be below epochs, {epochs}")
 
     def rate(epoch: int) -> float:
+        epoch = count(caller, "epoch", epoch, 0)
         if epoch < warmup:
             return lr * ((epoch + 1) / (warmup + 1))
         if epoch >= epochs:
@@ -36,23 +43,17 @@ def cosine_schedule(lr: float, epochs: int, warmup: int = 0) -> Schedule:
 
 
 def step_schedule(lr: float, every: int, factor: float = 0.1) -> Schedule:
-    """lr * factor ** (epoch // every): after each ``every`` epochs the rate is multiplied once."""
+    """lr * factor ** (epoch // every): after each ``every`` epochs the rate is multiplied once.
+
+    >>> rate = step_schedule(0.8, every=2, factor=0.5)
+    >>> [rate(epoch) for epoch in range(6)]
+    [0.8, 0.8, 0.4, 0.4, 0.2, 0.2]
+    """
     caller = "step_schedule"
-    lr, factor = _number(caller, "lr", lr), _number(caller, "factor", factor)
-    every = _count(caller, "every", every, 1)
+    lr, factor = at_least_0(caller, "lr", lr), at_least_0(caller, "factor", factor)
+    every = count(caller, "every", every, 1)
 
-    return lambda epoch: lr * _power(factor, epoch // every)
-
-
-def _power(base: float, exponent: int) -> float:
-    """base**exponent by squaring."""
-    result = 1.0
-    while exponent:
-        if exponent & 1:
-            result *= base
-        base *= base
-        exponent >>= 1
-    return result
+    return lambda epoch: lr * power(factor, count(caller, "epoch", epoch, 0) // every)
 
 
 def _cos_pi(t: float) -> float:
@@ -62,23 +63,3 @@ def _cos_pi(t: float) -> float:
     for n in range(2 * _TERMS - 1, 0, -2):  # Horner: 1 - z*z/(2*3) * (1 - z*z/(4*5) * ...)
         total = 1.0 - z * z / ((n + 1) * (n + 2)) * total
     return z * total
-
-
-def _number(caller: str, name: str, value: float) -> float:
-    try:
-        ok = 0 <= value < math.inf
-    except (TypeError, ValueError):
-        raise TypeError(f"{caller}: {name} is {value!r}, not a number") from None
-    if not ok:
-        raise ValueError(f"{caller}: {name} is {value}; it must be 0 or more and finite")
-    return float(value)
-
-
-def _count(caller: str, name: str, value: int, least: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{caller}: {name} is {value!r}; pass an integer") from None
-    if number < least:
-        raise ValueError(f"{caller}: {name} is {number}; it must be {least} or more")
-    return number

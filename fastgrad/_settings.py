@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import math
+import errno
 import operator
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import _losses
+from . import _losses, _numbers
+from ._atomic import Path
+from ._numbers import shown
+
+_MAX_SIZE = 2**58  # parameters: an array of them still has less than 2**63 bytes
 
 
 def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
@@ -18,20 +23,23 @@ def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
         checked = tuple(operator.index(n) for n in sizes)
     except TypeError:
         raise TypeError(
-            f"MLP: sizes is {sizes!r}; pass integers, inputs first, e.g. (64, 10)"
+            f"MLP: sizes is {shown(sizes)}; pass integers, inputs first, e.g. (64, 10)"
         ) from None
     if len(checked) < 2 or min(checked) < 1:
-        raise ValueError(f"MLP: sizes is {checked}; pass two or more sizes of 1 or more")
+        raise ValueError(f"MLP: sizes is {shown(checked)}; pass two or more sizes of 1 or more")
+    if sum(a * b + b for a, b in zip(checked, checked[1:], strict=False)) > _MAX_SIZE:
+        raise ValueError(f"MLP: sizes is {shown(checked)}; no memory holds so many parameters")
     return checked
 
 
-def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+def check_dtype(dtype: DTypeLike, caller: str = "MLP") -> np.dtype[Any]:
     try:
-        found: np.dtype[Any] = np.dtype(dtype)
-    except TypeError:
-        raise TypeError(f"MLP: dtype is {dtype!r}; pass float32 or float64") from None
+        found: np.dtype[Any] = np.dtype("V" if dtype is None else dtype)  # None: numpy's default
+    except Exception:  # ValueError, SyntaxError and more, for some kinds of text
+        raise TypeError(f"{caller}: dtype is {shown(dtype)}; pass float32 or float64") from None
     if found.name not in ("float32", "float64"):
-        raise TypeError(f"MLP: dtype is {found}; pass float32 or float64")
+        what = shown(dtype) if dtype is None else _numbers.brief(str(found))
+        raise TypeError(f"{caller}: dtype is {what}; pass float32 or float64")
     native: np.dtype[Any] = np.dtype(found.name)
     return native
 
@@ -39,23 +47,17 @@ def check_dtype(dtype: DTypeLike) -> np.dtype[Any]:
 def check_name(argument: str, name: object, table: dict[Any, Any]) -> None:
     if not (name is None or isinstance(name, str)) or name not in table:
         known = ", ".join(repr(key) for key in table)
-        raise ValueError(f"MLP: {argument} is {name!r}; pass one of {known}")
+        raise ValueError(f"MLP: {argument} is {shown(name)}; pass one of {known}")
 
 
 def check_number(name: str, value: float) -> float:
-    try:
-        ok = 0 <= value < math.inf
-    except (TypeError, ValueError):
-        raise TypeError(f"MLP: {name} is {value!r}; pass a number") from None
-    if not ok:
-        raise ValueError(f"MLP: {name} is {value}; it must be 0 or more and finite")
-    return float(value)
+    return _numbers.at_least_0("MLP", name, value)
 
 
 def check_smoothing(value: float, loss: str) -> float:
     smoothing = _losses.check_smoothing("MLP", value)
     if smoothing and loss != "softmax_cross_entropy":
-        raise ValueError(f"MLP: label_smoothing is {value}, but loss {loss!r} has no labels")
+        raise ValueError(f"MLP: label_smoothing is {smoothing}, but loss {loss!r} has no labels")
     return smoothing
 
 
@@ -64,3 +66,32 @@ def check_max_norm(value: float | None) -> float | None:
     if norm == 0:
         raise ValueError("MLP: max_grad_norm is 0; it must be above 0, or None for no limit")
     return norm
+
+
+def check_path(caller: str, name: str, path: Path) -> str:
+    """The path as text that can be a file's."""
+    text = path_text(caller, name, path)
+    if not text or "\0" in text:
+        raise ValueError(f"{caller}: {name} is {shown(path)}; pass the name of a file")
+    return text
+
+
+def check_place(caller: str, name: str, path: Path) -> str:
+    """The path as text, of a file that is or could be. OSError for a folder, or for none around it,
+    that names what was given, not a temporary file."""
+    text = check_path(caller, name, path)
+    if os.path.isdir(text):
+        raise IsADirectoryError(errno.EISDIR, "is a folder; give the name of a file", text)
+    folder = os.path.dirname(os.path.realpath(text))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder to write in", folder)
+    return text
+
+
+def path_text(caller: str, name: str, path: Path) -> str:
+    text: object = path if isinstance(path, str) else None
+    if isinstance(path, os.PathLike):
+        text = os.fspath(path)
+    if not isinstance(text, str):
+        raise TypeError(f"{caller}: {name} is {shown(path)}; pass a str or a pathlib.Path")
+    return text

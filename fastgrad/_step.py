@@ -7,6 +7,7 @@ makes one call. Its memory grows with the largest batch and is kept.
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 ALIGN = 64  # bytes: a cache line
 G_BYTES = 4 << 20  # of dX of one layer, or KC rows: what a large batch is cut for
+_BUSY = "MLP.train_step: another thread is in a step of this model"
 _CODES: dict[str | None, int] = {None: 0, **{name: row.code for name, row in BY_NAME.items()}}
 _KERNELS = {
     "softmax_cross_entropy": losses.SOFTMAX_LABELS,
@@ -58,6 +60,8 @@ class Step:
         self.loss = ctypes.c_double.from_address(address + 8 * PLACE["loss"])
         self.quick: Callable[[Any, Any], bool | None] = _refuse
         self._x = self._y = np.empty(0)
+        self._lock = threading.Lock()
+        self._rows = 0  # that there is memory for; the table's most_rows is 0 during a slow step
         self._memory: list[Array] = []
         self._needs_z: list[bool] = []
         self._describe(model)
@@ -131,22 +135,28 @@ class Step:
         """x (N, K) floats; y (N,) integer labels, or (N, M) floats; N of 1 or more."""
         if self.quick(x, y):
             return self.loss.value
-        if self._table[PLACE["busy"]]:
-            raise RuntimeError("MLP.train_step: another thread is in a step of this model")
-        self._set(busy=1)
-        try:
+        if self._lock.locked():
+            raise RuntimeError(_BUSY)
+        # Safe from interrupts: "with" loses no lock, and a table that is left closed is opened by
+        # the next call. A thread that has come since the lock was seen free waits its turn.
+        with self._lock:
+            self._set(most_rows=0)  # from now on no quick step begins; one may be running
+            if self._table[PLACE["busy"]]:
+                self._set(most_rows=self._rows)
+                raise RuntimeError(_BUSY)
             status = self._run(x, y)
-        finally:
-            self._set(busy=0, loss_slot=self._loss_slot)
+            loss = self.loss.value
+            self._set(loss_slot=self._loss_slot)
+            self._set(most_rows=self._rows)
         if status == jit.BAD_LABEL:
             raise ValueError("MLP.train_step: labels changed during the step, to one that is none")
         if status != jit.OK:
             jit.raise_status(status)
-        return self.loss.value
+        return loss
 
     def _run(self, x: Array, y: Array) -> int:
-        rows, dtype = len(x), self._dtype
-        if rows > self._table[PLACE["most_rows"]]:
+        rows, dtype, loss_slot = len(x), self._dtype, self._loss_slot
+        if rows > self._rows:
             self._grow(rows)
         self._x, x = _readable(x, dtype, self._x)
         if y.ndim == 1:
@@ -154,7 +164,8 @@ class Step:
         else:
             self._y, y = _readable(y, dtype, self._y)
             if self._is_softmax:
-                self._set(loss_slot=jit.slot(losses.SOFTMAX_PROBABILITIES, self._name))
+                loss_slot = jit.slot(losses.SOFTMAX_PROBABILITIES, self._name)
+        self._set(loss_slot=loss_slot)
         self._table[0:7] = (rows, x.ctypes.data, *x.strides, y.ctypes.data, *y.strides, 0)[:7]
         kernel = jit.KERNEL_TYPE(jit.TABLE[jit.slot(STEP, self._name)])
         return kernel(ctypes.addressof(self._descriptor))
@@ -162,7 +173,7 @@ class Step:
     def _grow(self, rows: int) -> None:
         """Memory for batches of up to so many rows."""
         size = self._dtype.itemsize
-        self._set(most_rows=0)  # nothing, should there be no memory
+        self._rows = 0  # nothing, should there be no memory
         self._memory.clear()
 
         def new(count: int, row: int) -> int:
@@ -179,8 +190,9 @@ class Step:
             is_last = i == len(hidden)
             z = new(rows, pitch) if self._needs_z[i] else 0
             row[7:] = (new(rows, pitch), z, new(rows, pitch) if is_last else gs[i % 2], pitch)
-        self._set(block=block, most_rows=rows)
+        self._set(block=block)
         self.quick = step_entry.of_table(self._table) or _refuse
+        self._rows = rows
 
 
 def _padded(row: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._atomic import Path, check_writable
+from ._numbers import at_least_0, count
 from ._progress import Progress
-from ._run import History, start_run
+from ._run import Fit, History, start_run
 from ._schedules import Schedule
 from .datasets._draws import SHUFFLE, permutation
 
@@ -46,19 +46,20 @@ def fit(
 
     Whatever an epoch needs follows from the data and from what the model keeps and saves: the order
     of the rows from the seed and the number of epochs behind it, the learning rate from that
-    number. So 2 epochs and then 3 give the bits of 5. The last batch is smaller where the rows do
-    not divide.
+    number. So 2 epochs and then 3 give the bits of 5, of the same data and arguments; which these
+    were is saved as well, and ``train --resume`` compares. The last batch is smaller where the rows
+    do not divide.
     """
     caller = "MLP.fit"
-    epochs = _count(caller, "epochs", epochs, 0)
-    batch_size = _count(caller, "batch_size", batch_size)
+    epochs = count(caller, "epochs", epochs, 0)
+    batch_size = count(caller, "batch_size", batch_size)
     x = np.ascontiguousarray(model._check_x(caller, x))
     y = model._check_y(caller, y, len(x))
     y = np.ascontiguousarray(y, np.int64 if y.ndim == 1 else None)  # labels as a step reads them
     if validation is not None:
         validation = _check_validation(model, validation)
     if patience is not None:
-        patience = _count(caller, "patience", patience)
+        patience = count(caller, "patience", patience)
         if validation is None:
             raise ValueError(f"{caller}: patience needs validation; pass validation=(x, y)")
     if schedule is not None and not callable(schedule):
@@ -68,7 +69,8 @@ def fit(
     if checkpoint is not None:
         check_writable(checkpoint)
     history: History = {"loss": [], "learning_rate": [], "seconds": []}
-    batches = _Batches(x, y, min(batch_size, len(x)))
+    given = Fit.of(x, y, batch_size, shuffle)
+    batches = _Batches(x, y, given.batch_size)
     run = start_run(model, validation if patience is not None else None)
     total = epochs if total is None else total
     with Progress(total, "training", progress, total - epochs) as shown:
@@ -80,6 +82,7 @@ def fit(
                     run.early.work(model)
                 values = _epoch(model, batches, shuffle, schedule, validation)
                 run.append(values)
+                run.last_fit = given
                 for name, value in values.items():
                     history.setdefault(name, []).append(value)
                 if run.early is not None:
@@ -173,24 +176,7 @@ def _epoch(
 
 
 def _rate(schedule: Schedule, epoch: int) -> float:
-    rate = schedule(epoch)
-    try:
-        ok = 0 <= rate < math.inf
-    except (TypeError, ValueError):
-        raise TypeError(f"MLP.fit: schedule({epoch}) is {rate!r}, not a number") from None
-    if not ok:
-        raise ValueError(f"MLP.fit: schedule({epoch}) is {rate}; it must be 0 or more and finite")
-    return float(rate)
-
-
-def _count(caller: str, name: str, value: int, least: int = 1) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{caller}: {name} is {value!r}; pass an integer") from None
-    if number < least:
-        raise ValueError(f"{caller}: {name} is {number}; it must be {least} or more")
-    return number
+    return at_least_0("MLP.fit", f"schedule({epoch})", schedule(epoch))
 
 
 def _check_validation(model: MLP, validation: Pair) -> Pair:

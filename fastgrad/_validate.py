@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._kernels.activations import BY_NAME, Activation
+from ._numbers import brief, shown
 
 Array = NDArray[Any]
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -18,12 +19,11 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 def array(function: str, name: str, value: Any) -> Array:
     """``value`` if it is an ndarray or memmap of a dtype we compute with."""
-    kind = type(value)
-    if kind is not np.ndarray and kind is not np.memmap:
-        raise TypeError(
-            f"{function}: {name} is {_kind(value)}, expected a numpy.ndarray; "
-            f"pass np.asarray({name})"
-        )
+    if not is_array(value):
+        remedy = f"; pass np.asarray({name})"
+        if value is None or isinstance(value, str | bytes | dict | type):
+            remedy = ""  # what numpy makes of these are no numbers
+        raise TypeError(f"{function}: {name} is {kind(value)}, expected a numpy.ndarray{remedy}")
     dtype = value.dtype
     if dtype.kind in "biu" or (dtype.kind == "f" and dtype.itemsize in (4, 8)):
         return value  # type: ignore[no-any-return]
@@ -33,20 +33,27 @@ def array(function: str, name: str, value: Any) -> Array:
         remedy = f"convert it with {name}.astype(np.float64)"
     elif dtype.kind == "c":
         remedy = f"pass {name}.real and {name}.imag separately"
+    elif dtype.names:
+        remedy = f"pass one of its fields, such as {name}[{shown(dtype.names[0])}]"
     else:
         remedy = f"convert it to numbers with {name}.astype(np.float32)"
     raise TypeError(
-        f"{function}: {name} has dtype {dtype}, expected float32, float64, an integer or bool; "
-        f"{remedy}"
+        f"{function}: {name} has dtype {brief(str(dtype))}, "
+        f"expected float32, float64, an integer or bool; {remedy}"
     )
 
 
-def _kind(value: Any) -> str:
+def is_array(value: Any) -> bool:
+    return type(value) is np.ndarray or type(value) is np.memmap
+
+
+def kind(value: Any) -> str:
+    """The type of what was given, for a message."""
     if value is None:
         return "None"
-    kind = type(value)
-    home = kind.__module__.partition(".")[0]
-    return kind.__qualname__ if home == "builtins" else f"a {home}.{kind.__qualname__}"
+    found = type(value)
+    home = found.__module__.partition(".")[0]
+    return found.__qualname__ if home == "builtins" else f"a {home}.{found.__qualname__}"
 
 
 def result_dtype(*arrays: Array | None) -> np.dtype[Any]:
@@ -66,19 +73,16 @@ def output(
     function: str, name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> Array:
     """``value`` if results of this shape and dtype can be written into it."""
-    kind = type(value)
-    if kind is not np.ndarray and kind is not np.memmap:
-        raise TypeError(f"{function}: {name} is {_kind(value)}, expected a numpy.ndarray to write")
+    remedy = f"allocate it with np.empty({shape}, np.{dtype})"
+    if not is_array(value):
+        what = f"{name} is {kind(value)}, expected a numpy.ndarray to write"
+        raise TypeError(f"{function}: {what}; {remedy}")
     if value.dtype != dtype:
-        raise TypeError(
-            f"{function}: {name} has dtype {value.dtype} but the result is {dtype}; "
-            f"allocate it with np.empty({shape}, np.{dtype})"
-        )
+        what = f"{name} has dtype {brief(str(value.dtype))} but the result is {dtype}"
+        raise TypeError(f"{function}: {what}; {remedy}")
     if value.shape != shape:
-        raise ValueError(
-            f"{function}: {name} has shape {value.shape} but the result has shape {shape}; "
-            f"allocate it with np.empty({shape}, np.{dtype})"
-        )
+        what = f"{name} has shape {value.shape} but the result has shape {shape}"
+        raise ValueError(f"{function}: {what}; {remedy}")
     if not value.flags.writeable:
         raise ValueError(
             f"{function}: {name} {shape} is read-only; pass an array that can be written"
@@ -127,14 +131,15 @@ def overlaps_itself(a: Array) -> bool:
 def flag(function: str, name: str, value: Any) -> bool:
     if type(value) is bool or isinstance(value, np.bool_):
         return bool(value)
-    raise TypeError(f"{function}: {name} is {_kind(value)} {value!r}, expected True or False")
+    what = "None" if value is None else f"{kind(value)} {shown(value)}"
+    raise TypeError(f"{function}: {name} is {what}, expected True or False")
 
 
 def triple(function: str, name: str, value: Any, each: str) -> tuple[Any, Any, Any]:
     """A tuple (or list) of three: one for x, weight and bias each."""
     expected = f"expected a tuple of three {each}, for x, weight and bias"
     if not isinstance(value, tuple | list):
-        raise TypeError(f"{function}: {name} is {_kind(value)}, {expected}")
+        raise TypeError(f"{function}: {name} is {kind(value)}, {expected}")
     if len(value) != 3:
         raise ValueError(f"{function}: {name} has {len(value)} entries, {expected}")
     return value[0], value[1], value[2]
@@ -145,9 +150,11 @@ def activation(function: str, name: Any) -> Activation | None:
         return None
     names = ", ".join(repr(n) for n in BY_NAME)
     if not isinstance(name, str):
-        raise TypeError(f"{function}: activation is {_kind(name)}, expected None, {names}")
+        raise TypeError(f"{function}: activation is {kind(name)}, expected None, {names}")
     if name not in BY_NAME:
-        raise ValueError(f"{function}: activation {name!r} is not known; expected None, {names}")
+        raise ValueError(
+            f"{function}: activation {shown(name)} is not known; expected None, {names}"
+        )
     return BY_NAME[name]
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ._kernels import pool
+from ._numbers import shown
 
 MAX_THREADS = pool.MAX_THREADS
 
@@ -71,7 +72,7 @@ def _whole(function: str, n: Any) -> int:
     if isinstance(n, bool) or not isinstance(n, int | np.integer):
         raise TypeError(f"{function}: n is of type {type(n).__name__}, {expected}")
     if not 1 <= n <= MAX_THREADS:
-        raise ValueError(f"{function}: n is {n}, {expected}")
+        raise ValueError(f"{function}: n is {shown(int(n))}, {expected}")
     return int(n)
 
 

@@ -1,7 +1,8 @@
 """The contract's sum by the scalar formula, compiled: what reference.contract_matmul gives.
 
 Plain loops over LLVM's fused multiply-add, nothing of fastgrad's. contract/test_formula.py compares
-the two, which is why this one, a thousand times as fast, may stand in for the other.
+the two, which is why this one, a thousand times as fast, may stand in for the other. For a CPU
+without fused multiply-add a step is a product and a sum, each rounded: promises 1 to 3 hold there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import numpy as np
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from fastgrad._kernels.target import KC
+from fastgrad._kernels.target import KC, current
+from fastgrad.cli import _bits_formula
 
 Array = NDArray[Any]
 
@@ -21,7 +23,9 @@ Array = NDArray[Any]
 @intrinsic  # type: ignore[untyped-decorator]
 def _fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.fma(*args)
+        if current().isa.fma:
+            return builder.fma(*args)
+        return builder.fadd(builder.fmul(args[0], args[1]), args[2])
 
     return a(a, b, c), codegen
 
@@ -47,6 +51,8 @@ def _sum(a, b, kc, written, added):  # type: ignore[no-untyped-def]
 def contract_both(a: Array, b: Array, old: Array | None = None) -> tuple[Array, Array]:
     """a (M, K) · b (K, N) written, and added to old (M, N)."""
     m, n = a.shape[0], b.shape[1]
+    if numba.config.DISABLE_JIT:
+        return _bits_formula.product(a, b, np.zeros((m, n), a.dtype) if old is None else old)
     if m > n:  # a long inner loop; a·b = b·a
         written, added = contract_both(b.T, a.T, None if old is None else old.T)
         return written.T.copy(), added.T.copy()

@@ -203,6 +203,7 @@ SELDOM = {
     "blocks by columns", "blocks by rows", "columns in several blocks", "k in several blocks",
     "dot", "tall", "ring used again", "A by k", "A by rows",
     "H by rows", "H in tasks", "H in place",
+    "several runs",  # of vectors of 128 bits
 }  # fmt: skip
 
 

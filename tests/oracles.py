@@ -12,7 +12,7 @@ from formula import contract_both
 from numpy.typing import NDArray
 
 from fastgrad._kernels.activations import BY_NAME
-from fastgrad._lanes import Lanes
+from fastgrad.cli import _bits_formula
 
 Array = NDArray[Any]
 
@@ -70,7 +70,7 @@ def exact_matmul(a: Array, b: Array) -> Array:
 
 def contract_activation(activation: str | None, z: Array) -> Array:
     """act(z) by the numpy back end of the one formula that the kernels run."""
-    return z if activation is None else Lanes(z.dtype)(BY_NAME[activation].value, z)
+    return _bits_formula.value(activation, z)
 
 
 def contract_forward(
@@ -93,7 +93,7 @@ def contract_h(g: Array, activation: str | None, saved: Array | None) -> Array:
     """G (N, M), what was saved (N, M) -> H = G ∘ act', rounded."""
     if activation is None or saved is None:
         return g
-    return Lanes(g.dtype)(BY_NAME[activation].backward, g, saved)
+    return _bits_formula.backward(activation, g, saved)
 
 
 def contract_backward_both(

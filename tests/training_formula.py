@@ -16,7 +16,7 @@ from oracles import contract_backward_both, contract_forward, contract_h, saved_
 from fastgrad import MLP, SGD, Adam
 from fastgrad._kernels import mathfun
 from fastgrad._kernels.target import KC
-from fastgrad._lanes import Lanes
+from fastgrad.cli._bits_formula import lanes
 
 Array = NDArray[Any]
 
@@ -44,7 +44,7 @@ def batch_sum(a: Array) -> Any:
 
 def softmax_cross_entropy(z: Array, labels: Array) -> tuple[float, Array]:
     """z (N, M), labels (N,) or probabilities (N, M)"""
-    ops, one = Lanes(z.dtype), z.dtype.type(1)
+    ops, one = lanes(z.dtype), z.dtype.type(1)
     n = z.dtype.type(len(z))
     shifted = z - z.max(axis=1, keepdims=True)
     e = ops(mathfun.exp, shifted)
@@ -61,7 +61,7 @@ def softmax_cross_entropy(z: Array, labels: Array) -> tuple[float, Array]:
 
 def binary_cross_entropy_with_logits(z: Array, t: Array) -> tuple[float, Array]:
     """z and targets t (N, M)"""
-    ops, one = Lanes(z.dtype), z.dtype.type(1)
+    ops, one = lanes(z.dtype), z.dtype.type(1)
     e = ops(mathfun.exp, -np.abs(z))
     u = one + e
     with np.errstate(all="ignore"):

@@ -1,4 +1,4 @@
-"""The activations, one row of TABLE each: value(ops, z) -> y, backward(ops, g, s) -> g·act'(z).
+"""The activations, one row each: value(ops, z) -> y, backward(ops, g, s) -> g·act'(z).
 
 s is the saved array. All arguments are float32 or float64 vectors of one `ops` (the SIMD back end
 or fastgrad._lanes; both give the same bits). With eps the dtype's, sigmoid, tanh and silu are
@@ -127,14 +127,18 @@ def _gate_derivative(ops: Any, v: Any, slope: Any) -> Any:
     return s * ops.fma(e * s, slope, 1.0) * 2.0 ** -mathfun.table(ops).scale
 
 
-NONE, RELU, SIGMOID, TANH, GELU, GELU_TANH, SILU = range(7)
-
-TABLE = (
-    Activation("relu", RELU, relu, relu_backward, "output"),
-    Activation("sigmoid", SIGMOID, mathfun.sigmoid, sigmoid_backward, "output"),
-    Activation("tanh", TANH, mathfun.tanh, tanh_backward, "output"),
-    Activation("gelu", GELU, gelu, gelu_backward, "preactivation"),
-    Activation("gelu_tanh", GELU_TANH, gelu_tanh, gelu_tanh_backward, "preactivation"),
-    Activation("silu", SILU, silu, silu_backward, "preactivation"),
+_ROWS = (
+    ("relu", relu, relu_backward, "output"),
+    ("sigmoid", mathfun.sigmoid, sigmoid_backward, "output"),
+    ("tanh", mathfun.tanh, tanh_backward, "output"),
+    ("gelu", gelu, gelu_backward, "preactivation"),
+    ("gelu_tanh", gelu_tanh, gelu_tanh_backward, "preactivation"),
+    ("silu", silu, silu_backward, "preactivation"),
+)
+# Kernels are numbered in this order, and users' compiled functions know names alone.
+TABLE = tuple(
+    Activation(name, code, value, backward, saved)
+    for code, (name, value, backward, saved) in enumerate(_ROWS, start=1)
 )
 BY_NAME = {row.name: row for row in TABLE}
+RELU = BY_NAME["relu"].code  # the one that tiles apply

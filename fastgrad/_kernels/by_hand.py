@@ -25,7 +25,7 @@ _CODES: dict[str | None, int] = {None: 0, **{row.name: row.code for row in TABLE
 
 def product(a: Any, b: Any, out: Any, accumulate: Any) -> Any:
     """c (m, n) = or += a (m, k) . b (k, n)"""
-    if not _are_matrices(a, b) or not _are_flags(accumulate):
+    if not _are_matrices(a, b) or not _are_flags(accumulate) or a.shape[1] != b.shape[0]:
         return None
     if out is None:
         if accumulate:
@@ -33,7 +33,7 @@ def product(a: Any, b: Any, out: Any, accumulate: Any) -> Any:
         out = np.empty((a.shape[0], b.shape[1]), a.dtype)
     if not _are_outputs((out, (a.shape[0], b.shape[1])), reads=(a, b)):
         return None
-    return _product(a, b, out, accumulate) if a.shape[1] == b.shape[0] else None
+    return _product(a, b, out, accumulate)
 
 
 def product_nt(a: Any, b: Any, out: Any, accumulate: Any) -> Any:

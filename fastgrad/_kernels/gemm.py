@@ -7,7 +7,8 @@ registers, another activation from Z to Y behind the tile). Every path is a kern
     dot.py      a row times a column
     blocks.py   everything else: packed blocks, shared between threads
 and small products go to one task of block.py at once. The bits are the same from all; k is always
-cut at multiples of KC (the contract). Thresholds: paths.py.
+cut at multiples of KC (the contract). Thresholds: paths.py. A product that is itself a task takes
+paths alone whose kernels backward.py compiles before the job.
 """
 
 from __future__ import annotations
@@ -39,9 +40,8 @@ DESCRIPTOR = (
     "bias",  # unit stride, or 0
     "activation",  # code of activations.py
     "accumulate",
-    "alone",  # 1: on this thread only
+    "alone",  # 1: a task of a job, on this thread only
 )  # fmt: skip
-WORDS = len(DESCRIPTOR)
 
 
 def gemm(dtype: str) -> Any:
@@ -98,7 +98,7 @@ def gemm(dtype: str) -> Any:
             and (n <= gather_rows or (n <= stream_rows and a_row == size))
         )  # fmt: skip
         if m * n == 1 and k > kc_max and a_k == size and b_k == size and y == 0:
-            if bias == 0 and in_tile == 0:
+            if bias == 0 and in_tile == 0 and word(d, 17) == 0:
                 return call_kernel(dot, (
                     m, n, k, a, a_row, a_k, b, b_k, b_column, to, to_row,
                     accumulate, bias, in_tile, y, c_row, activation, 1,

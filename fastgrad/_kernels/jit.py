@@ -1,8 +1,9 @@
-"""The one place for numba: options, cache policy, and the table of entry points.
+"""The one place for numba: options, compiling, and the table of entry points.
 
-A kernel is a function of one descriptor address, compiled by ``numba.cfunc`` when it is first
-called. Its address stands in a slot of the table, which all compiled code, ours and users',
-reaches through one external symbol; an empty slot holds a trampoline that compiles and goes on.
+A kernel is a function of one descriptor address, compiled as by ``numba.cfunc`` when it is first
+called, and kept on disk by disk.py. Its address stands in a slot of the table, which all compiled
+code, ours and users', reaches through one external symbol; an empty slot holds a trampoline that
+compiles and goes on.
 
 The table (64-bit words), in memory that is never freed and found again on re-import; words 0 and 1
 are in machine code that users keep, and never move:
@@ -19,18 +20,19 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
 import os
-import pathlib
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as llvm
-import numba
 from numba import types
+from numba.core import config
+from numba.core.ccallback import CFunc
+from numba.core.compiler_lock import global_compiler_lock
 
+from . import disk, sources
 from .lowlevel import TABLE_SYMBOL
 
 ABI_VERSION = 1
@@ -46,6 +48,9 @@ OK, OUT_OF_MEMORY, FAILED, BAD_LABEL = 0, 1, 2, 4
 # would have no arrays to check.
 OPTIONS: dict[str, Any] = {"fastmath": False, "error_model": "numpy"}
 
+# NUMBA_DISABLE_JIT, as it was when this was imported: see _without_jit.py.
+DISABLED = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
+
 Builder = Callable[[str], Callable[..., Any]]
 DTYPES = ("float32", "float64")
 _builders: dict[int, Callable[[], Callable[..., Any]]] = {}  # by slot
@@ -56,6 +61,7 @@ _lock = threading.RLock()
 _failures: dict[int, BaseException] = {}  # by thread, and the last one of any as LAST
 _LAST = 0
 _compile_seconds = 0.0
+stamp = sources.stamp  # every kernel closes over it
 
 
 def register(
@@ -81,6 +87,14 @@ def register_callback(name: str, function: Callable[[int], int]) -> int:
     _fill(index, functools.partial(_guarded, function))
     TABLE[READY + index - SLOTS] = 1
     return index
+
+
+def replace(number: int, dtype: str, function: Callable[[int], int]) -> None:
+    """Let a Python function of a descriptor stand for a kernel, which is not compiled then."""
+    index = slot(number, dtype)
+    _fill(index, functools.partial(_guarded, function))
+    _compiled[index], _uses[index] = function, []
+    TABLE[READY + index - SLOTS] = 1
 
 
 def _new_number(name: str) -> int:
@@ -140,13 +154,15 @@ def compile_all() -> None:
 
 def _compile(function: Callable[..., Any]) -> Any:
     """A function of words, for C to call; compiled, or from the cache."""
-    signature = types.int64(*[types.int64] * function.__code__.co_argcount)
-    try:
-        return numba.cfunc(signature, cache=True, **OPTIONS)(function)
-    except RuntimeError as error:
-        if "no locator available" not in str(error):
-            raise
-        return numba.cfunc(signature, **OPTIONS)(function)  # nowhere to write: compile each time
+    arguments = (types.int64,) * function.__code__.co_argcount
+    compiled: Any = CFunc(function, (arguments, types.int64), locals={}, options=OPTIONS)
+    cache = disk.cache_of(function)
+    if cache is not None:
+        compiled._cache = cache
+    else:
+        disk.warn("no folder can be written to")
+    compiled.compile()
+    return compiled
 
 
 def compile_callable(function: Callable[..., Any]) -> int:
@@ -160,9 +176,49 @@ def _timed(function: Callable[..., Any], *args: Any) -> Any:
     global _compile_seconds
     start = time.perf_counter()
     try:
-        return function(*args)
+        return _in_own_thread(function, *args)
     finally:
         _compile_seconds += time.perf_counter() - start
+
+
+def _in_own_thread(function: Callable[..., Any], *args: Any) -> Any:
+    """function(*args), out of the reach of signal handlers, which run in the main thread.
+
+    A KeyboardInterrupt inside a callback of llvmlite's kills the process. Here it comes out of the
+    wait, once the thread has ended.
+    """
+    if threading.current_thread() is not threading.main_thread() or _is_compiling():
+        return function(*args)
+    found: list[Any] = []
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            found.append(function(*args))
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, name="fastgrad-compiles", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # no thread to be had, or the interpreter is leaving
+        return function(*args)
+    interrupt: BaseException | None = None
+    while thread.is_alive():
+        try:
+            thread.join()
+        except BaseException as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
+    if raised:
+        raise raised[0]
+    return found[0]
+
+
+def _is_compiling() -> bool:
+    """Whether this thread is inside numba's compiler: another one would wait for it for ever."""
+    return bool(global_compiler_lock.is_locked())
 
 
 def compile_seconds() -> float:
@@ -171,11 +227,11 @@ def compile_seconds() -> float:
 
 
 def cache_path() -> str:
-    """The folder that numba keeps the kernels in: asked of a function that is not compiled."""
-    try:
-        return str(numba.njit(cache=True)(slot).stats.cache_path)
-    except RuntimeError:  # no locator available
+    """The folder that the kernels are kept in."""
+    cache = disk.cache_of(slot)
+    if cache is None:
         return "none: no folder can be written to, so every process compiles anew"
+    return str(cache.cache_path)
 
 
 def raise_status(status: int) -> None:
@@ -187,19 +243,6 @@ def raise_status(status: int) -> None:
     if status & OUT_OF_MEMORY:
         raise MemoryError("fastgrad: no memory for the scratch of a kernel")
     raise SystemError(f"fastgrad: a kernel returned the status {status}")
-
-
-@functools.cache
-def stamp() -> int:
-    """Hash of the sources that kernels are generated from.
-
-    numba's cache key holds a function's bytecode and closure, not the intrinsics it calls. Every
-    kernel closes over this number, so that an upgrade never runs yesterday's machine code.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(pathlib.Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return int.from_bytes(digest.digest()[:7], "little")
 
 
 def _make_table() -> Any:

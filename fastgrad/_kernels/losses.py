@@ -28,8 +28,9 @@ from .target import KC, current
 from .words import Word
 
 # 64-bit words, strides in bytes. targets: int64 labels (n,), or (n, m) of the dtype; grad has unit
-# stride along columns and is written; loss: address of a float64, which is written; smoothing: the
-# bits of a float64. BAD_LABEL, with nothing written: a label is not from 0 to m - 1.
+# stride along columns, is written, and must not overlap an input; loss: address of a float64, which
+# is written; smoothing: the bits of a float64. BAD_LABEL, with nothing written: a label is not from
+# 0 to m - 1.
 DESCRIPTOR = (
     "n", "m",
     "logits", "logits_row", "logits_column",

@@ -18,7 +18,7 @@ import numpy as np
 
 from . import activations
 from .grads import LinearGrads
-from .jit import PYTHON, SCRATCH, SLOTS, TABLE, keep, raise_status
+from .jit import DISABLED, PYTHON, SCRATCH, SLOTS, TABLE, keep, raise_status
 from .scratch import ARENAS
 
 # Bytes from the start of an object: the first is 16, or 32 where there is no GIL.
@@ -51,9 +51,10 @@ _ABI_AT, _NDARRAY_AT, _EMPTY_AT = 0, 2, 184  # in that table
 
 @functools.cache
 def verify() -> bool:
-    """Fill the table. False where something is not as assumed: then nothing may be read."""
+    """Fill the table. False where something is not as assumed, or nothing is to be compiled:
+    then nothing may be read."""
     try:
-        if ctypes.sizeof(ctypes.c_void_p) != 8 or not _objects_are_as_assumed():
+        if DISABLED or ctypes.sizeof(ctypes.c_void_p) != 8 or not _objects_are_as_assumed():
             return False
         for name in FUNCTIONS[:-1]:
             TABLE[FUNCTION[name]] = _address(getattr(ctypes.pythonapi, name))

@@ -24,6 +24,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
 from . import atomic, jit
@@ -229,6 +230,7 @@ def fork_join(dtype: str) -> Any:
 
 default: Callable[[], int] = lambda: 1  # noqa: E731  set from above: fastgrad/threads.py
 _lock = threading.Lock()
+_held: tuple[Any, ...] = ()  # locks, during a fork
 _workers: list[threading.Thread] = []
 
 
@@ -280,9 +282,12 @@ def _start_worker(helper: int) -> None:
     TABLE[state + 1] = ctypes.pythonapi.PyThread_allocate_lock()
     ctypes.pythonapi.PyThread_acquire_lock(ctypes.c_void_p(TABLE[state + 1]), 1)
     thread = threading.Thread(target=_run, args=(helper,), name=f"fastgrad-{helper}", daemon=True)
-    thread.start()
-    _workers.append(thread)
-    TABLE[STARTED] = helper + 1
+    try:
+        thread.start()
+    finally:  # an interrupt comes out of start() while it waits for a thread that exists
+        if thread in threading.enumerate():
+            _workers.append(thread)
+            TABLE[STARTED] = helper + 1
 
 
 def _run(helper: int) -> None:
@@ -297,7 +302,27 @@ def stop() -> None:
         ctypes.pythonapi.PyThread_release_lock(ctypes.c_void_p(TABLE[WORKERS + helper * LINE + 1]))
     TABLE[STARTED] = 0
     for thread in _workers:
-        thread.join(timeout=1.0)
+        if thread.ident is not None:
+            thread.join(timeout=1.0)
+
+
+def _wait_for_compiling() -> None:
+    """Before a fork: whoever compiles holds locks, ours and numba's, that a child would find held
+    by nobody. Both at a time, or none while waiting: others take them in either order."""
+    global _held
+    ours, numbas = jit._lock, global_compiler_lock._lock
+    while True:
+        ours.acquire()
+        if numbas.acquire(blocking=False):
+            break
+        ours.release()
+        time.sleep(0.001)
+    _held = (ours, numbas)
+
+
+def _go_on_compiling() -> None:
+    for lock in _held:
+        lock.release()
 
 
 def _forget_after_fork() -> None:
@@ -307,10 +332,15 @@ def _forget_after_fork() -> None:
     _workers.clear()
     TABLE[STARTED] = TABLE[REFUSED] = TABLE[BUSY] = 0
     TABLE[TICKET] &= ~_MAX_CLAIMS
+    _go_on_compiling()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
+    os.register_at_fork(
+        before=_wait_for_compiling,
+        after_in_parent=_go_on_compiling,
+        after_in_child=_forget_after_fork,
+    )
 atexit.register(stop)
 
 _ONE = jit.DTYPES[:1]

@@ -57,15 +57,16 @@ def value(activation: str | None, z: Array) -> Array:
     """act(z)"""
     if activation is None:
         return z
-    return _lanes(z.dtype)(activations.BY_NAME[activation].value, z)
+    return lanes(z.dtype)(activations.BY_NAME[activation].value, z)
 
 
 def backward(activation: str | None, g: Array, saved: Array) -> Array:
     """H = G ∘ act', rounded; saved is Y or Z, as the activation wants."""
     if activation is None:
         return g
-    return _lanes(g.dtype)(activations.BY_NAME[activation].backward, g, saved)
+    return lanes(g.dtype)(activations.BY_NAME[activation].backward, g, saved)
 
 
-def _lanes(dtype: np.dtype[Any]) -> Lanes:
+def lanes(dtype: np.dtype[Any]) -> Lanes:
+    """What formulas run on."""
     return Lanes(dtype) if has_fma() else _UnfusedLanes(dtype)

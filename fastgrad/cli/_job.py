@@ -8,7 +8,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -19,6 +19,7 @@ from .._mlp import MLP
 from .._optim import SGD, Adam
 from .._schedules import Schedule, cosine_schedule, step_schedule
 from ..datasets import DataError, load_data, load_digits, stratified_split, validation_split
+from . import _resume
 from ._arguments import joined
 from ._errors import UsageError
 
@@ -85,15 +86,15 @@ def prepare(args: argparse.Namespace) -> Job:
     optimizer = Adam(rate) if args.optimizer == "adam" else SGD(rate, MOMENTUM)
     activation = None if args.activation == "none" else args.activation
     model = MLP(sizes, activation, optimizer=optimizer, dtype=dtype, seed=args.seed)
-    start = None
-    if args.resume and os.path.exists(args.save):
-        model = _resumed(args.save, model)
-        start = copy.copy(model)
-    return Job(
+    job = Job(
         model, x[train], labels[train], held_x, held_y, validation,
         args.epochs, min(args.batch_size, len(train)), args.patience,
-        SCHEDULES[args.schedule](rate, args.epochs), start,
+        SCHEDULES[args.schedule](rate, args.epochs), start=None,
     )  # fmt: skip
+    if args.resume and os.path.exists(args.save):
+        model = _resume.load(args.save, job)
+        job = replace(job, model=model, start=copy.copy(model))
+    return job
 
 
 def _read(args: argparse.Namespace, dtype: np.dtype[Any]) -> Data:
@@ -134,28 +135,6 @@ def _validation_file(
             f"--validation {name}: labels go up to {y.max()} but the model has {sizes[-1]} classes"
         )
     return x, y
-
-
-def _resumed(path: str, new: MLP) -> MLP:
-    """The model in the file, which must be ``new`` after some training."""
-    try:
-        model = MLP.load(path)
-    except OSError as error:
-        raise UsageError(f"--save {path}: {error.strerror or error}") from None
-    except ValueError as error:
-        words = str(error).removeprefix(f"MLP.load: {path}: ")
-        raise UsageError(f"--save {path}: cannot be resumed: {words}") from None
-    for name in (
-        "sizes", "activation", "loss", "optimizer", "dtype", "seed", "label_smoothing",
-        "max_grad_norm",
-    ):  # fmt: skip
-        there, here = getattr(model, name), getattr(new, name)
-        if there != here:
-            raise UsageError(
-                f"--resume: {path} was trained with {name} {there}, but this run has {here}; "
-                f"give the same options again, or save to another file"
-            )
-    return model
 
 
 def _check_memory(sizes: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -114,9 +114,10 @@ def _introduce(args: argparse.Namespace, job: Job) -> None:
 
 def _compile(job: Job) -> None:
     """Every shape of the run once, on a copy: what is not in numba's cache is compiled here."""
-    from .._kernels import jit, target
+    from .._config import compiling
+    from .._kernels import jit
 
-    print(f"compiling for {target.describe()} ...", flush=True)
+    print(f"{compiling()} ...", flush=True)
     model = copy.copy(job.model)
     for rows in {job.batch_size, len(job.x) % job.batch_size} - {0}:
         model.train_step(job.x[:rows], job.y[:rows])

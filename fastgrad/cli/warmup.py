@@ -15,9 +15,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import fastgrad
 
-    from .._kernels import target
+    from .._config import compiling
 
-    print(f"compiling for {target.describe()}", flush=True)
+    print(compiling(), flush=True)
     start = time.perf_counter()
     fastgrad.warmup()
     print(f"all kernels compiled, or loaded from the cache, in {time.perf_counter() - start:.1f} s")

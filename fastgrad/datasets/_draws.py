@@ -6,10 +6,10 @@ Generator (NEP 19), so everything here starts from ``PCG64(...).random_raw``.
 
 from __future__ import annotations
 
-import operator
-
 import numpy as np
 from numpy.typing import NDArray
+
+from .._numbers import count
 
 # Second word of every key, so that equal seeds give the uses different streams.
 INIT, SHUFFLE, SPLIT, VALIDATION = 1, 2, 3, 4
@@ -17,13 +17,7 @@ INIT, SHUFFLE, SPLIT, VALIDATION = 1, 2, 3, 4
 
 def check_seed(seed: int, caller: str) -> int:
     """``seed`` as a Python int of 0 or more; anything else is one line that names ``caller``."""
-    try:
-        number = operator.index(seed)
-    except TypeError:
-        raise TypeError(f"{caller}: seed is {seed!r}; pass an integer of 0 or more") from None
-    if number < 0:
-        raise ValueError(f"{caller}: seed is {number}; pass an integer of 0 or more")
-    return number
+    return count(caller, "seed", seed, 0)
 
 
 def stream(*seed: int) -> np.random.PCG64:

@@ -7,18 +7,20 @@ No pickle, no structured or object types.
 
 from __future__ import annotations
 
-import ast
 import io
 import math
 import os
 import re
 import struct
 import zipfile
+from collections import Counter
 from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .._numbers import brief
 
 MAX_BYTES = 1 << 30  # of all arrays read from one file: a bound on memory whatever the file claims
 _MAX_HEADER = 10_000  # bytes; numpy writes 118 for any plain array
@@ -53,11 +55,12 @@ class NpzReader:
             self._zip = zipfile.ZipFile(source)
         except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
             self._close()
-            raise ValueError(f"not a whole .npz file ({error})") from None
+            raise ValueError(f"not a whole .npz file ({brief(str(error), 100)})") from None
         except BaseException:
             self._close()
             raise
         self.names = [n[:-4] for n in self._zip.namelist() if n.endswith(".npy")]
+        self._count = Counter(self.names)
 
     def __enter__(self) -> NpzReader:
         return self
@@ -77,8 +80,10 @@ class NpzReader:
 
     def read(self, name: str, limit: int | None = None) -> NDArray[Any]:
         """The array ``name``, C-contiguous, in the machine's byte order; up to ``limit`` bytes."""
-        if self.names.count(name) != 1:
-            found = ", ".join(sorted(self.names)[:8]) or "nothing"
+        if self._count[name] != 1:
+            if self._count[name]:
+                raise ValueError(f"{self._count[name]} arrays named {name!r}")
+            found = brief(", ".join(sorted(self.names)[:8])) or "nothing"
             raise ValueError(f"no array named {name!r} (it holds {found})")
         info = self._zip.getinfo(name + ".npy")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -101,7 +106,8 @@ class NpzReader:
             raise ValueError(f"array {name!r}: {error}") from None
         except Exception as error:  # zlib, struct, EOF, encryption: all a damaged file
             kind = type(error).__name__
-            raise ValueError(f"array {name!r} is damaged ({kind}: {error})") from None
+            words = brief(f"{kind}: {error}", 100)
+            raise ValueError(f"array {name!r} is damaged ({words})") from None
 
 
 def _read_npy(member: IO[bytes], size: int) -> NDArray[Any]:
@@ -125,8 +131,17 @@ def _read_npy(member: IO[bytes], size: int) -> NDArray[Any]:
     return np.ascontiguousarray(array, dtype.newbyteorder("=")).reshape(shape)
 
 
+# The dictionary that numpy writes (NEP 1: .npy versions 1 to 3), its three keys in any order.
+# ast.literal_eval reads it too, but a header that is nested deep overflows a thread's small stack.
+_ENTRY = re.compile(
+    r"""\s*(?P<quote>['"])(?P<key>\w+)(?P=quote)\s*:\s*"""
+    r"""(?P<value>'[^']*'|"[^"]*"|True|False|\([^()]*\)|\[.*?\](?=\s*[,}]))\s*(?:,|(?=\}))"""
+)
+_SHAPE = re.compile(r"\((?:\s*\d{1,15}L?\s*,)*\s*(?:\d{1,15}L?\s*)?\)")  # L: Python 2
+
+
 def _read_header(member: IO[bytes]) -> tuple[np.dtype[Any], bool, tuple[int, ...], int]:
-    """dtype, Fortran order, shape, bytes read so far (numpy's NEP 1: .npy versions 1 to 3)."""
+    """dtype, Fortran order, shape, bytes read so far."""
     magic = member.read(8)
     if len(magic) < 8 or magic[:6] != b"\x93NUMPY" or magic[6] not in (1, 2, 3):
         raise ValueError("not in numpy's .npy format")
@@ -134,19 +149,24 @@ def _read_header(member: IO[bytes]) -> tuple[np.dtype[Any], bool, tuple[int, ...
     length = int.from_bytes(member.read(width), "little")
     if not 0 < length <= _MAX_HEADER:
         raise ValueError(f"its header claims {length} bytes")
-    text = member.read(length)
-    try:
-        header = ast.literal_eval(text.decode("utf-8").strip())
-        descr, fortran, shape = header["descr"], header["fortran_order"], header["shape"]
-    except (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError):
-        raise ValueError("its header cannot be read") from None
-    if not (isinstance(descr, str) and _PLAIN.fullmatch(descr)):
-        raise ValueError(f"holds {descr!r}, not plain numbers; save it as integers or floats")
-    if (
-        not isinstance(fortran, bool)
-        or not isinstance(shape, tuple)
-        or len(shape) > 32
-        or not all(type(n) is int and 0 <= n < 1 << 48 for n in shape)
-    ):
-        raise ValueError(f"its header says shape {str(shape)[:60]}")
-    return np.dtype(descr), fortran, shape, 8 + width + length
+    entries = _parse(member.read(length).decode("latin-1").strip())
+    descr, order, sizes = (entries.get(name, "") for name in ("descr", "fortran_order", "shape"))
+    if order not in ("True", "False") or not descr or sizes[:1] != "(":
+        raise ValueError("its header cannot be read")
+    if descr[0] not in "'\"" or not _PLAIN.fullmatch(descr[1:-1]):
+        raise ValueError(f"holds {brief(descr)}, not plain numbers; save it as integers or floats")
+    shape = tuple(map(int, re.findall(r"\d+", sizes)))
+    is_tuple = _SHAPE.fullmatch(sizes) and (len(shape) != 1 or "," in sizes)
+    if not is_tuple or len(shape) > 32 or not all(n < 1 << 48 for n in shape):
+        raise ValueError(f"its header says shape {brief(sizes)}")
+    return np.dtype(descr[1:-1]), order == "True", shape, 8 + width + length
+
+
+def _parse(header: str) -> dict[str, str]:
+    """The values of the keys, as they are written; nothing where it is no such dictionary."""
+    found: dict[str, str] = {}
+    place = 1
+    while entry := _ENTRY.match(header, place):
+        found[entry["key"]] = entry["value"]
+        place = entry.end()
+    return found if header[:1] == "{" and header[place:].strip() == "}" else {}

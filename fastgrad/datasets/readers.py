@@ -14,12 +14,15 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from .. import _settings
+from .._numbers import brief, shown
 from ._npz import MAX_BYTES, NpzReader
 
 SUFFIXES = (".npz", ".csv")
 LABEL_COLUMNS = ("label", "y", "target")
 MAX_LABEL = 65_535  # a network has one output for every class up to the largest label
-_MAX_LINE = 1 << 24  # characters
+_MAX_LINE = 1 << 24  # characters, also of a row of several lines: cells take 30 times the memory
+_PIECE = 1 << 20  # numbers
 
 Data = tuple[NDArray[Any], NDArray[np.int64]]
 Where = Callable[[int, int | None], str]  # row, column (None: the label) -> the place, for people
@@ -33,24 +36,27 @@ def load_data(
     path: str | os.PathLike[str], dtype: DTypeLike = np.float32, label: str | None = None
 ) -> Data:
     """The reader that the suffix of ``path`` names: load_npz or load_csv."""
-    suffix = os.path.splitext(os.fspath(path))[1].lower()
+    text = _settings.path_text("load_data", "path", path)
+    suffix = os.path.splitext(text)[1].lower()
     if suffix == ".csv":
         return load_csv(path, dtype, label)
+    name = _printable(text)
     if suffix != ".npz":
-        raise DataError(f"{os.fspath(path)}: neither .npz nor .csv; save the data as one of them")
+        raise DataError(f"{name}: neither .npz nor .csv; save the data as one of them")
     if label is not None:
-        raise DataError(f"{os.fspath(path)}: a label column belongs to .csv; in .npz it is array y")
+        raise DataError(f"{name}: a label column belongs to .csv; in .npz it is array y")
     return load_npz(path, dtype)
 
 
 def load_npz(path: str | os.PathLike[str], dtype: DTypeLike = np.float32) -> Data:
     """x (N, K) of ``dtype`` and y (N,) int64 from the arrays x (N, ...) and y (N,) of a .npz file.
 
-    Further dims of x are joined into K. At most 1 GiB; never a pickle.
+    Further dims of x are joined into K. At most 1 GiB, unpacked and as ``dtype``; never a pickle.
     """
-    name = _checked(path)
+    found = _settings.check_dtype(dtype, "load_npz")
+    text, name = _checked("load_npz", path)
     try:
-        with NpzReader(name) as file:
+        with NpzReader(text, MAX_BYTES) as file:
             x, y = file.read("x"), file.read("y")
     except OSError as error:
         raise DataError(f"{name}: {error.strerror or error}") from None
@@ -66,11 +72,16 @@ def load_npz(path: str | os.PathLike[str], dtype: DTypeLike = np.float32) -> Dat
         raise DataError(f"{name}: x has {len(x)} rows but y has {len(y)}")
     if x.size == 0:
         raise DataError(f"{name}: x has shape {x.shape}; there is nothing to train on")
+    size = x.size * found.itemsize
+    if size > MAX_BYTES:
+        raise DataError(
+            f"{name}: x {x.shape} is {size} bytes as {found.name}; the limit is {MAX_BYTES}"
+        )
     return _finish(
         name,
         x.reshape(len(x), -1),
         y,
-        np.dtype(dtype),
+        found,
         lambda row, column: f"y[{row}]" if column is None else f"x row {row}, column {column}",
     )
 
@@ -83,9 +94,10 @@ def load_csv(
     The labels are in the column named ``label``; without that argument in the column called
     label, y or target (in any case), or else in the last. At most 1 GiB of text.
     """
-    name = _checked(path)
+    found = _settings.check_dtype(dtype, "load_csv")
+    text, name = _checked("load_csv", path)
     try:
-        with open(name, encoding="utf-8-sig", newline="") as file:
+        with open(text, encoding="utf-8-sig", newline="") as file:
             header, target, cells, lines = _parse(name, file, label)
     except OSError as error:
         raise DataError(f"{name}: {error.strerror or error}") from None
@@ -100,30 +112,37 @@ def load_csv(
 
     def where(row: int, column: int | None) -> str:
         title = header[target if column is None else inputs[column]]
-        return f"line {lines[row]}, column {title!r}"
+        return f"line {lines[row]}, column {shown(title)}"
 
-    return _finish(name, table[:, inputs], table[:, target], np.dtype(dtype), where)
+    return _finish(name, table[:, inputs], table[:, target], found, where)
 
 
-def _checked(path: str | os.PathLike[str]) -> str:
-    """The path as text, of a regular file within the limit: a pipe or a device might never end."""
-    name = os.fspath(path)
+def _checked(caller: str, path: str | os.PathLike[str]) -> tuple[str, str]:
+    """The path as text, also as that of a message, of a regular file within the limit: a pipe or a
+    device might never end."""
+    text = _settings.path_text(caller, "path", path)
+    name = _printable(text)
     try:
-        size = os.stat(name).st_size
+        size = os.stat(text).st_size
     except (OSError, ValueError) as error:
-        raise DataError(f"{name!r}: {getattr(error, 'strerror', None) or error}") from None
-    if not os.path.isfile(name):
+        raise DataError(f"{text!r}: {getattr(error, 'strerror', None) or error}") from None
+    if not os.path.isfile(text):
         raise DataError(f"{name}: not a regular file")
     if size > MAX_BYTES:
         raise DataError(f"{name}: {size} bytes; the limit is {MAX_BYTES}")
-    return name
+    return text, name
+
+
+def _printable(path: str) -> str:
+    return path if path.isprintable() else repr(path)
 
 
 def _parse(
     name: str, file: IO[str], label: str | None
 ) -> tuple[list[str], int, array.array[float], array.array[int]]:
     """Header, place of the label column, all cells row by row, the line number of each row."""
-    reader = csv.reader(_lines(name, file))
+    read = _Lines(name, file)
+    reader = csv.reader(read)
     header = [cell.strip() for cell in next(reader, [])]
     if not any(header):
         raise DataError(f"{name}: empty; the first line must name the columns")
@@ -132,6 +151,7 @@ def _parse(
     if len(header) < 2:
         raise DataError(f"{name}: one column, {header[0][:40]!r}; are the columns split by commas?")
     target = _label_column(name, header, label)
+    read.begin()
     cells, lines = array.array("d"), array.array("q")
     for row in reader:
         if not row:
@@ -140,44 +160,67 @@ def _parse(
         if len(row) != len(header):
             raise DataError(f"{place} has {len(row)} columns but the header has {len(header)}")
         try:
+            if read.has_underscore and any("_" in cell for cell in row):
+                raise ValueError
             cells.extend([float(cell) for cell in row])
         except ValueError:
             bad = next(i for i, cell in enumerate(row) if not _is_number(cell))
             what = "a class number 0, 1, 2, ..." if bad == target else "a number"
             raise DataError(
-                f"{place}, column {header[bad]!r}: {row[bad][:40]!r} is not {what}"
+                f"{place}, column {shown(header[bad])}: {row[bad][:40]!r} is not {what}"
             ) from None
         lines.append(reader.line_num)
+        read.begin()
     return header, target, cells, lines
 
 
-def _lines(name: str, file: IO[str]) -> Iterator[str]:
-    number = 0
-    while line := file.readline(_MAX_LINE):
-        number += 1
-        if len(line) == _MAX_LINE:
-            raise DataError(f"{name}: line {number} is longer than {_MAX_LINE} characters")
-        yield line
+class _Lines:
+    """The lines of a file, each row of which, of one or more of them, is announced by ``begin``."""
+
+    def __init__(self, name: str, file: IO[str]):
+        self._name, self._file, self._number = name, file, 0
+        self.begin()
+
+    def begin(self) -> None:
+        self._length, self.has_underscore = 0, False
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._file.readline(_MAX_LINE)
+        if not line:
+            raise StopIteration
+        self._number += 1
+        self._length += len(line)
+        if self._length >= _MAX_LINE:
+            what = "is" if len(line) >= _MAX_LINE else "ends a row that is"
+            raise DataError(
+                f"{self._name}: line {self._number} {what} longer than {_MAX_LINE} characters"
+            )
+        self.has_underscore |= "_" in line
+        return line
 
 
 def _is_number(cell: str) -> bool:
+    """As in other programs: Python's 1_000 is none."""
     try:
         float(cell)
     except ValueError:
         return False
-    return True
+    return "_" not in cell
 
 
 def _label_column(name: str, header: list[str], label: str | None) -> int:
     if label is not None:
         found = [i for i, title in enumerate(header) if title == label]
         if not found:
-            titles = ", ".join(header[:12]) + (", ..." if len(header) > 12 else "")
-            raise DataError(f"{name}: no column named {label!r} (columns: {titles})")
+            titles = brief(", ".join(header[:12]) + (", ..." if len(header) > 12 else ""), 200)
+            raise DataError(f"{name}: no column named {shown(label)} (columns: {titles})")
     else:
         found = [i for i, title in enumerate(header) if title.lower() in LABEL_COLUMNS]
     if len(found) > 1:
-        titles = " and ".join(f"{header[i]!r} (column {i + 1})" for i in found[:2])
+        titles = " and ".join(f"{shown(header[i])} (column {i + 1})" for i in found[:2])
         raise DataError(f"{name}: labels could be {titles}; rename one, or name the label column")
     return found[0] if found else len(header) - 1
 
@@ -188,18 +231,31 @@ def _finish(
     """Check every value and convert; x (N, K), y (N,), N and K of 1 or more."""
     with np.errstate(over="ignore"):
         rows = np.ascontiguousarray(x, dtype)
-    bad = np.argwhere(~np.isfinite(rows))
-    if len(bad):
-        row, column = map(int, bad[0])
+    bad = _first_not_finite(rows)
+    if bad is not None:
+        row, column = bad
         value = x[row, column]
         reason = f"too large for {dtype.name}" if np.isfinite(value) else "not a finite number"
         raise DataError(f"{name}: {where(row, column)}: {value} is {reason}")
     if y.dtype.kind == "b":
         y = y.astype(np.int64)
     with np.errstate(invalid="ignore"):
-        wrong = ~((y >= 0) & (y <= MAX_LABEL) & (y == np.floor(y)))
+        wrong = ~((y >= 0) & (y <= MAX_LABEL))
+        if y.dtype.kind == "f":
+            wrong |= y != np.floor(y)
     if wrong.any():
         row = int(np.argmax(wrong))
         remedy = f"labels are whole numbers from 0 to {MAX_LABEL}, one a class"
         raise DataError(f"{name}: {where(row, None)}: label {y[row]}; {remedy}")
     return rows, y.astype(np.int64)
+
+
+def _first_not_finite(x: NDArray[Any]) -> tuple[int, int] | None:
+    """Its place in x (N, K); a piece at a time, as masks of it all would be large."""
+    step = max(1, _PIECE // x.shape[1])
+    for start in range(0, len(x), step):
+        ok = np.isfinite(x[start : start + step])
+        if not ok.all():
+            row, column = divmod(int(np.argmin(ok)), x.shape[1])
+            return start + row, column
+    return None

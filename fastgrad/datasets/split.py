@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _numbers
 from ._draws import SPLIT, VALIDATION, check_seed, permutation
 
 Rows = NDArray[np.int64]
@@ -21,8 +22,7 @@ def stratified_split(labels: NDArray[Any], seed: int = 0, parts: int = 5) -> tup
     """
     caller = "stratified_split"
     seed, labels = check_seed(seed, caller), _check_labels(caller, labels)
-    if parts < 2:
-        raise ValueError(f"{caller}: parts is {parts}; pass 2 or more")
+    parts = _numbers.count(caller, "parts", parts, 2)
     return _split(caller, labels, (seed, SPLIT), Fraction(1, parts), f"one in {parts} of each")
 
 
@@ -36,9 +36,10 @@ def validation_split(
     """
     caller = "validation_split"
     seed, labels = check_seed(seed, caller), _check_labels(caller, labels)
-    if not 0 < fraction < 1:
-        raise ValueError(f"{caller}: fraction is {fraction}; pass a number between 0 and 1")
-    share = Fraction(fraction)
+    number = _numbers.number(caller, "fraction", fraction)
+    if not 0 < number < 1:
+        _numbers.refuse(caller, "fraction", fraction, number, "pass a number between 0 and 1")
+    share = fraction if isinstance(fraction, Fraction) else Fraction(number)
     return _split(caller, labels, (seed, VALIDATION), share, f"{float(share):g} of each")
 
 
@@ -60,6 +61,10 @@ def _split(
 
 
 def _check_labels(caller: str, labels: NDArray[Any]) -> NDArray[Any]:
-    if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise TypeError(f"{caller}: labels must be an array of integers of shape (N,)")
+    expected = "expected a numpy.ndarray of integers (N,)"
+    if not isinstance(labels, np.ndarray):
+        raise TypeError(f"{caller}: labels is {type(labels).__qualname__}, {expected}")
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        what = f"dtype {labels.dtype}, shape {labels.shape}"
+        raise TypeError(f"{caller}: labels has {what}, {expected}")
     return labels

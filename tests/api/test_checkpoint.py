@@ -148,7 +148,11 @@ LIES = {
     "more layers": (with_meta(sizes=[5, 7, 3, 3]), "no array named 'weight_2'"),
     "no layers": (with_meta(sizes=[]), "sizes is"),
     "other dtype": (with_meta(dtype="float64"), "weight_0 is float32"),
-    "no dtype": (with_meta(dtype="complex64"), "weight_0 is float32"),
+    "no dtype": (with_meta(dtype="complex64"), "damaged .KeyError: 'complex64'"),
+    "dtype is a program": (with_meta(dtype="(9,9)f4,O"), "its settings are damaged"),
+    "dtype is a list": (with_meta(dtype=["f4"]), "its settings are damaged"),
+    "long name": (with_meta(optimizer="x" * 999), "its settings are damaged"),
+    "deep": (with_meta(x=json.loads("[" * 200 + "]" * 200)), "settings are damaged$"),
     "activation": (with_meta(activation="x"), "activation is 'x'"),
     "loss": (with_meta(loss=["mse"]), "loss is"),
     "optimizer": (with_meta(optimizer="Lion"), "its settings are damaged"),
@@ -223,7 +227,8 @@ def test_version_1_is_read(tmp_path: Path) -> None:
     path = tmp_path / "m.npz"
     model.save(path)
     arrays = {k: v for k, v in members(path).items() if not k.startswith("history")}
-    with_meta(version=1, learning_rate="GONE", history="GONE", early_stop="GONE")(arrays)
+    gone = ("learning_rate", "history", "early_stop", "last_fit")
+    with_meta(version=1, **dict.fromkeys(gone, "GONE"))(arrays)
     np.savez(path, **arrays)
     loaded = MLP.load(path)
     assert loaded.learning_rate == 0.1 and run_of(loaded) == Run()

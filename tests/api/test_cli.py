@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -381,7 +381,15 @@ def run(*arguments: str, **options) -> subprocess.Popen:
     )
 
 
-def test_ctrl_c_in_a_process(tmp_path: Path) -> None:
+@pytest.fixture
+def sigint() -> Iterator[None]:
+    """Children take Ctrl-C, also of a shell's background job, which is started to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_in_a_process(tmp_path: Path, sigint: None) -> None:
     with run("--epochs", "1000000", "--save", str(tmp_path / "m.npz")) as process:
         assert process.stdout is not None
         for line in process.stdout:

@@ -126,7 +126,7 @@ def test_validation_split() -> None:
         (np.zeros(9, np.int64), float("nan"), ValueError, "fraction is nan"),
         (np.zeros(9, np.int64), 0.01, ValueError, "too few to hold out 0.01 of each class"),
         (np.arange(9), 0.9, ValueError, "validation_split: 9 rows in 9 classes are too few"),
-        (np.zeros(9), 0.5, TypeError, "validation_split: labels must be an array of integers"),
+        (np.zeros(9), 0.5, TypeError, "validation_split: labels has dtype float64"),
     ],
 )
 def test_validation_split_errors(labels, fraction, kind, words) -> None:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import struct
+import subprocess
+import sys
+import time
 import zipfile
 from pathlib import Path
 
+import damaged_files
+import fuzz_readers
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from fastgrad.datasets import DataError, load_npz
+from fastgrad import MLP
+from fastgrad.datasets import DataError, load_csv, load_npz, readers
 from fastgrad.datasets._npz import NpzReader
 
 
@@ -52,6 +61,12 @@ LIES = {
         "{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (10,)}", bytes(80)
     ),
     "a call": npy("__import__('os').abort()"),
+    "a call as descr": npy(HEADER.replace("'%s'", "%s") % ("exit()", "(10,)"), bytes(80)),
+    "a call as shape": npy(HEADER % ("<f8", "(exit(),)"), bytes(80)),
+    "number that is no tuple": npy(HEADER % ("<f8", "(10)"), bytes(80)),
+    "no comma": npy(HEADER % ("<f8", "(2 5)"), bytes(80)),
+    "more behind": npy(HEADER % ("<f8", "(10,)") + " 1", bytes(80)),
+    "33 dimensions": npy(HEADER % ("|u1", "(" + "1, " * 33 + ")"), bytes(1)),
     "deep nesting": npy("(" * 4000),
     "no key": npy("{'descr': '<f8'}", bytes(80)),
     "no dict": npy("7", bytes(80)),
@@ -149,3 +164,233 @@ def test_npz_check_sum_is_compared(tmp_path: Path, save) -> None:
     (tmp_path / "d.npz").write_bytes(data)
     with pytest.raises(DataError, match="damaged.*CRC"):
         load_npz(tmp_path / "d.npz")
+
+
+def read_header(text: str) -> tuple[object, ...]:
+    from fastgrad.datasets import _npz
+
+    return _npz._read_header(io.BytesIO(npy(text)))[:3]
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+@pytest.mark.parametrize("dtype", ["<f8", ">f4", "|u1", "?", "<i2"])
+def test_npz_reads_every_header_of_numpy(dtype: str, version: tuple[int, int]) -> None:
+    from fastgrad.datasets import _npz
+
+    for shape in ((), (0,), (3,), (3, 4), (1, 2, 3, 4), (10**9, 0)):
+        for order in "CF":
+            array = np.empty(shape, dtype, order=order)
+            file = io.BytesIO()
+            np.lib.format.write_array(file, array, version)
+            is_fortran = np.lib.format.header_data_from_array_1_0(array)["fortran_order"]
+            file.seek(0)
+            found = _npz._read_header(file)
+            assert found == (np.dtype(dtype), is_fortran, shape, file.tell())
+            assert file.tell() == len(file.getvalue()) - array.nbytes
+
+
+def test_npz_reads_what_others_write() -> None:
+    """Python 2 wrote long integers; other programs have other orders, quotes and spaces."""
+    float32 = np.dtype("<f4")
+    old = "{'descr': '<f4', 'fortran_order': False, 'shape': (3L, 4L), }"
+    assert read_header(old) == (float32, False, (3, 4))
+    other = '{"shape":(3,),"fortran_order":True,"descr":"<f4"}'
+    assert read_header(other) == (float32, True, (3,))
+
+
+def test_a_header_nested_deep_is_no_end_of_a_thread() -> None:
+    """Python's parser, even of literals, overflows a small stack: that ends the process."""
+    program = (
+        "import io, threading, zipfile\n"
+        "from fastgrad.datasets._npz import NpzReader\n"
+        "def read(text):\n"
+        "    file = io.BytesIO()\n"
+        "    with zipfile.ZipFile(file, 'w') as archive:\n"
+        "        size = len(text).to_bytes(2, 'little')\n"
+        "        archive.writestr('x.npy', b'\\x93NUMPY\\1\\0' + size + text)\n"
+        "    with NpzReader(file) as file:\n"
+        "        try:\n"
+        "            file.read('x')\n"
+        "        except ValueError as error:\n"
+        "            print(error)\n"
+        "threading.stack_size(1 << 18)\n"
+        "for text in (b'(' * 9000, b'-' * 9000 + b'1', b'{1:' * 3000, b'[' * 9000):\n"
+        "    thread = threading.Thread(target=read, args=(text,))\n"
+        "    thread.start()\n"
+        "    thread.join()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "array 'x': its header cannot be read\n" * 4
+
+
+def test_names_of_members_are_shown_in_one_short_line(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
+        archive.writestr("a\n\x1b[2J\u2028" + "b" * 9999 + ".npy", b"")
+    with pytest.raises(DataError) as caught:
+        load_npz(tmp_path / "d.npz")
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 200 + len(str(tmp_path))
+    with pytest.warns(UserWarning, match="Duplicate"):
+        with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
+            archive.writestr("x.npy", b"")
+            archive.writestr("x.npy", b"")
+    with pytest.raises(DataError, match="2 arrays named 'x'$"):
+        load_npz(tmp_path / "d.npz")
+
+
+def test_many_members_are_found_fast(tmp_path: Path) -> None:
+    """A list of them was searched for each: 20 s of them would fit in a file."""
+    with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
+        for i in range(20_000):
+            archive.writestr(f"a{i}.npy", npy(HEADER % ("|u1", "(1,)"), b"1"))
+    with NpzReader(tmp_path / "d.npz") as file:
+        start = time.process_time()
+        for i in range(5000):
+            with pytest.raises(ValueError):
+                file.read(f"a{i}", 1)
+        assert time.process_time() - start < 3  # 0.1 here; it was 5
+
+
+def test_npz_limit_is_also_that_of_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A megabyte of zeros that are packed becomes 1 GiB of bytes, and would be 4 of float32."""
+    monkeypatch.setattr(readers, "MAX_BYTES", 1 << 16)
+    x, y = np.zeros((128, 128), np.uint8), np.zeros(128, np.uint8)
+    np.savez_compressed(tmp_path / "d.npz", x=x, y=y)
+    with pytest.raises(DataError, match=r"x \(128, 128\) is 65536 bytes as float32; the limit"):
+        monkeypatch.setattr(readers, "MAX_BYTES", (1 << 16) - 1)
+        load_npz(tmp_path / "d.npz")
+    monkeypatch.setattr(readers, "MAX_BYTES", 1 << 16)
+    assert load_npz(tmp_path / "d.npz")[0].nbytes == 1 << 16
+
+
+def test_csv_rows_of_many_lines_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within quotes a row goes on, and its cells take 30 times the memory of their text."""
+    monkeypatch.setattr(readers, "_MAX_LINE", 1000)
+    path = tmp_path / "d.csv"
+    path.write_text("a,y\n" + '1,"1\n"\n' * 300)
+    assert load_csv(path)[0].shape == (300, 1)
+    path.write_text("a,y\n" + '1,"1\n",' * 300)
+    with pytest.raises(DataError, match="line 14[0-9] ends a row that is longer than 1000"):
+        load_csv(path)
+    path.write_text("a,y\n" + "1," * 600)
+    with pytest.raises(DataError, match="line 2 is longer than 1000"):
+        load_csv(path)
+
+
+def test_places_that_are_not_finite_are_found_in_any_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "_PIECE", 8)
+    for row, column in ((0, 0), (4, 2), (9, 1)):
+        x = np.zeros((10, 3))
+        x[row, column] = np.inf
+        x[row + 1 :, 0] = np.nan
+        np.savez(tmp_path / "d.npz", x=x, y=np.zeros(10))
+        with pytest.raises(DataError, match=f"x row {row}, column {column}: inf is not"):
+            load_npz(tmp_path / "d.npz")
+
+
+# Fuzzed; see fuzz_readers.py ----------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+def test_fuzzed_files() -> None:
+    """In a process of its own, whose memory is limited, and which hears of every call outside."""
+    command = [sys.executable, str(Path(fuzz_readers.__file__)), "--count", "1000", "--seed", "7"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    for kind in ("csv", "model", "npz"):  # neither all nor none can be read
+        assert f"'{kind} read'" in done.stdout and f"'{kind} refused'" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+def test_many_fuzzed_files() -> None:
+    command = [sys.executable, str(Path(fuzz_readers.__file__)), "--count", "60000", "--seed", "11"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+class TestTheJudge:
+    """The judge of the fuzzed files sees what it looks for."""
+
+    @pytest.fixture
+    def judge(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> fuzz_readers.Judge:
+        monkeypatch.setattr(sys, "addaudithook", lambda hook: None)  # none can be removed
+        return fuzz_readers.Judge(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("error", "words"),
+        [
+            (KeyError("x"), "KeyError"),
+            (DataError("of no file"), "not of which file"),
+            (DataError("two\nlines"), "two.*lines"),
+            (ValueError("plain"), "ValueError"),
+            (MemoryError(), "MemoryError"),
+            (TimeoutError("more"), "TimeoutError"),
+        ],
+    )
+    def test_errors(self, judge, error, words, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(path: str) -> None:
+            raise error
+
+        monkeypatch.setitem(fuzz_readers.READ, "npz", fail)
+        with pytest.raises(fuzz_readers.Failed, match=words):
+            judge("npz", b"")
+
+    def test_calls(self, judge, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(fuzz_readers.READ, "npz", lambda path: judge._hear("exec", ()))
+        with pytest.raises(fuzz_readers.Failed, match="'exec'"):
+            judge("npz", b"")
+        judge._hear("exec", ())
+        monkeypatch.setitem(fuzz_readers.READ, "npz", lambda path: judge._hear("open", ()))
+        assert judge("npz", b"") is True
+
+    def test_whole_files_are_read(self, judge, tmp_path: Path) -> None:
+        for kind, files in fuzz_readers.whole_files(tmp_path).items():
+            assert files and all(judge(kind, data) for data in files)
+
+    def test_files_differ(self, tmp_path: Path) -> None:
+        whole = fuzz_readers.whole_files(tmp_path)
+        draws = [damaged_files.changed(whole, random.Random(i)) for i in range(200)]
+        assert len(set(draws)) > 150
+        assert draws == [damaged_files.changed(whole, random.Random(i)) for i in range(200)]
+
+
+@settings(max_examples=60)
+@given(st.binary(max_size=300), st.sampled_from([".npz", ".csv", ""]))
+def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, data: bytes, suffix: str) -> None:
+    path = tmp_path_factory.getbasetemp() / f"any{suffix}"
+    path.write_bytes(data)
+    load = {".npz": load_npz, ".csv": load_csv, "": MLP.load}[suffix]
+    with pytest.raises(ValueError) as caught:
+        load(path)
+    assert str(caught.value).isprintable() and str(path) in str(caught.value)
+
+
+CELLS = st.text(st.characters(codec="utf-8", exclude_characters='",\r\n'), max_size=6)
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.lists(CELLS | st.floats().map(str) | st.integers(0, 3).map(str)),
+        max_size=5,
+    )
+)
+def test_any_table(tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]]) -> None:
+    """What is read is what Python reads."""
+    path = tmp_path_factory.getbasetemp() / "table.csv"
+    lines = [",".join(row) for row in ([["a", "b", "c"], *rows])]
+    path.write_text("\n".join(lines), encoding="utf-8", errors="replace", newline="")
+    try:
+        x, y = load_csv(path, np.float64)
+    except DataError as error:
+        assert str(error).isprintable() and str(path) in str(error)
+    else:
+        found = [[float(cell) for cell in row] for row in rows if row not in ([], [""])]
+        assert [[*row, label] for row, label in zip(x.tolist(), y.tolist(), strict=True)] == found

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import wrong_calls_page
 from wrong_calls import CASES, F4, F8, RIGHT, ones, read_only
+from wrong_calls_page import Written
 
 from fastgrad import linear_backward, linear_forward, matmul, matmul_nt, matmul_tn
 
@@ -107,9 +112,64 @@ def test_outputs_that_interleave_do_not_overlap() -> None:
     assert (matmul(ones(3, 4), ones(4, 2), out=apart) == 4).all()
 
 
-def test_messages_are_one_line() -> None:
+PAGE = wrong_calls_page.cases()
+
+
+@pytest.mark.parametrize(("call", "expected"), PAGE, ids=[call[:80] for call, _ in PAGE])
+def test_the_page(call: str, expected: str, tmp_path: Path) -> None:
+    """Every call on it raises what it says, and changes nothing."""
+    used = Written(tmp_path)
+    assert wrong_calls_page.said(call, used) == expected
+    assert used.is_nothing()
+
+
+def test_messages() -> None:
+    """One line: what was called, then the rest; of files, the file."""
     assert all("\n" not in message for *_, message in CASES)
-    assert len(CASES) >= 40
+    assert len(CASES) >= 40 and len(PAGE) >= 300
+    ours = re.compile(r"(TypeError|ValueError): [A-Za-z_]+(\.[a-z_]+)?( \(validation\))?: \S.*")
+    files = re.compile(
+        r"DataError: ('?FOLDER/.*|data.txt): .*|(FileNotFound|IsADirectory)Error: .*"
+    )
+    for call, expected in PAGE:
+        assert ours.fullmatch(expected) or files.fullmatch(expected), call
+        assert expected.isprintable() and len(expected) < 290, call
+        function = re.findall(r"[A-Za-z_]+", expected)[1]
+        assert function in call or function in ("MLP", "load_npz") or files.fullmatch(expected)
+
+
+def test_the_page_is_about_every_public_function() -> None:
+    called = Counter(re.findall(r"[A-Za-z_]+(?=\()", " ".join(call for call, _ in PAGE)))
+    for function in (*wrong_calls_page.PUBLIC, *wrong_calls_page.READERS):
+        if function not in WITHOUT_ARGUMENTS:
+            assert called[function] >= 2, function
+
+
+WITHOUT_ARGUMENTS = frozenset(
+    "BITS_VERSION KC LinearGrads __version__ get_num_threads reference show_config testing warmup "
+    "load_digits DataError".split()
+)
+
+
+def test_a_broken_call_is_seen() -> None:
+    """The page notices what a call does, or that it raises nothing."""
+    used = Written(Path())
+    text = "clip_grad_norm(ones(3), 1.0)"
+    assert wrong_calls_page.said(text, used).startswith("nothing; it returns 1.73")
+    assert not used.is_nothing()
+    used = Written(Path())
+    assert wrong_calls_page.said("model().train_step(ones(1, 4), labels(0))", used)[:7] == "nothing"
+    assert not used.is_nothing()
+
+
+@pytest.mark.parametrize("module", ["torch", "pandas", "jax.numpy"])
+def test_arrays_of_other_libraries(module: str) -> None:
+    library = pytest.importorskip(module)
+    kind = {"torch": "tensor", "pandas": "DataFrame", "jax.numpy": "asarray"}[module]
+    a = getattr(library, kind)([[1.0, 2.0]])
+    with pytest.raises(TypeError, match=r"^matmul: a is a .*; pass np.asarray\(a\)$"):
+        matmul(a, ones(2, 2))
+    assert matmul(np.asarray(a), ones(2, 2)).tolist() == [[3.0, 3.0]]
 
 
 def test_every_right_call_is_right() -> None:

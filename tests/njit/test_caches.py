@@ -70,6 +70,31 @@ def test_imported_by_numba(folder: Path, again: list[str]) -> None:
     assert run(folder, "without", PACKAGE.parent, WITHOUT_FASTGRAD="1") == again
 
 
+def upgraded(folder: Path, value: str) -> None:
+    """relu gives ``value`` in place of 0.0; the time of the file is that of before."""
+    tile = folder / "fastgrad" / "_kernels" / "microkernel.py"
+    status, text = tile.stat(), tile.read_text(encoding="utf-8")
+    old = "ops.select(x <= threshold, 0.0, x)"
+    assert text.count(old) == 1
+    tile.write_text(text.replace(old, old.replace("0.0", value)), encoding="utf-8")
+    os.utime(tile, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def assert_upgraded(folder: Path, packages: Path, value: float, **more: str) -> None:
+    x, weight, bias, _ = user_module.data()
+    z = contract_forward(x, weight, bias, None)[0]
+    expected = np.where(z <= 0, np.float32(value), z)
+    for what in ("upgraded", "again"):
+        hits, bits, _ = run(folder, what, packages, **more)
+        assert hits == "2"
+        y = np.frombuffer(bytes.fromhex(bits.split()[0]), np.float32)
+        assert_same_bits(y.reshape(6, 9), expected, what)
+
+
+def copied(to: Path) -> None:
+    shutil.copytree(PACKAGE, to / "fastgrad", ignore=shutil.ignore_patterns("__pycache__"))
+
+
 @pytest.mark.slow
 def test_an_upgrade(folder: Path, tmp_path: Path) -> None:
     """A changed copy of fastgrad: its bits from the user's cached functions, and afterwards.
@@ -77,17 +102,20 @@ def test_an_upgrade(folder: Path, tmp_path: Path) -> None:
     The copy's kernels are compiled while a fastmath=True function is the first to call: that must
     not show in their machine code, which the last process takes from the cache.
     """
-    shutil.copytree(PACKAGE, tmp_path / "fastgrad", ignore=shutil.ignore_patterns("__pycache__"))
-    tile = tmp_path / "fastgrad" / "_kernels" / "microkernel.py"
-    text = tile.read_text(encoding="utf-8")
-    old, new = "ops.select(x <= threshold, 0.0, x)", "ops.select(x <= threshold, 0.25, x)"
-    assert text.count(old) == 1
-    tile.write_text(text.replace(old, new), encoding="utf-8")
-    x, weight, bias, _ = user_module.data()
-    z = contract_forward(x, weight, bias, None)[0]
-    expected = np.where(z <= 0, np.float32(0.25), z)
-    for what in ("upgraded", "again"):
-        hits, bits, _ = run(folder, what, tmp_path)
-        assert hits == "2"
-        y = np.frombuffer(bytes.fromhex(bits.split()[0]), np.float32)
-        assert_same_bits(y.reshape(6, 9), expected, what)
+    copied(tmp_path)
+    upgraded(tmp_path, "0.25")
+    assert_upgraded(folder, tmp_path, 0.25)
+
+
+@pytest.mark.slow
+def test_an_upgrade_in_place(tmp_path: Path) -> None:
+    """The changed file has the path, the length and the time of the one before."""
+    place = tmp_path / "user"
+    place.mkdir()
+    shutil.copy(user_module.__file__, place)
+    copied(tmp_path)
+    more = {"PYTHONDONTWRITEBYTECODE": "1"}  # Python itself goes by length and time
+    for hits in "02":
+        assert run(place, "before", tmp_path, **more)[0] == hits
+    upgraded(tmp_path, "0.5")
+    assert_upgraded(place, tmp_path, 0.5, **more)

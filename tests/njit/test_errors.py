@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))  # compiled
 
+import any_training
 import compiled
 import numba
 import numpy as np
 import pytest
 from numba.core.errors import NumbaError, TypingError
 from wrong_calls import CASES, RIGHT
+from wrong_calls_page import Written, arguments, cases
 
 import fastgrad
 
@@ -29,9 +33,11 @@ def _arguments(function: Any, given: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _is_known_to_numba(value: Any) -> bool:
-    """Others it refuses by itself; and it takes a recarray for an ndarray."""
+    """Others it refuses by itself; and it takes subclasses for an ndarray."""
+    if isinstance(value, np.ndarray) and type(value) is not np.ndarray:
+        return False
     try:
-        return type(value) is not np.recarray and numba.typeof(value).is_precise()
+        return numba.typeof(value).is_precise()
     except (ValueError, NumbaError):
         return False
 
@@ -71,3 +77,86 @@ def test_type_errors(function: Any, given: dict[str, Any], message: str) -> None
 
 def test_there_are_cases() -> None:
     assert len(_cases(ValueError)) >= 25 and len(_cases(TypeError)) >= 12
+
+
+# The page of wrong calls: those of functions that compiled code can call ------------------------
+
+FUNCTIONS = (
+    "matmul", "matmul_nt", "matmul_tn", "linear_forward", "linear_backward",
+    "softmax_cross_entropy", "binary_cross_entropy_with_logits", "mse", "sgd_step", "adam_step",
+    "set_num_threads",
+)  # fmt: skip
+_WHOLE = {"step", "n", "nesterov"}  # of these an integer is not a float
+_LEAST = 3  # calls of the same types that are worth compiling for in the usual run
+
+
+def _values(call: str, used: Written) -> tuple[str, list[Any]]:
+    """The function and all its arguments in order, defaults included, numbers as float64."""
+    name, found = arguments(call, used)
+    given: dict[str, Any] = {}
+    for key, parameter in inspect.signature(getattr(fastgrad, name)).parameters.items():
+        value = found.get(key, parameter.default)
+        if key == "out" and name == "linear_backward":
+            value = tuple(value) if isinstance(value, list) else value
+        if type(value) is int and key not in _WHOLE and abs(value) < 2**53:
+            value = float(value)
+        given[key] = value
+    return name, list(given.values())
+
+
+def _of_compiled_code() -> list[Any]:
+    """(call, message), slow where too few calls have the types of its arguments."""
+    used = Written(Path())
+    names = [c for c in cases() if c[0].partition("(")[0] in FUNCTIONS]
+    kinds: dict[str, str] = {}
+    for call, _ in names:
+        name, values = _values(call, used)
+        if all(map(_is_known_to_numba, values)) and "needs=" not in call:
+            kinds[call] = f"{name}{[numba.typeof(v) for v in values]}"
+    common = {k for k, n in Counter(kinds.values()).items() if n >= _LEAST}
+    chosen = []
+    for call, message in names:
+        if call in kinds:
+            is_quick = message.startswith("ValueError") and kinds[call] in common
+            is_quick |= " has dtype " in message
+            marks = () if is_quick else pytest.mark.slow
+            chosen.append(pytest.param(call, message, id=call[:90], marks=marks))
+    return chosen
+
+
+PAGE = _of_compiled_code()
+
+
+@pytest.mark.parametrize(("call", "expected"), PAGE)
+def test_the_page(call: str, expected: str) -> None:
+    used = Written(Path())
+    name, values = _values(call, used)
+    before = fastgrad.get_num_threads()
+    wrapper = getattr(compiled if hasattr(compiled, f"any_{name}") else any_training, f"any_{name}")
+    with pytest.raises((ValueError, TypeError, TypingError)) as caught:
+        wrapper(*_without_needs(name, values))
+    kind, _, text = expected.partition(": ")
+    if type(caught.value) is not TypingError:
+        assert f"{type(caught.value).__name__}: {caught.value}" == _as_float(expected)
+    elif " has dtype " in text:
+        words = text.partition(", shape (")[0]  # lengths are not known
+        words = words.partition("np.empty((")[0].partition(", expected float32")[0]
+        assert words in str(caught.value)
+    else:  # nor are values
+        assert kind == "TypeError" or " entries, " in text or "betas" in text
+        assert text.partition(" is ")[0].partition("betas[")[0] in str(caught.value)
+    assert used.is_nothing() and fastgrad.get_num_threads() == before
+
+
+def _without_needs(name: str, values: list[Any]) -> list[Any]:
+    return values[:6] + values[7:] if name == "linear_backward" else values
+
+
+def _as_float(expected: str) -> str:
+    """Numbers reach it as float64, and are shown as such."""
+    return expected.replace(" is 1; it must be 0 or more", " is 1.0; it must be 0 or more")
+
+
+def test_there_are_cases_of_the_page() -> None:
+    quick = [case for case in PAGE if not case.marks]
+    assert len(PAGE) >= 90 and len(quick) >= 35

@@ -93,7 +93,7 @@ def versions(path: str, number: int) -> Callable[[], bool]:
 
 
 def kill_one(path: str, epochs: int, chance: random.Random, most: int, first: bool) -> dict:
-    pid = start(arguments(path, epochs), as_process=first)
+    pid, began = start(arguments(path, epochs), as_process=first), time.monotonic()
     number = chance.randrange(most + 1)  # 0: before the first epoch is done
     alive = wait_until(pid, versions(path, number))
     if alive:
@@ -102,9 +102,11 @@ def kill_one(path: str, epochs: int, chance: random.Random, most: int, first: bo
     if alive:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+    seconds = time.monotonic() - began
     left = len([name for name in os.listdir() if name.endswith(".tmp")])
     there = os.path.exists(path)
-    return {"killed": alive, "left": left, "epochs": MLP.load(path).epochs if there else None}
+    done = MLP.load(path).epochs if there else None
+    return {"killed": alive, "left": left, "epochs": done, "seconds": round(seconds, 2)}
 
 
 def compare(a: str, b: str) -> list[str]:

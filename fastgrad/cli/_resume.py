@@ -1,0 +1,62 @@
+"""The model in the file of ``--save F --resume``: the one that this run would have made so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from .._mlp import MLP
+from .._run import Fit, fingerprint, run_of
+from ._errors import UsageError
+
+if TYPE_CHECKING:
+    from ._job import Job
+
+
+def load(path: str, job: Job) -> MLP:
+    """It, or a UsageError for a file of a run with other options or data."""
+    try:
+        model = MLP.load(path)
+    except OSError as error:
+        raise UsageError(f"--save {path}: {error.strerror or error}") from None
+    except ValueError as error:
+        words = str(error).removeprefix(f"MLP.load: {path}: ")
+        raise UsageError(f"--save {path}: cannot be resumed: {words}") from None
+    for there, here in _differences(model, job):
+        raise UsageError(
+            f"--resume: {path} was trained {there}, but this run has {here}; "
+            f"give the same options again, or save to another file"
+        )
+    return model
+
+
+def _differences(model: MLP, job: Job) -> Iterator[tuple[str, str]]:
+    """(what the model was trained with, what this run has). Old files do not note all of it."""
+    for name in (
+        "sizes", "activation", "loss", "optimizer", "dtype", "seed", "label_smoothing",
+        "max_grad_norm",
+    ):  # fmt: skip
+        there, here = getattr(model, name), getattr(job.model, name)
+        if there != here:
+            yield f"with {name} {there}", str(here)
+    run = run_of(model)
+    if run.last_fit is not None:
+        there, here = run.last_fit, Fit.of(job.x, job.y, job.batch_size, shuffle=True)
+        if (there.rows, there.data) != (here.rows, here.data):
+            yield f"on other data, {there.rows} rows", f"{here.rows} rows"
+        if there.batch_size != here.batch_size:
+            yield f"with batch_size {there.batch_size}", str(here.batch_size)
+        if there.shuffle != here.shuffle:
+            yield f"with shuffle {there.shuffle}", str(here.shuffle)
+    rates = run.history.get("learning_rate", [])
+    if len(rates) == model.epochs:  # else some were before there were histories
+        for epoch, there in enumerate(rates[: job.epochs]):
+            here = job.schedule(epoch)
+            if there != here:
+                yield f"with the learning rate {there} in epoch {epoch + 1}", str(here)
+    if rates and (run.early is None) != (job.patience is None):
+        there, here = "without patience", f"patience {job.patience}"
+        yield (there, here) if run.early is None else ("with patience", "none")
+    if run.early is not None and job.validation is not None:
+        if run.early.validation != fingerprint(*job.validation):
+            yield "with other rows to validate with", f"{len(job.validation[0])} of its own"

@@ -1,0 +1,43 @@
+"""What the table of activations cannot say for them, other places say as well: no name is missing.
+
+A row of activations.py is all that compiled code, @njit, the messages, MLP and the command line go
+by. Type checkers and readers want the names in writing, and the mathematics stands twice on
+purpose: fastgrad.reference is what the kernels are compared with.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import edges
+import pytest
+
+import fastgrad
+from fastgrad import reference
+from fastgrad._kernels.activations import BY_NAME
+from fastgrad._linear import ActivationName
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_types_have_every_name() -> None:
+    assert get_args(ActivationName) == tuple(BY_NAME)
+
+
+def test_the_reference_has_every_name_and_saves_the_same() -> None:
+    rows = {name: row.saved for name, row in reference.ACTIVATIONS.items()}
+    assert rows == {name: row.saved for name, row in BY_NAME.items()}
+
+
+def test_the_paths_are_tested_with_every_name() -> None:
+    assert tuple(edges.ACTIVATIONS) == tuple(BY_NAME)
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_pages_have_every_name(name: str) -> None:
+    word = re.compile(rf"\b{name}\b")
+    (row,) = re.findall(r"^\| `linear_forward` \|.*", README.read_text(encoding="utf-8"), re.M)
+    for text in (row, fastgrad.linear_forward.__doc__, fastgrad.linear_backward.__doc__):
+        assert word.search(text or ""), text

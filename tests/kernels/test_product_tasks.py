@@ -1,0 +1,63 @@
+"""A product that is a task of a job calls no kernel that is not compiled yet.
+
+A worker that compiled would want the GIL, while the caller, who waits for the worker, may hold it:
+a user's compiled function does. So linear_backward compiles ahead whatever its two products reach.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import fastgrad
+
+SCRIPT = """
+import json
+
+import numpy as np
+
+import fastgrad
+from fastgrad import _descriptor
+from fastgrad._kernels import jit
+from fastgrad._kernels.backward import SOME_PRODUCTS
+
+fastgrad.set_num_threads(2)
+READY = slice(jit.READY, jit.READY + jit.POOL - jit.READY)
+rng = np.random.default_rng(0)
+g, x, weight = (rng.standard_normal(s).astype(np.float32) for s in ((600, 60), (600, 50), (50, 60)))
+fastgrad.linear_backward(g, x, weight)  # both products side by side: it compiles for all shapes
+
+late = []
+for n, k, m in SHAPES:
+    g, x, weight = (np.ones(s, np.float32) for s in ((n, m), (n, k), (k, m)))
+    dx, dw = np.empty_like(x), np.empty_like(weight)
+    at = lambda a: (_descriptor.data(a), *a.strides)  # noqa: E731
+    products = np.array(
+        [[n, k, m, *at(g), *at(weight.T), *at(dx), 0, 0, 0, 0, 0, 1],
+         [k, m, n, *at(x.T), *at(g), *at(dw), 0, 0, 0, 0, 0, 1]], np.int64)
+    before = jit.TABLE[READY]
+    for task in range(2):
+        _descriptor.run(SOME_PRODUCTS, "float32", _descriptor.data(products), task)
+    assert (dx == m).all() and (dw == n).all()
+    late += [[n, k, m, i] for i, (a, b) in enumerate(zip(before, jit.TABLE[READY])) if a != b]
+print(json.dumps(late))
+"""
+# one shape of each path, and of each condition that chooses between them
+SHAPES = (
+    (1 << 18, 1, 1), (1, 512, 512), (4000, 1, 64), (4000, 64, 1), (200_000, 3, 2), (9, 300, 300),
+    (300, 9, 100), (300, 100, 9), (150, 150, 150), (30, 20, 10), (3, 1000, 700), (1, 2000, 1),
+    (1, 1, 2000), (600, 601, 2),
+)  # fmt: skip
+
+
+def test_nothing_is_compiled_in_a_task() -> None:
+    package = str(Path(fastgrad.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT.replace("SHAPES", repr(SHAPES))],
+        env={**os.environ, "PYTHONPATH": package}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []  # n, k, m and the slot of the kernel that came too late

@@ -1,0 +1,54 @@
+"""What goes wrong beside or inside calls: shared models, interrupts, forks, workers that get no
+CPU, limits, interpreters. Each scenario of faults.py is a process of its own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import programs
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals and limits of Linux")
+
+COLD = ("fork_while_another_thread_compiles",)  # nothing that is cached may save it from compiling
+LEAVING = ("leave_with_threads_at_work",)
+LONG = ("workers_stopped_for_a_second", "fork_while_others_work", "interrupt_any_call")
+
+
+# Those that leave a process as they found it: one for all of them.
+TOGETHER = (
+    "threads_that_share_a_model",
+    "threads_with_a_model_each",
+    "interrupt_steps",
+    "interrupt_fit",
+    "a_second_interpreter",
+    "workers_of_no_priority",
+)
+ALONE = [name for name in programs.scenarios("faults.py") if name not in TOGETHER]
+
+
+def silent(error: str) -> bool:
+    """Nothing but what scenarios say of themselves; Python tells what it ignores."""
+    return "Traceback" not in error and "gnored" not in error
+
+
+def test_together() -> None:
+    code, output, error = programs.run("faults.py", *TOGETHER, patience=250, SECONDS="0.6")
+    assert code == 0 and silent(error), f"exit code {code}\n{error}"
+    assert output.splitlines() == [f"{name}: done" for name in TOGETHER]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in ALONE],
+)
+def test_alone(name: str, tmp_path: Path) -> None:
+    cold = {"NUMBA_CACHE_DIR": str(tmp_path)} if name in COLD else {}
+    code, output, error = programs.run("faults.py", name, patience=200, SECONDS="0.6", **cold)
+    assert code == 0 and silent(error), f"exit code {code}\n{error}"
+    assert output == ("leaving\n" if name in LEAVING else "")
+
+
+def test_lists_are_of_scenarios() -> None:
+    assert {*COLD, *LEAVING, *LONG, *TOGETHER} <= {*programs.scenarios("faults.py")}
