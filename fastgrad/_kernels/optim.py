@@ -299,7 +299,7 @@ def squares(dtype: str) -> Any:
     """The sum of squares, block by block in order: SQUARES_DESCRIPTOR."""
     version = stamp()
     size = 4 if dtype == "float32" else 8
-    do, most = slot(SHARE, dtype), ARENA_BYTES // 8
+    do, most = slot(SHARE, dtype), (ARENA_BYTES - HEADER) // 8
 
     def kernel_squares(d):  # type: ignore[no-untyped-def]
         _ = version
