@@ -53,6 +53,7 @@ DISABLED = bool(config.DISABLE_JIT)  # type: ignore[attr-defined]
 
 Builder = Callable[[str], Callable[..., Any]]
 DTYPES = ("float32", "float64")
+COMPILES = "fastgrad-compiles"  # name of the thread that does
 _builders: dict[int, Callable[[], Callable[..., Any]]] = {}  # by slot
 _uses: dict[int, list[int]] = {}  # by slot
 _compiled: dict[int, Any] = {}  # by slot
@@ -198,7 +199,7 @@ def _in_own_thread(function: Callable[..., Any], *args: Any) -> Any:
         except BaseException as error:
             raised.append(error)
 
-    thread = threading.Thread(target=run, name="fastgrad-compiles", daemon=True)
+    thread = threading.Thread(target=run, name=COMPILES, daemon=True)
     try:
         thread.start()
     except RuntimeError:  # no thread to be had, or the interpreter is leaving

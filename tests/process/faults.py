@@ -394,8 +394,12 @@ def no_more_threads_for_this_user() -> None:
     """RLIMIT_NPROC, which root is above: the caller does all the work."""
     import resource
 
-    fastgrad.set_num_threads(1)
-    large_product()  # what is read from files is read
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    fastgrad.set_num_threads(4)
+    with replaced(threading.Thread, "start", refuse):
+        large_product()  # what is read from files is read
     resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
     if os.getuid() == 0:
         os.setuid(65534)
