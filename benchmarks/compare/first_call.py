@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import NamedTuple
 
 TRIVIAL = "a trivial `@njit(cache=True)`"
@@ -32,7 +33,6 @@ CALLS = {
 }
 PROGRAM = """
 import json
-import sys
 import time
 import numba, numpy as np
 start = time.perf_counter()
@@ -47,8 +47,9 @@ def trivial(x):
 @numba.njit(cache=True)
 def user(x):
     return fastgrad.linear_forward(x, x, x[0], "relu")
-if sys.argv[1:]:
-    fastgrad.linear_forward(a, a, a[0], "relu")
+@numba.njit
+def another(x):
+    return fastgrad.linear_forward(x, x, x[0], "relu")
 start = time.perf_counter()
 {call}
 print(json.dumps([imported, time.perf_counter() - start]))
@@ -66,24 +67,30 @@ def measure(rounds: int) -> dict[str, Cost]:
     """Of each of CALLS and of the import, whose `empty` is the first one ever of its process."""
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in CALLS}
     imports = []
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run([sys.executable, "-c", "import fastgrad"], env=env, check=True)  # bytecode
     for _ in range(rounds):
         for name, call in CALLS.items():
             with tempfile.TemporaryDirectory() as folder:
-                program = os.path.join(folder, "first.py")  # numba caches functions of files alone
-                with open(program, "w") as file:
-                    file.write(PROGRAM.format(call=call))
-                env = {**os.environ, "NUMBA_CACHE_DIR": folder}
-                command = [sys.executable, program, *(["kernels first"] if name == USER else [])]
-                runs = [
-                    json.loads(
-                        subprocess.run(command, env=env, stdout=subprocess.PIPE, check=True).stdout
-                    )
-                    for _ in range(2)
-                ]
+                env["NUMBA_CACHE_DIR"] = folder
+                if name == USER:
+                    _run("another(a)", folder, env)
+                runs = [_run(call, folder, env) for _ in range(2)]
             taken[name].append((runs[0][1], runs[1][1]))
             imports.append((runs[0][0], runs[1][0]))
     taken = {IMPORT: imports, **taken}
     return {name: Cost(*map(statistics.median, zip(*t, strict=True))) for name, t in taken.items()}
+
+
+def _run(call: str, folder: str, env: dict[str, str]) -> list[float]:
+    """Seconds of our import and of the call, in a new process."""
+    program = Path(folder, "first.py")  # numba caches functions of files alone, while unchanged
+    text = PROGRAM.format(call=call)
+    if not program.exists() or program.read_text() != text:
+        program.write_text(text)
+    command = [sys.executable, str(program)]
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, check=True)
+    return list(json.loads(done.stdout))
 
 
 def table(costs: dict[str, Cost]) -> str:
