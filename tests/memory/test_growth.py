@@ -56,11 +56,8 @@ def quick() -> dict[str, dict[str, int]]:
 
 
 def test_calls_leave_nothing_behind(quick: dict[str, dict[str, int]]) -> None:
-    grown = [name for name in (*PYTHON, *COMPILED) if _grown(quick[name], QUICK)]
-    if grown:  # once may be something of numba's that came late; a leak comes again
-        again = _measure(QUICK, *grown)
-        leaks = {name: _grown(again[name], QUICK) for name in grown}
-        assert not any(leaks.values()), leaks
+    grown = {name: _grown(quick[name], QUICK) for name in (*PYTHON, *COMPILED)}
+    assert not any(grown.values()), grown
 
 
 def test_errors_of_compiled_code_leave_no_more_than_numba_does(

@@ -394,6 +394,8 @@ def no_more_threads_for_this_user() -> None:
     """RLIMIT_NPROC, which root is above: the caller does all the work."""
     import resource
 
+    import jobs  # now: later this user may not read it
+
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -413,8 +415,6 @@ def no_more_threads_for_this_user() -> None:
     for _ in range(3):
         large_product()
         fastgrad.set_num_threads(3)
-    import jobs
-
     assert threading.active_count() == 1 and not jobs.workers()
 
 
