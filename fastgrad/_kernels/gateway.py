@@ -11,8 +11,8 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
-from . import jit
-from .jit import KERNEL_TYPE, TABLE, compile_slot, keep, register, register_callback, slot, stamp
+from .callbacks import KERNEL_TYPE
+from .jit import TABLE, address_of, compile_slot, register, register_callback, slot, stamp
 from .lowlevel import call_kernel, word
 from .records import BROKEN, CAREFUL, DONE, FUNCTION, LAYOUT, NUMBER, VERSION
 from .user_layers import USER_BACKWARD, USER_FORWARD
@@ -21,8 +21,10 @@ from .user_steps import USER_LOSS, USER_STEP
 
 GATEWAY = 1  # its word of the table, which never changes
 
-# Set from above: (address of a descriptor, a kernel's status) -> what the caller is told.
+# Set from above: (address of a descriptor, a kernel's status), and an exception on the way there,
+# -> what the caller is told.
 python: Callable[[int, int], int] = lambda descriptor, status: BROKEN  # noqa: E731
+keep: Callable[[BaseException], int] = lambda error: BROKEN  # noqa: E731
 
 
 def _in_python(words: int) -> int:
@@ -30,7 +32,11 @@ def _in_python(words: int) -> int:
     return python(descriptor, status)
 
 
-IN_PYTHON = register_callback("user_call_in_python", _in_python)
+def _caught(error: BaseException) -> int:
+    return keep(error)
+
+
+IN_PYTHON = register_callback("user_call_in_python", _in_python, _caught)
 
 
 def gateway(dtype: str) -> Any:
@@ -71,12 +77,9 @@ _SLOT = slot(register("gateway", gateway, ("float32",)), "float32")
 
 def _first_call(descriptor: int) -> int:
     """What the word holds at first: as jit's empty slots do."""
-    status = jit._guarded(compile_slot, _SLOT)
-    if status != jit.OK:
-        return python(descriptor, status)
+    compile_slot(_SLOT)
     TABLE[GATEWAY] = TABLE[_SLOT]
     return int(KERNEL_TYPE(TABLE[_SLOT])(descriptor))
 
 
-_trampoline = keep(KERNEL_TYPE(_first_call))
-TABLE[GATEWAY] = ctypes.cast(_trampoline, ctypes.c_void_p).value or 0
+TABLE[GATEWAY] = address_of(_first_call, _caught)

@@ -33,13 +33,14 @@ from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
 
 from . import disk, sources
+from .callbacks import KERNEL_TYPE as KERNEL_TYPE
+from .callbacks import entry
 from .lowlevel import TABLE_SYMBOL
 
 ABI_VERSION = 1
 SCRATCH, PYTHON, SLOTS, READY, POOL = 8, 208, 256, 512, 768
 TABLE_WORDS = 2048
 LINE = 16  # words that two threads should not share: two cache lines, which are fetched together
-KERNEL_TYPE = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
 
 # Status of a kernel; bits, so that those of a job's tasks are or-ed
 OK, OUT_OF_MEMORY, FAILED, BAD_LABEL = 0, 1, 2, 4
@@ -82,10 +83,21 @@ def register(
     return number
 
 
-def register_callback(name: str, function: Callable[[int], int]) -> int:
-    """Give a Python function of a descriptor a slot: what compiled code asks Python for."""
+def failed(error: BaseException) -> int:
+    """The status of a kernel that raised this; it waits for whoever called from Python."""
+    _failures[threading.get_ident()] = _failures[_LAST] = error
+    return FAILED
+
+
+def register_callback(
+    name: str, function: Callable[[int], int], caught: Callable[[BaseException], int] = failed
+) -> int:
+    """Give a Python function of a descriptor a slot: what compiled code asks Python for.
+
+    ``caught`` makes a status of an exception.
+    """
     index = slot(_new_number(name), DTYPES[0])
-    _fill(index, functools.partial(_guarded, function))
+    _fill(index, function, caught)
     TABLE[READY + index - SLOTS] = 1
     return index
 
@@ -93,7 +105,7 @@ def register_callback(name: str, function: Callable[[int], int]) -> int:
 def replace(number: int, dtype: str, function: Callable[[int], int]) -> None:
     """Let a Python function of a descriptor stand for a kernel, which is not compiled then."""
     index = slot(number, dtype)
-    _fill(index, functools.partial(_guarded, function))
+    _fill(index, function)
     _compiled[index], _uses[index] = function, []
     TABLE[READY + index - SLOTS] = 1
 
@@ -104,11 +116,16 @@ def _new_number(name: str) -> int:
     return len(_numbers) - 1
 
 
-def _fill(index: int, function: Callable[[int], int]) -> None:
-    trampoline = KERNEL_TYPE(function)
-    keep(trampoline)
+def _fill(
+    index: int, function: Callable[[int], int], caught: Callable[[BaseException], int] = failed
+) -> None:
     TABLE[READY + index - SLOTS] = 0  # it may be 1 from an earlier import
-    TABLE[index] = ctypes.cast(trampoline, ctypes.c_void_p).value or 0
+    TABLE[index] = address_of(function, caught)
+
+
+def address_of(function: Callable[[int], int], caught: Callable[[BaseException], int]) -> int:
+    """Of a Python function, for compiled code; it lives as long as the process."""
+    return ctypes.cast(keep(entry(function, caught)), ctypes.c_void_p).value or 0
 
 
 def keep(what: Any) -> Any:
@@ -123,17 +140,8 @@ def slot(number: int, dtype: str) -> int:
 
 def _first_call(index: int, descriptor: int) -> int:
     """What an empty slot does: compile or load, fill the slot, and do the call."""
-    status = _guarded(compile_slot, index)
-    return status if status != OK else int(KERNEL_TYPE(TABLE[index])(descriptor))
-
-
-def _guarded(function: Callable[[int], int], argument: int) -> int:
-    """Its status; an exception, which cannot pass through compiled frames, waits for the caller."""
-    try:
-        return function(argument)
-    except BaseException as error:
-        _failures[threading.get_ident()] = _failures[_LAST] = error
-        return FAILED
+    compile_slot(index)
+    return int(KERNEL_TYPE(TABLE[index])(descriptor))
 
 
 def compile_slot(index: int) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from .._kernels import jit, records
+from .._kernels import records
 
 _kept: dict[int, BaseException] = {}  # by thread, the last one
 
@@ -24,16 +24,6 @@ def keep(error: BaseException) -> int:
     if isinstance(error, ValueError):
         return records.WRONG
     return records.NO_MEMORY if isinstance(error, MemoryError) else records.BROKEN
-
-
-def keep_status(status: int) -> int:
-    """A kernel's status other than OK."""
-    failure: BaseException = SystemError(f"fastgrad: a kernel returned the status {status}")
-    try:
-        jit.raise_status(status)
-    except BaseException as error:
-        failure = error
-    return keep(failure)
 
 
 class _Kept(type):

@@ -170,15 +170,12 @@ _WAYS = {
 def do(descriptor: int, status: int) -> int:
     """See gateway.python."""
     if status != CAREFUL:
-        return failures.keep_status(status)
-    try:
-        call = Call(descriptor)
-        if _WAYS[call.function](call):
-            raise SystemError(f"{call.function}: arguments that are right were refused")
-    except BaseException as error:
-        return failures.keep(error)
+        jit.raise_status(status)
+    call = Call(descriptor)
+    if _WAYS[call.function](call):
+        raise SystemError(f"{call.function}: arguments that are right were refused")
     return records.DONE
 
 
-gateway.python = do
+gateway.python, gateway.keep = do, failures.keep
 assert jit.TABLE[gateway.GATEWAY]

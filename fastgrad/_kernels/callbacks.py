@@ -1,0 +1,52 @@
+"""Python functions that compiled code calls, entered so that no exception gets lost.
+
+An exception cannot pass through compiled frames: ctypes prints what its callback raises, and
+returns whatever is in memory. A try inside the callback comes too late for a signal that is pending
+when it is called, since the interpreter raises at a function's first instruction. So what ctypes
+calls is the send of a generator that is already suspended inside its try; before that, all is C.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import operator
+from collections.abc import Callable, Generator
+from typing import Any
+
+KERNEL_TYPE = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
+_KEPT = 4  # generators: as many threads may enter before the first of them has come to its refill
+
+
+class _Entry(list[Callable[[int], int]]):
+    """A callable of one word: each call takes one of the sends that it consists of."""
+
+    __call__ = property(operator.methodcaller("pop"))
+
+
+def entry(function: Callable[[int], int], caught: Callable[[BaseException], int]) -> Any:
+    """For C: function(word), or what ``caught`` makes of the exception that it raises."""
+    sends = _Entry()
+
+    def refill() -> None:
+        while len(sends) < _KEPT:
+            call = one_call()
+            next(call)
+            sends.append(call.send)
+
+    def one_call() -> Generator[int, int, None]:
+        status, word = 0, None
+        try:
+            try:
+                word = yield status
+                refill()
+                status = function(word)
+            except BaseException as error:
+                if word is None and isinstance(error, GeneratorExit):
+                    return  # nobody will call it
+                status = caught(error)
+        except BaseException as error:  # the second, which came while the first was kept
+            status = caught(error)
+        yield status
+
+    refill()
+    return KERNEL_TYPE(sends)
