@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from . import _layout, _validate
 from ._kernels import entries
 from ._kernels.activations import Activation
+from ._kernels.activations import ActivationName as ActivationName
 from ._kernels.grads import LinearGrads as LinearGrads
 from ._quick import as_rows, done, known_name, plain
 
 Array = NDArray[Any]
-ActivationName = Literal["relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu"]
 
 
 def linear_forward(

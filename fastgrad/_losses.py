@@ -39,7 +39,7 @@ def softmax_cross_entropy(
         raise ValueError(
             f"{caller}: logits has shape {z.shape}; pass (rows, classes), both above 0"
         )
-    _check_labels_but_range(caller, labels, len(z), z.shape[1])
+    check_labels(caller, labels, len(z), z.shape[1], any_range=True)
     smoothing = check_smoothing(caller, label_smoothing)
     grad = np.empty(z.shape, z.dtype)
     return _smoothed_cross_entropy(z, labels, grad, smoothing), grad
@@ -146,21 +146,12 @@ def check_labels(
     rows: int,
     classes: int,
     inputs: str = "logits",
+    any_range: bool = False,
 ) -> None:
-    """labels: (rows,) integers below classes, or (rows, classes) probabilities."""
-    _check_labels_but_range(caller, labels, rows, classes, inputs)
-    if labels.ndim == 1 and not (labels.min() >= 0 and labels.max() < classes):
-        _refuse_label(caller, labels, classes, inputs)
+    """labels: (rows,) integers below classes, or (rows, classes) probabilities.
 
-
-def _check_labels_but_range(
-    caller: str,
-    labels: Array,
-    rows: int,
-    classes: int,
-    inputs: str = "logits",
-) -> None:
-    """All but that labels are from 0 to classes - 1, which the kernel checks."""
+    any_range: whether integers are from 0 to classes - 1 is left to the kernel.
+    """
     expected = "expected integers (rows,) or probabilities (rows, classes)"
     if type(labels) is np.ndarray and labels.dtype.kind in "OSTU":
         raise TypeError(
@@ -193,6 +184,8 @@ def _check_labels_but_range(
             f"{caller}: labels has shape {labels.shape} but {inputs} has {rows} rows; "
             f"pass labels of shape ({rows},)"
         )
+    if not (any_range or (labels.min() >= 0 and labels.max() < classes)):
+        _refuse_label(caller, labels, classes, inputs)
 
 
 def _refuse_label(caller: str, labels: Array, classes: int, inputs: str = "logits") -> NoReturn:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 
 from ._numbers import at_least_0, count
-from ._reference_losses import power
+from .reference.losses import power
 
 Schedule = Callable[[int], float]
 _TERMS = 11  # of the series below: the first one left out is under 2**-54 at pi/2

@@ -90,15 +90,19 @@ def _derive(code: int, g: Array, saved: Array) -> Array:
     return _formula(_FORMULAS[code] + "_backward", g, saved)
 
 
-def _loss(number: int, z: Array, targets: Array, smoothing: float) -> tuple[float, Array] | None:
-    """None: a label is none."""
+def _loss(number: int, z: Array, d: _Words, lengths: str) -> tuple[float, Array] | None:
+    """Of the targets that d has, of these lengths. None: a label is none."""
+    if number == losses.SOFTMAX_LABELS:
+        labels = d.array("targets", lengths.split()[0], "targets_row", np.int64)
+        if not ((labels >= 0) & (labels < z.shape[1])).all():
+            return None
+        return formulas.softmax_cross_entropy(z, labels, d.number("smoothing"))
+    targets = d.array("targets", lengths, "targets_row targets_column")
     if number == losses.MSE:
         return formulas.mse(z, targets)
     if number == losses.BINARY_CROSS_ENTROPY:
         return formulas.binary_cross_entropy_with_logits(z, targets)
-    if number == losses.SOFTMAX_LABELS and not ((targets >= 0) & (targets < z.shape[1])).all():
-        return None
-    return formulas.softmax_cross_entropy(z, targets, smoothing)
+    return formulas.softmax_cross_entropy(z, targets, d.number("smoothing"))
 
 
 # kernels: (dtype, address of the descriptor) -> status --------------------------------------------
@@ -153,11 +157,7 @@ def _one_formula(name: str, dtype: np.dtype[Any], address: int) -> int:
 def _mean(number: int, dtype: np.dtype[Any], address: int) -> int:
     d = _Words(losses.DESCRIPTOR, dtype, address)
     z = d.array("logits", "n m", "logits_row logits_column")
-    if number == losses.SOFTMAX_LABELS:
-        targets = d.array("targets", "n", "targets_row", np.int64)
-    else:
-        targets = d.array("targets", "n m", "targets_row targets_column")
-    found = _loss(number, z, targets, d.number("smoothing"))
+    found = _loss(number, z, d, "n m")
     if found is None:
         return jit.BAD_LABEL
     ctypes.c_double.from_address(d.loss).value = found[0]
@@ -205,12 +205,7 @@ def _step(dtype: np.dtype[Any], address: int) -> int:
         x = _activate(layer.activation, z)
         saved.append(z if layer.z else x)
 
-    number = (head.loss_slot - jit.SLOTS) // 2
-    if number == losses.SOFTMAX_LABELS:
-        targets = head.array("targets", "rows", "targets_row", np.int64)
-    else:
-        targets = head.array("targets", "rows outputs", "targets_row targets_column")
-    found = _loss(number, x, targets, head.number("smoothing"))
+    found = _loss((head.loss_slot - jit.SLOTS) // 2, x, head, "rows outputs")
     if found is None:
         return jit.BAD_LABEL
     ctypes.c_double.from_address(table + 8 * step.PLACE["loss"]).value, h = found

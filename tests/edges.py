@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from fastgrad._kernels import paths, target
+from fastgrad._kernels.activations import BY_NAME
 
 ISA = target.current().isa
 KC = target.KC
 DTYPES = ("float32", "float64")
-ACTIVATIONS = ("relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu")
+ACTIVATIONS = tuple(BY_NAME)
 
 
 def depths(dtype: str) -> dict[str, int]:

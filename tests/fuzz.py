@@ -204,6 +204,7 @@ SELDOM = {
     "dot", "tall", "ring used again", "A by k", "A by rows",
     "H by rows", "H in tasks", "H in place",
     "several runs",  # of vectors of 128 bits
+    "gathered",  # with those of 256, in micro-batches
 }  # fmt: skip
 
 

@@ -70,6 +70,8 @@ class Sums:
                     self.program("faults.py", name, **common, NUMBA_CACHE_DIR=cold)
             else:
                 self.program("faults.py", name, seconds=SHARE, **common)
+        for name in programs.scenarios("interrupts.py"):
+            self.program("interrupts.py", name, seconds=SHARE, **common)
         for name in programs.scenarios("executors.py"):
             if not name.startswith("joblib") or importlib.util.find_spec("joblib"):
                 self.program("executors.py", name, **common)

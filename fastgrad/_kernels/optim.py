@@ -28,10 +28,8 @@ SGD_DESCRIPTOR = ("count", "param", "grad", "velocity", "lr", "momentum", "neste
                   "weight_decay")  # fmt: skip
 ADAM_DESCRIPTOR = ("count", "param", "grad", "m", "v", "step", "lr", "beta1", "beta2", "eps",
                    "weight_decay")  # fmt: skip
-# sum: address of a float64, written: see _squares. norm: its square root; where that is above
-# max_norm, the values are multiplied by max_norm / norm, rounded to the dtype.
+# sum: address of a float64, written: see _squares.
 SQUARES_DESCRIPTOR = ("count", "values", "sum")
-CLIP_DESCRIPTOR = ("count", "values", "max_norm", "norm")
 
 CHUNK = 1 << 14  # elements of a task, and of a block of the sum of squares: part of BITS_VERSION
 CHAINS = 32  # of such a block: part of BITS_VERSION
@@ -40,8 +38,8 @@ SHARED = 1 << 16  # elements that are worth several threads
 # Of a job: what a task is given.
 PLAN = ("mode", "count", "chunk", "param", "grad", "first", "second", "numbers")
 _NUMBERS = PLAN.index("numbers")
-# Modes. Of SGD: 2 * (0 plain, 1 momentum, 2 Nesterov's) + 1 with weight decay.
-SGD_MODES, ADAM_MODES, SCALE_MODE, SQUARES_MODE = 0, 6, 8, 9
+# Modes. Of SGD, from 0: 2 * (0 plain, 1 momentum, 2 Nesterov's) + 1 with weight decay.
+ADAM_MODES, SCALE_MODE, SQUARES_MODE = 6, 8, 9
 
 
 def _number(ops: Simd, plan: ir.Value, index: int) -> Value:
@@ -321,26 +319,6 @@ def squares(dtype: str) -> Any:
     return kernel_squares
 
 
-def clip(dtype: str) -> Any:
-    """The norm, and values of at most max_norm; left alone if it is not finite: CLIP_DESCRIPTOR."""
-    version = stamp()
-    do, squares_slot = slot(SHARE, dtype), slot(SQUARES, dtype)
-
-    def kernel_clip(d):  # type: ignore[no-untyped-def]
-        _ = version
-        count, values, most, to = word(d, 0), word(d, 1), double(word(d, 2)), word(d, 3)
-        status = call_kernel(squares_slot, (count, values, to))
-        norm = math.sqrt(double(word(to, 0)))
-        atomic.store(to, bits_of(norm))
-        if status == OK and norm > most and norm < math.inf:
-            plan = (SCALE_MODE, count, CHUNK, values, 0, 0, 0, bits_of(most / norm))
-            status = call_kernel(do, plan)
-        return status
-
-    return kernel_clip
-
-
 SGD = register("sgd", sgd, uses=(UPDATE,))
 ADAM = register("adam", adam, uses=(UPDATE,))
 SQUARES = register("squares", squares, uses=(SHARE,))
-CLIP = register("clip", clip, uses=(SQUARES,))

@@ -13,6 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.np import numpy_support
+from numba.np.arrayobj import populate_array
 
 from .._kernels.gateway import GATEWAY
 from .._kernels.jit import ABI_VERSION
@@ -38,6 +39,11 @@ from .given import is_none, sample
 from .in_python import STALE
 
 _ZERO = i64(0)
+# As numba says it of np.empty
+TOO_BIG = (
+    "array is too big; `arr.size * arr.dtype.itemsize` is larger than the maximum possible size."
+)
+NO_MEMORY = "Allocation failed (probably too large)."
 
 
 class Caller:
@@ -196,23 +202,48 @@ class Caller:
         self._set(record, FLAGS, [i64(FRESH), *rest])
         return a._getvalue()
 
-    def _empty(self, result: Any, lengths: list[ir.Value]) -> Any:
-        from numba.np.arrayobj import _empty_nd_impl
+    def _empty(self, result: Any, lengths: Sequence[ir.Value]) -> Any:
+        """A new C-contiguous array; without memory for it, those made before are given back.
 
-        a = _empty_nd_impl(self.context, self.b, result, lengths)
+        numba's own functions do not return to the code that could.
+        """
+        b = self.b
+        count, is_too_big = i64(1), ir.Constant(ir.IntType(1), 0)
+        itemsize = i64(self.context.get_abi_sizeof(self.context.get_data_type(result.dtype)))
+        for factor in (*lengths, itemsize):
+            product = b.smul_with_overflow(count, factor)
+            count = b.extract_value(product, 0)
+            is_too_big = b.or_(is_too_big, b.extract_value(product, 1))
+        with b.if_then(is_too_big, likely=False):
+            self._give_back()
+            self._raise(ValueError, TOO_BIG)
+        align = self.context.get_preferred_array_alignment(result.dtype)
+        memory = self.context.nrt.meminfo_alloc_aligned_unchecked(b, count, align)
+        with b.if_then(cgutils.is_null(b, memory), likely=False):
+            self._give_back()
+            self._raise(MemoryError, NO_MEMORY)
+        strides = [itemsize]
+        for length in reversed(lengths[1:]):
+            strides.insert(0, b.mul(strides[0], length))
+        a = self.context.make_array(result)(self.context, b)
+        data = b.bitcast(self.context.nrt.meminfo_data(b, memory), a.data.type)
+        populate_array(a, data, lengths, strides, itemsize, memory)
         self._made.append((result, a._getvalue()))
         return a
 
     def _raise_unless_done(self, status: ir.Value) -> None:
         b = self.b
         with b.if_then(b.icmp_signed("!=", status, i64(DONE)), likely=False):
-            for result, value in self._made:
-                self.context.nrt.decref(b, result, value)
+            self._give_back()
             *others, (_, last) = CLASSES.items()
             for told, kind in others:
                 with b.if_then(b.icmp_signed("==", status, i64(told))):
                     self._raise(kind)
             self._raise(last)
+
+    def _give_back(self) -> None:
+        for result, value in self._made:
+            self.context.nrt.decref(self.b, result, value)
 
     def _raise(self, kind: type[BaseException], *args: str) -> None:
         self.context.call_conv.return_user_exc(self.b, kind, args)

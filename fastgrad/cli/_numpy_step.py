@@ -25,23 +25,41 @@ _ROUNDS = (3, 15)
 _BUDGET = 1.0  # seconds for both together, where a step allows it
 
 
+def _relu(z: Array) -> tuple[Array, Array]:
+    return np.maximum(z, 0), z > 0
+
+
+def _sigmoid(z: Array) -> tuple[Array, Array]:
+    s = 1 / (1 + np.exp(-z))
+    return s, s * (1 - s)
+
+
+def _tanh(z: Array) -> tuple[Array, Array]:
+    y = np.tanh(z)
+    return y, 1 - y * y
+
+
 def _gelu_tanh(z: Array) -> tuple[Array, Array]:
     c = math.sqrt(2 / math.pi)
     t = np.tanh(c * (z + 0.044715 * z * z * z))
     return 0.5 * z * (1 + t), 0.5 * (1 + t) + 0.5 * z * (1 - t * t) * c * (1 + 0.134145 * z * z)
 
 
-def _activate(name: str | None, z: Array) -> tuple[Array, Array | None]:
-    """act(z) and act'(z); numpy has no erf, so gelu is its tanh form."""
-    if name == "relu":
-        return np.maximum(z, 0), z > 0
-    if name == "tanh":
-        y = np.tanh(z)
-        return y, 1 - y * y
-    if name in ("sigmoid", "silu"):
-        s = 1 / (1 + np.exp(-z))
-        return (s, s * (1 - s)) if name == "sigmoid" else (z * s, s * (1 + z * (1 - s)))
-    return _gelu_tanh(z) if name is not None else (z, None)
+def _silu(z: Array) -> tuple[Array, Array]:
+    s = 1 / (1 + np.exp(-z))
+    return z * s, s * (1 + z * (1 - s))
+
+
+# z -> act(z), act'(z); numpy has no erf, so gelu is its tanh form. Others are not raced with.
+ACTIVATIONS: dict[str | None, Callable[[Array], tuple[Array, Array | None]]] = {
+    None: lambda z: (z, None),
+    "relu": _relu,
+    "sigmoid": _sigmoid,
+    "tanh": _tanh,
+    "gelu": _gelu_tanh,
+    "gelu_tanh": _gelu_tanh,
+    "silu": _silu,
+}
 
 
 class NumpyNet:
@@ -75,7 +93,7 @@ class NumpyNet:
             np.matmul(h, w, out=z)
             z += b
             is_last = i == len(self.layers) - 1
-            out, slope = _activate(None if is_last else self.activation, z)
+            out, slope = ACTIVATIONS[None if is_last else self.activation](z)
             kept.append((h, slope))
             h = out
         z = h - h.max(axis=1, keepdims=True)

@@ -19,5 +19,6 @@ def load_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """
     data = resources.files(__package__).joinpath("digits.npz").read_bytes()
     with NpzReader(io.BytesIO(data)) as file:
-        images = file.read("x").astype(np.float32) / np.float32(16)  # exact: a power of two
-        return images, file.read("y").astype(np.int64)
+        pixels = file.read("x").reshape(-1, 64)
+        # exact: a power of two
+        return pixels.astype(np.float32) / np.float32(16), file.read("y").astype(np.int64)

@@ -11,14 +11,15 @@ import re
 from pathlib import Path
 from typing import get_args
 
-import edges
+import accuracy
+import exact
 import pytest
 
 import fastgrad
 from fastgrad import reference
-from fastgrad._kernels.activations import BY_NAME
-from fastgrad._linear import ActivationName
+from fastgrad._kernels.activations import BY_NAME, ActivationName
 
+EXACT = {"relu"}  # with its derivative: nothing is rounded
 README = Path(__file__).parents[2] / "README.md"
 
 
@@ -31,8 +32,10 @@ def test_the_reference_has_every_name_and_saves_the_same() -> None:
     assert rows == {name: row.saved for name, row in BY_NAME.items()}
 
 
-def test_the_paths_are_tested_with_every_name() -> None:
-    assert tuple(edges.ACTIVATIONS) == tuple(BY_NAME)
+@pytest.mark.parametrize("name", sorted(BY_NAME.keys() - EXACT))
+def test_the_accuracy_of_every_name_is_measured(name: str) -> None:
+    assert name in exact.VALUES and f"{name}_backward" in exact.DERIVATIVES
+    assert {name, f"{name}_backward"} <= set(accuracy.BOUNDS)
 
 
 @pytest.mark.parametrize("name", BY_NAME)

@@ -8,23 +8,16 @@ of the dtype; expected values are torch's in float64.
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import netlib
 import numpy as np
 import pytest
+from pytorch import F, operations, torch
 
 from fastgrad import linear_backward, linear_forward, matmul, matmul_nt, matmul_tn
 
-torch: Any = pytest.importorskip("torch")
-pytest.importorskip("expecttest")
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    operations: Any = pytest.importorskip("torch.testing._internal.common_methods_invocations")
-
-F = torch.nn.functional
 ACTIVATIONS: dict[str | None, Any] = {
     None: lambda z: z,
     "relu": F.relu,

@@ -9,22 +9,15 @@ none.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import netlib
 import numpy as np
 import pytest
+from pytorch import F, operations, torch
 
 from fastgrad import binary_cross_entropy_with_logits, mse, softmax_cross_entropy
 
-torch: Any = pytest.importorskip("torch")
-pytest.importorskip("expecttest")
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    operations: Any = pytest.importorskip("torch.testing._internal.common_methods_invocations")
-
-F = torch.nn.functional
 by_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 SPREADS = (1.0, 30.0, 1e4)
 by_spread = pytest.mark.parametrize("spread", SPREADS)

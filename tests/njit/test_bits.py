@@ -9,6 +9,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))  # compiled
 
 import compiled
+import edges
 import numpy as np
 import pytest
 from compiled import DTYPES, compile_for, fresh, read, written
@@ -18,7 +19,7 @@ from oracles import assert_same_bits, floats
 
 import fastgrad
 
-ACTIVATIONS = (None, "relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu")
+ACTIVATIONS = (None, *edges.ACTIVATIONS)
 SHAPES = ((5, 7, 3), (1, 9, 1), (40, 33, 65), (2, 0, 3), (0, 4, 2), (3, 4, 0), (130, 600, 70))
 
 NEEDS = (False, True, False)

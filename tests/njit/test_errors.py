@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import resource
 import sys
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,7 @@ import compiled
 import numba
 import numpy as np
 import pytest
+from numba import types
 from numba.core.errors import NumbaError, TypingError
 from wrong_calls import CASES, RIGHT
 from wrong_calls_page import Written, arguments, cases
@@ -160,3 +162,35 @@ def _as_float(expected: str) -> str:
 def test_there_are_cases_of_the_page() -> None:
     quick = [case for case in PAGE if not case.marks]
     assert len(PAGE) >= 90 and len(quick) >= 35
+
+
+# No memory for a result --------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="where Linux tells them")
+def test_results_are_given_back_where_there_is_no_memory_for_the_next() -> None:
+    """dX is made, of 32 MB of addresses; dW would be of 2**48 bytes, which no process has."""
+
+    def addresses() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+    n, calls = 1 << 23, 10
+    row, square = (np.broadcast_to(np.float32(0), shape) for shape in ((1, n), (n, n)))
+    matrix = compiled.read("float32", 2)
+    kinds = (matrix, matrix, matrix, types.unicode_type, matrix, matrix)
+    compiled.compile_for(compiled.gradients, *kinds)
+    seen = []
+    for _ in range(1 + calls):
+        with pytest.raises(MemoryError):
+            compiled.gradients(row, row, square, "relu", row, row)
+        seen.append(addresses())
+    assert seen[-1] - seen[0] < calls * row.size * 4 / 2
+
+
+def test_a_result_whose_size_in_bytes_is_no_number() -> None:
+    vector, matrix = (compiled.read("float32", ndim) for ndim in (1, 2))
+    compiled.compile_for(compiled.layer, matrix, matrix, vector, types.unicode_type)
+    n = 1 << 40
+    args = [np.broadcast_to(np.float32(0), shape) for shape in ((n, 1), (1, n), (n,))]
+    with pytest.raises(ValueError, match="array is too big"):
+        compiled.layer(*args, "relu")

@@ -17,12 +17,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))  # scenarios
 
 import numpy as np
-from scenarios import SCENARIOS, give_up_after, scenario, together
+from scenarios import main, scenario
 
 import fastgrad
 from fastgrad import MLP, Adam
 
-OTHERS = frozenset(SCENARIOS)  # of scenarios.py
 WORKERS = 3
 
 
@@ -160,10 +159,5 @@ def joblib_in_joblib() -> None:
             check(found)
 
 
-NAMES = [name for name in SCENARIOS if name not in OTHERS]
-
 if __name__ == "__main__":
-    give_up_after(int(os.environ.get("PATIENCE", 150)))
-    if len(sys.argv) > 2:
-        sys.exit(together(sys.argv[1:]))
-    SCENARIOS[sys.argv[1]]()
+    main()

@@ -1,5 +1,5 @@
 """What goes wrong beside or inside calls: shared models, interrupts, forks, workers that get no
-CPU, limits, interpreters. Each scenario of faults.py is a process of its own."""
+CPU, limits, interpreters. Each scenario of faults.py and interrupts.py is a process of its own."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ LONG = ("workers_stopped_for_a_second", "fork_while_others_work", "interrupt_any
 
 
 # Those that leave a process as they found it: one for all of them.
-TOGETHER = (
-    "threads_that_share_a_model",
-    "threads_with_a_model_each",
-    "interrupt_steps",
-    "interrupt_fit",
-    "a_second_interpreter",
-    "workers_of_no_priority",
-)
-ALONE = [name for name in programs.scenarios("faults.py") if name not in TOGETHER]
+TOGETHER = {
+    "faults.py": (
+        "threads_that_share_a_model",
+        "threads_with_a_model_each",
+        "a_second_interpreter",
+        "workers_of_no_priority",
+    ),
+    "interrupts.py": ("interrupt_steps", "interrupt_fit"),
+}
+PROGRAM = {name: program for program in TOGETHER for name in programs.scenarios(program)}
+ALONE = [name for name, program in PROGRAM.items() if name not in TOGETHER[program]]
 
 
 def silent(error: str) -> bool:
@@ -33,10 +35,12 @@ def silent(error: str) -> bool:
     return "Traceback" not in error and "gnored" not in error
 
 
-def test_together() -> None:
-    code, output, error = programs.run("faults.py", *TOGETHER, patience=250, SECONDS="0.6")
+@pytest.mark.parametrize("program", TOGETHER)
+def test_together(program: str) -> None:
+    names = TOGETHER[program]
+    code, output, error = programs.run(program, *names, patience=250, SECONDS="0.6")
     assert code == 0 and silent(error), f"exit code {code}\n{error}"
-    assert output.splitlines() == [f"{name}: done" for name in TOGETHER]
+    assert output.splitlines() == [f"{name}: done" for name in names]
 
 
 @pytest.mark.parametrize(
@@ -45,10 +49,10 @@ def test_together() -> None:
 )
 def test_alone(name: str, tmp_path: Path) -> None:
     cold = {"NUMBA_CACHE_DIR": str(tmp_path)} if name in COLD else {}
-    code, output, error = programs.run("faults.py", name, patience=200, SECONDS="0.6", **cold)
+    code, output, error = programs.run(PROGRAM[name], name, patience=200, SECONDS="0.6", **cold)
     assert code == 0 and silent(error), f"exit code {code}\n{error}"
     assert output == ("leaving\n" if name in LEAVING else "")
 
 
 def test_lists_are_of_scenarios() -> None:
-    assert {*COLD, *LEAVING, *LONG, *TOGETHER} <= {*programs.scenarios("faults.py")}
+    assert {*COLD, *LEAVING, *LONG, *sum(TOGETHER.values(), ())} <= {*PROGRAM}

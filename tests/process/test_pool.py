@@ -1,23 +1,24 @@
 """The fork-join pool: what a job is, who takes part, and what happens where things go wrong.
 
-Each scenario of scenarios.py is a process of its own: a pool belongs to a process.
+A scenario of pool_jobs.py, pool_ends.py or pool_faults.py is a process of its own: as is a pool.
 """
 
 from __future__ import annotations
 
-import ast
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import programs
 import pytest
 
-import fastgrad
-
-PROGRAM = Path(__file__).parent / "scenarios.py"
-PACKAGE = Path(fastgrad.__file__).parents[1]
+PROGRAM = {
+    name: program
+    for program in ("pool_jobs.py", "pool_ends.py", "pool_faults.py")
+    for name in programs.scenarios(program)
+}
 PATIENCE = 200  # seconds: a deadlock
 
 # Those that say when they leave: Python's exit, and the pool's part of it, is what is tested.
@@ -53,25 +54,15 @@ TOGETHER = (
 FORKS = ("fork_of_a_warm_pool", "fork_inside_a_job", "leave_a_child_by_exit")
 
 
-def _scenarios() -> list[str]:
-    tree = ast.parse(PROGRAM.read_text(encoding="utf-8"))
-    return [
-        node.name
-        for node in tree.body
-        if isinstance(node, ast.FunctionDef)
-        and [ast.unparse(d) for d in node.decorator_list] == ["scenario"]
-    ]
-
-
 def _start(cache: Path | None, *names: str) -> subprocess.Popen[str]:
     env = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
-    env["PYTHONPATH"] = str(PACKAGE)
+    env["PYTHONPATH"] = str(programs.PACKAGE)
     if cache is not None:
         env["NUMBA_CACHE_DIR"] = str(cache)
     # Python 3.12 deprecates what the scenarios of forking are about: a fork with threads
     warnings = ["-W", "error", "-W", "ignore::DeprecationWarning"]
     return subprocess.Popen(
-        [sys.executable, *warnings, str(PROGRAM), *names],
+        [sys.executable, *warnings, str(programs.FOLDER / PROGRAM[names[0]]), *names],
         env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -109,7 +100,7 @@ def test_jobs_leave_nothing_behind(together: dict[str, str]) -> None:
     assert "the process" not in together, together["the process"]
 
 
-ALONE = [name for name in _scenarios() if name not in LEAVING + TOGETHER]
+ALONE = [name for name in PROGRAM if name not in LEAVING + TOGETHER]
 
 
 @pytest.mark.parametrize("name", ALONE)
@@ -137,4 +128,4 @@ def test_exit(name: str) -> None:
 
 
 def test_lists_are_of_scenarios() -> None:
-    assert {*LEAVING, *COLD, *FORKS, *TOGETHER} <= set(_scenarios())
+    assert {*LEAVING, *COLD, *FORKS, *TOGETHER} <= set(PROGRAM)

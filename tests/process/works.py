@@ -17,8 +17,9 @@ from numba import njit
 
 import fastgrad
 from fastgrad import MLP, SGD, Adam
+from fastgrad._kernels.activations import BY_NAME
 
-ACTIVATIONS = (None, "relu", "sigmoid", "tanh", "gelu", "gelu_tanh", "silu")
+ACTIVATIONS = (None, *BY_NAME)
 # m, n, k: several paths, some cut into tasks, some with several blocks of k
 SIZES = ((7, 9, 5), (3, 300, 700), (150, 150, 160), (40, 40, 1100), (200, 3, 600), (260, 270, 520))
 

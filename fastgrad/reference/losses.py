@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgrad._fma import fma
-from fastgrad._kernels import mathfun
-from fastgrad._lanes import Lanes
+from .._fma import fma
+from .._kernels import mathfun
+from .._kernels.target import KC
+from .._lanes import Lanes
 
 Array = NDArray[Any]
 
@@ -155,8 +156,6 @@ def row_chain(a: Array) -> Array:
 
 def chain(a: Array) -> Any:
     """(N,) -> number: one chain from +0.0 in each block of KC, the blocks added in order."""
-    from fastgrad._kernels.target import KC  # here, so that reading this file needs no compiler
-
     step, total = KC[a.dtype.name], a.dtype.type(0)
     for start in range(0, len(a), step):
         block = a.dtype.type(0)

@@ -1,0 +1,57 @@
+"""The contract's formula (docs/contract.md): the very bits of products and column sums."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._fma import fma
+from .._kernels.target import KC
+
+Array = NDArray[Any]
+
+
+def contract_matmul(
+    a: Array,
+    b: Array,
+    *,
+    kc: int | None = None,
+    bias: Array | None = None,
+    c_old: Array | None = None,
+) -> Array:
+    """a (M, K) · b (K, N) + bias (N,) -> c (M, N), with the bits that every kernel must give.
+
+    float32 or float64, one dtype for all. c = ((c_old + B0) + B1) + …, where B_r is one chain of
+    fused multiply-adds over k = r·kc … in increasing k, started at +0.0; then + bias. Without c_old
+    the sum starts with B0 itself; without a block (K = 0) it is c_old, or +0.0.
+    """
+    _same_dtype("contract_matmul", a, b, bias, c_old)
+    depth, step = a.shape[1], kc or KC[a.dtype.name]
+    total = c_old
+    with np.errstate(all="ignore"):
+        for start in range(0, depth, step):
+            block = np.zeros((a.shape[0], b.shape[1]), a.dtype)
+            for k in range(start, min(start + step, depth)):
+                block = fma(a[:, k, None], b[None, k, :], block)
+            total = block if total is None else total + block
+        if total is None:
+            total = np.zeros((a.shape[0], b.shape[1]), a.dtype)
+        return total.copy() if bias is None else total + bias
+
+
+def contract_colsum(h: Array, *, kc: int | None = None, c_old: Array | None = None) -> Array:
+    """h (N, M) -> column sums (M,), with the bits of the contract.
+
+    Blocks of kc rows, each a chain of s = fma(1, h, s); c_old (M,) is added as in contract_matmul.
+    """
+    ones = np.ones((1, len(h)), h.dtype)
+    old = None if c_old is None else c_old[None, :]
+    return np.asarray(contract_matmul(ones, h, kc=kc, c_old=old)[0])
+
+
+def _same_dtype(function: str, *arrays: Array | None) -> None:
+    found = {v.dtype.name for v in arrays if v is not None}
+    if len(found) > 1 or not found <= {"float32", "float64"}:
+        raise TypeError(f"{function}: arrays have dtypes {sorted(found)}; pass float32 or float64")
