@@ -61,6 +61,8 @@ class MLP:
     the next step, and may be set. label_smoothing: the share of every target of softmax
     cross-entropy that is spread over all classes. max_grad_norm: where the norm of all gradients
     together is larger, a step scales them to it. Steps of one model belong in one thread at a time.
+    A process forked during a step of another thread refuses steps of that model, whose parameters
+    may be half changed there.
     """
 
     def __init__(

@@ -7,7 +7,9 @@ makes one call. Its memory grows with the largest batch and is kept.
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,12 @@ Array = NDArray[Any]
 ALIGN = 64  # bytes: a cache line
 G_BYTES = 4 << 20  # of dX of one layer, or KC rows: what a large batch is cut for
 _BUSY = "MLP.train_step: another thread is in a step of this model"
+_FORKED = (
+    "MLP.train_step: this process was forked while another thread was in a step of this model, "
+    "whose parameters may be half changed; load or make it anew in this process, or fork between "
+    "steps"
+)
+_steps: weakref.WeakSet[Step] = weakref.WeakSet()  # all there are: a fork looks which are at work
 _CODES: dict[str | None, int] = {None: 0, **{name: row.code for name, row in BY_NAME.items()}}
 _KERNELS = {
     "softmax_cross_entropy": losses.SOFTMAX_LABELS,
@@ -64,7 +72,9 @@ class Step:
         self._rows = 0  # that there is memory for; the table's most_rows is 0 during a slow step
         self._memory: list[Array] = []
         self._needs_z: list[bool] = []
+        self._is_cut_off = False  # by a fork, in the middle of a step of a thread that is not here
         self._describe(model)
+        _steps.add(self)
 
     def _describe(self, model: MLP) -> None:
         self._is_softmax = is_softmax = model.loss == "softmax_cross_entropy"
@@ -135,6 +145,8 @@ class Step:
         """x (N, K) floats; y (N,) integer labels, or (N, M) floats; N of 1 or more."""
         if self.quick(x, y):
             return self.loss.value
+        if self._is_cut_off:
+            raise RuntimeError(_FORKED)
         if self._lock.locked():
             raise RuntimeError(_BUSY)
         # Safe from interrupts: "with" loses no lock, and a table that is left closed is opened by
@@ -193,6 +205,18 @@ class Step:
         self._set(block=block)
         self.quick = step_entry.of_table(self._table) or _refuse
         self._rows = rows
+
+
+def _look_after_fork() -> None:
+    """In a child: which models a thread was in a step of. No step of theirs begins here."""
+    for step in list(_steps):
+        if step._lock.locked() or step._table[PLACE["busy"]]:
+            step._is_cut_off = True
+            step._set(most_rows=0)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_look_after_fork)
 
 
 def _padded(row: int) -> int:

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from oracles import contract_forward
+from oracles import assert_same_bits, contract_forward
 
 from fastgrad import MLP, SGD, Adam, get_num_threads, matmul, num_threads, set_num_threads
 from fastgrad._checkpoint import digest
@@ -60,7 +60,10 @@ def contents(model: MLP) -> tuple[Any, ...]:
 
 
 class Models(RuleBasedStateMachine):
-    """A model beside the formulas of a training step: the same bits after every call."""
+    """A model beside the formulas of a training step: the same bits after every call.
+
+    Also where training diverges: numpy's warnings are off, and one NaN is as good as another.
+    """
 
     @initialize(
         optimizer=st.sampled_from(OPTIMIZERS),
@@ -75,12 +78,13 @@ class Models(RuleBasedStateMachine):
         self.epochs = 0
 
     def step_of_twin(self, rows: Any) -> float:
-        return self.twin.step(X[rows], self.y[rows])
+        with np.errstate(all="ignore"):
+            return float(self.twin.step(X[rows], self.y[rows]))
 
     @rule(start=st.integers(0, ROWS - 1), count=st.integers(1, ROWS))
     def train_step(self, start: int, count: int) -> None:
         rows = slice(start, start + count)
-        assert self.model.train_step(X[rows], self.y[rows]) == self.step_of_twin(rows)
+        assert_same_bits(self.model.train_step(X[rows], self.y[rows]), self.step_of_twin(rows))
 
     @rule(epochs=st.integers(0, 2), size=st.integers(1, 2 * ROWS), shuffle=st.booleans())
     def fit(self, epochs: int, size: int, shuffle: bool) -> None:
@@ -88,7 +92,8 @@ class Models(RuleBasedStateMachine):
         for found in history["loss"]:
             order = permutation(ROWS, 3, SHUFFLE, self.epochs) if shuffle else np.arange(ROWS)
             parts = [order[i : i + size] for i in range(0, ROWS, size)]
-            assert found == sum(self.step_of_twin(part) * len(part) for part in parts) / ROWS
+            steps = sum(self.step_of_twin(part) * len(part) for part in parts)
+            assert_same_bits(found, steps / ROWS)
             self.epochs += 1
         assert len(history["loss"]) == epochs
 
@@ -106,8 +111,9 @@ class Models(RuleBasedStateMachine):
     @rule(factor=st.sampled_from([0.0, 1.0, 0.5]))
     def set_the_state(self, factor: float) -> None:
         number = np.float32(factor)
-        self.model.set_optimizer_state([s * number for s in self.model.optimizer_state()])
-        self.twin.states = [tuple(s * number for s in of) for of in self.twin.states]
+        with np.errstate(all="ignore"):
+            self.model.set_optimizer_state([s * number for s in self.model.optimizer_state()])
+            self.twin.states = [tuple(s * number for s in of) for of in self.twin.states]
 
     @rule(way=st.sampled_from(COPIES), goes_on=st.booleans())
     def copy_it(self, way: Callable[[MLP], MLP], goes_on: bool) -> None:
@@ -145,20 +151,21 @@ class Models(RuleBasedStateMachine):
     def has_the_bits_of_the_formula(self) -> None:
         model, twin = self.model, self.twin
         pairs = zip([*model.weights, *model.biases], twin.params, strict=True)
-        assert all(a.tobytes() == b.tobytes() for a, b in pairs)
+        for a, b in pairs:
+            assert_same_bits(a, b)
         assert (model.steps, model.epochs) == (twin.steps, self.epochs)
         assert model.learning_rate == twin.model.optimizer.lr
         in_order = [twin.states[i] for i in (0, 2, 1, 3)]  # weight 0, bias 0, weight 1, bias 1
         for i, state in enumerate(model.optimizer_state()):
             flat = np.concatenate([of[i].reshape(-1) for of in in_order])
-            assert state.tobytes() == flat.tobytes()
+            assert_same_bits(state, flat)
 
     @rule()
     def forward(self) -> None:
         h, params = X, self.twin.params
         for i, name in enumerate((self.twin.model.activation, None)):
             h = contract_forward(h, params[i], params[2 + i], name)[0]
-        assert self.model.forward(X).tobytes() == h.tobytes()
+        assert_same_bits(self.model.forward(X), h)
 
 
 NAMES = ("a", "b.npz", "c d.csv")

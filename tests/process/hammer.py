@@ -29,7 +29,7 @@ from scenarios import give_up_after
 
 import fastgrad
 
-PATIENCE = 100  # seconds beyond those asked for
+PATIENCE = 200  # seconds beyond those asked for: compiling, beside others
 
 
 @njit(parallel=True, cache=True)

@@ -11,7 +11,7 @@ import pytest
 
 def hammered(seconds: float, seed: int) -> None:
     words = (str(seconds), "16", str(seed))
-    code, output, error = programs.run("hammer.py", *words, patience=seconds + 200)
+    code, output, error = programs.run("hammer.py", *words, patience=seconds + 300)
     assert code == 0 and error == "", f"exit code {code}\n{error}"
     done = json.loads(output)
     assert done["wrong"] == [] and done["errors"] == []
