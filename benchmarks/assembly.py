@@ -17,11 +17,11 @@ from ._base import need
 from ._data import DTYPES
 
 NEEDS = (
-    "fastgrad._kernels.block.BLOCK",
-    "fastgrad._kernels.jit.OPTIONS",
-    "fastgrad._kernels.jit._builders",
-    "fastgrad._kernels.jit.slot",
-    "fastgrad._kernels.microkernel.tile_name",
+    "fastgrad._kernels.gemm.macrokernel.BLOCK",
+    "fastgrad._kernels.runtime.jit.OPTIONS",
+    "fastgrad._kernels.runtime.jit._builders",
+    "fastgrad._kernels.runtime.jit.slot",
+    "fastgrad._kernels.gemm.microkernel.tile_name",
 )
 _LABEL = re.compile(r"^(\.L\w+):", re.MULTILINE)
 _FMA = re.compile(r"vfn?m(?:add|sub)\w*\b")
@@ -33,9 +33,10 @@ def loops(dtype: str) -> list[list[str]]:
     if platform.machine() not in ("x86_64", "AMD64"):
         raise SkipNotImplemented("the assembly of x86-64 is read")
     need(NEEDS)
-    from fastgrad._kernels import block, jit, microkernel
+    from fastgrad._kernels.gemm import macrokernel, microkernel
+    from fastgrad._kernels.runtime import jit
 
-    task = jit._builders[jit.slot(block.BLOCK, dtype)]()
+    task = jit._builders[jit.slot(macrokernel.BLOCK, dtype)]()
     signature = numba.types.int64(numba.types.int64)
     text = numba.cfunc(signature, **jit.OPTIONS)(task)._library.get_asm_str()  # not from a cache
     prefix = microkernel.tile_name(0, 0, 0, False).partition("f0")[0]

@@ -17,9 +17,9 @@ from ._data import DTYPES
 
 Array = Any
 NEEDS = (
-    "fastgrad._kernels.elementwise.NUMBERS",
-    "fastgrad._kernels.entries.NAMES",  # before them entries.unary was something else
-    "fastgrad._kernels.jit.slot",
+    "fastgrad._kernels.formulas.elementwise.NUMBERS",
+    "fastgrad._kernels.bind.builtins.NAMES",  # before them entries.unary was something else
+    "fastgrad._kernels.runtime.jit.slot",
 )
 SIZES = [32768]  # elements: read and written, 256 and 512 kB
 
@@ -63,11 +63,13 @@ OURS = [*NUMPY, "erf", "erfc", "gelu"]
 def ours(name: str, dtype: str, size: int) -> Callable[[], object]:
     """A call of the kernel, without arguments, on operands of its own."""
     need(NEEDS)
-    from fastgrad._kernels import elementwise, entries, jit
+    from fastgrad._kernels.bind import builtins
+    from fastgrad._kernels.formulas import elementwise
+    from fastgrad._kernels.runtime import jit
 
     x, out = operands(name, dtype, size)
     slot = jit.slot(elementwise.NUMBERS[name], "float32")  # the builtin finds float64's beside it
-    return lambda: entries.unary(x, out, slot)
+    return lambda: builtins.unary(x, out, slot)
 
 
 @cache

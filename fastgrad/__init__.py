@@ -7,14 +7,14 @@ size, on every CPU with fused multiply-add.
 from . import _njit as _njit
 from . import reference, testing
 from ._config import show_config, warmup
-from ._kernels import jit as _jit
-from ._kernels.target import BITS_VERSION, KC
-from ._linear import LinearGrads, linear_backward, linear_forward
-from ._losses import binary_cross_entropy_with_logits, mse, softmax_cross_entropy
-from ._matmul import matmul, matmul_nt, matmul_tn
+from ._kernels.codegen.target import BITS_VERSION, KC
+from ._kernels.runtime import jit as _jit
 from ._mlp import MLP
-from ._optim import SGD, Adam, adam_step, clip_grad_norm, sgd_step
-from ._schedules import cosine_schedule, step_schedule
+from ._ops.linear import LinearGrads, linear_backward, linear_forward
+from ._ops.losses import binary_cross_entropy_with_logits, mse, softmax_cross_entropy
+from ._ops.matmul import matmul, matmul_nt, matmul_tn
+from ._ops.optimizers import SGD, Adam, adam_step, clip_grad_norm, sgd_step
+from ._ops.schedules import cosine_schedule, step_schedule
 from .threads import get_num_threads, num_threads, set_num_threads
 
 __version__ = "0.1.0"

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._atomic import Path, write_atomically
-from ._numbers import brief, shown
-from ._optim import SGD, Adam
+from ._ops.numbers import brief, shown
+from ._ops.optimizers import SGD, Adam
 from ._run import EarlyStop, Fit, Run, parameters, run_of
 from .datasets._npz import NpzReader
 

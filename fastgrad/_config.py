@@ -13,19 +13,21 @@ def warmup() -> None:
 
     Without it each is compiled when it is first needed. Where NUMBA_DISABLE_JIT is set nothing is.
     """
-    from ._kernels import entries, jit, step_entry
+    from ._kernels.bind import builtins, step_builtin
+    from ._kernels.runtime import jit
 
     if jit.DISABLED:
         return
     jit.compile_all()
-    for name in entries.NAMES:
-        getattr(entries, name)
-    step_entry.compile_ahead()
+    for name in builtins.NAMES:
+        getattr(builtins, name)
+    step_builtin.compile_ahead()
 
 
 def compiling() -> str:
     """What the command line says before the first call."""
-    from ._kernels import jit, target
+    from ._kernels.codegen import target
+    from ._kernels.runtime import jit
 
     return f"kernels: {_NONE}" if jit.DISABLED else f"compiling for {target.describe()}"
 
@@ -43,7 +45,8 @@ def config() -> dict[str, str]:
     import numpy as np
 
     from . import BITS_VERSION, KC, __version__
-    from ._kernels import jit, target
+    from ._kernels.codegen import target
+    from ._kernels.runtime import jit
     from .threads import get_num_threads
 
     now = target.current()

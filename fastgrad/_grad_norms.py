@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _losses
-from ._kernels import by_hand, jit
-from ._kernels.activations import BY_NAME
-from ._kernels.elementwise import BACKWARD
-from ._linear import linear_backward, linear_forward
+from ._kernels.bind import by_hand
+from ._kernels.formulas.activations import BY_NAME
+from ._kernels.formulas.elementwise import BACKWARD
+from ._kernels.runtime import jit
+from ._ops import losses
+from ._ops.linear import linear_backward, linear_forward
 
 if TYPE_CHECKING:
     from ._mlp import MLP
@@ -51,11 +52,11 @@ def _squares(model: MLP, x: Array, y: Array) -> Array:
         inputs.append(outputs[-1])
     g = np.empty_like(outputs[-1])
     if model.loss == "softmax_cross_entropy":
-        _losses._smoothed_cross_entropy(outputs[-1], y, g, model.label_smoothing)
+        losses._smoothed_cross_entropy(outputs[-1], y, g, model.label_smoothing)
     elif model.loss == "mse":
-        _losses._mse(outputs[-1], y, g)
+        losses._mse(outputs[-1], y, g)
     else:
-        _losses._binary_cross_entropy_with_logits(outputs[-1], y, g)
+        losses._binary_cross_entropy_with_logits(outputs[-1], y, g)
     total = np.zeros(len(x))
     with np.errstate(over="ignore", invalid="ignore"):
         g *= len(x)

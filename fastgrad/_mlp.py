@@ -16,19 +16,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from . import _checkpoint, _grad_norms, _losses, _settings, _training, _validate
-from ._elementwise import sigmoid
-from ._kernels import activations
-from ._linear import ActivationName, linear_forward
-from ._numbers import shown
-from ._optim import SGD, Adam
+from . import _checkpoint, _grad_norms, _settings, _training
+from ._kernels.formulas import activations
+from ._ops import checks, losses
+from ._ops.elementwise import sigmoid
+from ._ops.linear import ActivationName, linear_forward
+from ._ops.numbers import shown
+from ._ops.optimizers import SGD, Adam
 from ._run import run_of
 from ._step import ALIGN, Step, aligned
 from .datasets._draws import INIT, check_seed, stream, uniform
 
 if TYPE_CHECKING:
     from ._atomic import Path
-    from ._schedules import Schedule
+    from ._ops.schedules import Schedule
 
 Array = NDArray[Any]
 
@@ -38,9 +39,9 @@ ACTIVATIONS: dict[Any, bool] = {  # name -> its backward needs the pre-activatio
 }
 _GLOROT = (None, "sigmoid", "tanh")  # the others pass about half of a centred input: He
 LOSSES = {
-    "softmax_cross_entropy": _losses._softmax_cross_entropy,
-    "binary_cross_entropy_with_logits": _losses._binary_cross_entropy_with_logits,
-    "mse": _losses._mse,
+    "softmax_cross_entropy": losses._softmax_cross_entropy,
+    "binary_cross_entropy_with_logits": losses._binary_cross_entropy_with_logits,
+    "mse": losses._mse,
 }
 LossName = Literal["softmax_cross_entropy", "binary_cross_entropy_with_logits", "mse"]
 DEFAULT_OPTIMIZER = SGD(0.01)
@@ -122,7 +123,7 @@ class MLP:
             raise ValueError("MLP.predict_proba: a model with loss 'mse' has no probabilities")
         logits = self.forward(self._look_at_x("MLP.predict_proba", x))
         is_softmax = self.loss == "softmax_cross_entropy"
-        return _losses.softmax(logits) if is_softmax else sigmoid(logits)
+        return losses.softmax(logits) if is_softmax else sigmoid(logits)
 
     def train_step(self, x: Array, y: Array) -> float:
         """One optimizer step on x (N, sizes[0]) and its targets -> the loss before the step.
@@ -227,7 +228,7 @@ class MLP:
                 f"but the optimizer has {len(self._state)}"
             )
         for i, state in enumerate(states):
-            if _validate.array(caller, f"states[{i}]", state).shape != (size,):
+            if checks.array(caller, f"states[{i}]", state).shape != (size,):
                 raise ValueError(
                     f"{caller}: states[{i}] has shape {state.shape} but the model has {size} "
                     f"parameters; pass an array of shape ({size},)"
@@ -307,7 +308,7 @@ class MLP:
 
     def _look_at_x(self, caller: str, x: Array) -> Array:
         """x; 64-bit integers, which numpy promotes to float64, as that."""
-        x = _validate.array(caller, "x", x)
+        x = checks.array(caller, "x", x)
         if x.ndim != 2 or x.shape[1] != self.sizes[0]:
             raise ValueError(f"{caller}: x has shape {x.shape}; pass (rows, {self.sizes[0]})")
         return x if x.dtype.kind == "f" or x.itemsize < 8 else x.astype(np.float64)
@@ -323,12 +324,12 @@ class MLP:
         if rows == 0:
             raise ValueError(f"{caller}: x has no rows; a mean loss needs 1 or more")
         if self.loss == "softmax_cross_entropy":
-            _losses.check_labels(caller, y, rows, classes, "x")
+            losses.check_labels(caller, y, rows, classes, "x")
             return y
-        y = _losses.as_float(caller, "y", y)
+        y = losses.as_float(caller, "y", y)
         if y.ndim == 1 and classes == 1:
             y = y[:, None]
-        _losses.check_targets(caller, "the output", (rows, classes), y, "y")
+        losses.check_targets(caller, "the output", (rows, classes), y, "y")
         if self.loss != "mse" and not (y.min() >= 0 and y.max() <= 1):
-            _losses.check_probabilities(caller, "y", y)
+            losses.check_probabilities(caller, "y", y)
         return y

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from . import _losses, _numbers
 from ._atomic import Path
-from ._numbers import shown
+from ._ops import losses, numbers
+from ._ops.numbers import shown
 
 _MAX_SIZE = 2**58  # parameters: an array of them still has less than 2**63 bytes
 
@@ -38,7 +38,7 @@ def check_dtype(dtype: DTypeLike, caller: str = "MLP") -> np.dtype[Any]:
     except Exception:  # ValueError, SyntaxError and more, for some kinds of text
         raise TypeError(f"{caller}: dtype is {shown(dtype)}; pass float32 or float64") from None
     if found.name not in ("float32", "float64"):
-        what = shown(dtype) if dtype is None else _numbers.brief(str(found))
+        what = shown(dtype) if dtype is None else numbers.brief(str(found))
         raise TypeError(f"{caller}: dtype is {what}; pass float32 or float64")
     native: np.dtype[Any] = np.dtype(found.name)
     return native
@@ -51,11 +51,11 @@ def check_name(argument: str, name: object, table: dict[Any, Any]) -> None:
 
 
 def check_number(name: str, value: float) -> float:
-    return _numbers.at_least_0("MLP", name, value)
+    return numbers.at_least_0("MLP", name, value)
 
 
 def check_smoothing(value: float, loss: str) -> float:
-    smoothing = _losses.check_smoothing("MLP", value)
+    smoothing = losses.check_smoothing("MLP", value)
     if smoothing and loss != "softmax_cross_entropy":
         raise ValueError(f"MLP: label_smoothing is {smoothing}, but loss {loss!r} has no labels")
     return smoothing

@@ -1,7 +1,7 @@
 """One training step of a model: batches in, changed parameters and the loss out.
 
-A table (see _kernels/step.py) describes the net once; a step writes into it where the batch is and
-makes one call. Its memory grows with the largest batch and is kept.
+A table (see _kernels/layer/train_step.py) describes the net once; a step writes into it where the
+batch is and makes one call. Its memory grows with the largest batch and is kept.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._kernels import jit, losses, optim, step_entry
-from ._kernels.activations import BY_NAME
-from ._kernels.step import HEAD, LAYER, PLACE, STEP
-from ._kernels.target import KC
-from ._optim import SGD, Adam
+from ._kernels.bind import step_builtin
+from ._kernels.codegen.target import KC
+from ._kernels.formulas.activations import BY_NAME
+from ._kernels.layer import losses, optimizers
+from ._kernels.layer.train_step import HEAD, LAYER, PLACE, STEP
+from ._kernels.runtime import jit
+from ._ops.optimizers import SGD, Adam
 
 if TYPE_CHECKING:
     from ._mlp import MLP
@@ -92,7 +94,7 @@ class Step:
         )
         if model.loss != "binary_cross_entropy_with_logits":  # whose targets Python checks
             kind = np.dtype(np.int64) if is_softmax else model.dtype
-            self._set(targets_format=step_entry.format_of(kind))
+            self._set(targets_format=step_builtin.format_of(kind))
         self._describe_optimizer(model.optimizer, model._params, model._grads, model._state)
         for i, row in enumerate(self._layers):
             weight, bias = model.weights[i], model.biases[i]
@@ -113,10 +115,10 @@ class Step:
         else:
             words += [0] * (1 - len(state))
             words += [settings.lr, settings.momentum, settings.nesterov, settings.weight_decay]
-        number = optim.ADAM if is_adam else optim.SGD
+        number = optimizers.ADAM if is_adam else optimizers.SGD
         self._set(optimizer_slot=jit.slot(number, self._name), counts_steps=int(is_adam))
         self._set(**{f"optimizer_{i}": word for i, word in enumerate(words)})
-        names = optim.ADAM_DESCRIPTOR if is_adam else optim.SGD_DESCRIPTOR
+        names = optimizers.ADAM_DESCRIPTOR if is_adam else optimizers.SGD_DESCRIPTOR
         self._rate = PLACE[f"optimizer_{names.index('lr')}"]
 
     def _set(self, **words: int | float) -> None:
@@ -203,7 +205,7 @@ class Step:
             z = new(rows, pitch) if self._needs_z[i] else 0
             row[7:] = (new(rows, pitch), z, new(rows, pitch) if is_last else gs[i % 2], pitch)
         self._set(block=block)
-        self.quick = step_entry.of_table(self._table) or _refuse
+        self.quick = step_builtin.of_table(self._table) or _refuse
         self._rows = rows
 
 

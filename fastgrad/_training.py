@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._atomic import Path, check_writable
-from ._numbers import at_least_0, count
+from ._ops.numbers import at_least_0, count
+from ._ops.schedules import Schedule
 from ._progress import Progress
 from ._run import Fit, History, start_run
-from ._schedules import Schedule
 from .datasets._draws import SHUFFLE, permutation
 
 if TYPE_CHECKING:

@@ -20,10 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import reference
-from ._kernels import backward, elementwise, gemm, jit, losses, optim, step
-from ._kernels.activations import BY_NAME
-from ._lanes import Lanes
+from ._kernels.formulas import elementwise
+from ._kernels.formulas.activations import BY_NAME
+from ._kernels.gemm import dispatch
+from ._kernels.layer import backward, losses, optimizers, train_step
+from ._kernels.runtime import jit
 from .reference import losses as formulas
+from .reference.lanes import Lanes
 
 Array = NDArray[Any]
 _FORMULAS = {0: "none", **{row.code: row.name for row in BY_NAME.values()}}  # by code
@@ -109,7 +112,7 @@ def _loss(number: int, z: Array, d: _Words, lengths: str) -> tuple[float, Array]
 
 
 def _gemm(dtype: np.dtype[Any], address: int) -> int:
-    d = _Words(gemm.DESCRIPTOR, dtype, address)
+    d = _Words(dispatch.DESCRIPTOR, dtype, address)
     c = d.array("c", "m n", "c_row c_column")
     a, b = d.array("a", "m k", "a_row a_k"), d.array("b", "k n", "b_k b_column")
     bias = d.array("bias", "n") if d.bias else None
@@ -166,7 +169,7 @@ def _mean(number: int, dtype: np.dtype[Any], address: int) -> int:
 
 
 def _sgd(dtype: np.dtype[Any], address: int) -> int:
-    d = _Words(optim.SGD_DESCRIPTOR, dtype, address)
+    d = _Words(optimizers.SGD_DESCRIPTOR, dtype, address)
     velocity = d.array("velocity", "count") if d.velocity else None
     numbers = (d.number("momentum"), bool(d.nesterov), d.number("weight_decay"))
     param, grad = d.array("param", "count"), d.array("grad", "count")
@@ -176,16 +179,16 @@ def _sgd(dtype: np.dtype[Any], address: int) -> int:
 
 def _adam(dtype: np.dtype[Any], address: int, count: int | None = None) -> int:
     """count: of this step, if it is not the descriptor's."""
-    d = _Words(optim.ADAM_DESCRIPTOR, dtype, address)
-    lr, *betas, eps, decay = (d.number(name) for name in optim.ADAM_DESCRIPTOR[6:])
-    param, grad, m, v = (d.array(name, "count") for name in optim.ADAM_DESCRIPTOR[1:5])
+    d = _Words(optimizers.ADAM_DESCRIPTOR, dtype, address)
+    lr, *betas, eps, decay = (d.number(name) for name in optimizers.ADAM_DESCRIPTOR[6:])
+    param, grad, m, v = (d.array(name, "count") for name in optimizers.ADAM_DESCRIPTOR[1:5])
     number = count or d.step
     formulas.adam_step(param, grad, m, v, number, lr, (betas[0], betas[1]), eps, decay)
     return jit.OK
 
 
 def _squares(dtype: np.dtype[Any], address: int) -> int:
-    d = _Words(optim.SQUARES_DESCRIPTOR, dtype, address)
+    d = _Words(optimizers.SQUARES_DESCRIPTOR, dtype, address)
     ctypes.c_double.from_address(d.sum).value = formulas.squares(d.array("values", "count"))
     return jit.OK
 
@@ -193,9 +196,9 @@ def _squares(dtype: np.dtype[Any], address: int) -> int:
 def _step(dtype: np.dtype[Any], address: int) -> int:
     """A training step. Layers keep their arrays here, not in the memory of the table."""
     table = ctypes.c_int64.from_address(address).value
-    head, size = _Words(step.HEAD, dtype, table), 8 * len(step.LAYER)
-    start = table + 8 * len(step.HEAD)
-    layers = [_Words(step.LAYER, dtype, start + i * size) for i in range(head.layers)]
+    head, size = _Words(train_step.HEAD, dtype, table), 8 * len(train_step.LAYER)
+    start = table + 8 * len(train_step.HEAD)
+    layers = [_Words(train_step.LAYER, dtype, start + i * size) for i in range(head.layers)]
     x = head.array("x", "rows inputs", "x_row x_column")
     weights = [layer.array("weight", "k m") for layer in layers]
     inputs, saved = [], []
@@ -208,7 +211,7 @@ def _step(dtype: np.dtype[Any], address: int) -> int:
     found = _loss((head.loss_slot - jit.SLOTS) // 2, x, head, "rows outputs")
     if found is None:
         return jit.BAD_LABEL
-    ctypes.c_double.from_address(table + 8 * step.PLACE["loss"]).value, h = found
+    ctypes.c_double.from_address(table + 8 * train_step.PLACE["loss"]).value, h = found
 
     grads: list[Array] = []
     for i in reversed(range(len(layers))):
@@ -221,12 +224,12 @@ def _step(dtype: np.dtype[Any], address: int) -> int:
             h = _product(h, weights[i].T)
     _clip(head, grads)
 
-    settings = table + 8 * step.PLACE["optimizer_0"]
+    settings = table + 8 * train_step.PLACE["optimizer_0"]
     if head.counts_steps:
         _adam(dtype, settings, head.steps + 1)
     else:
         _sgd(dtype, settings)
-    ctypes.c_int64.from_address(table + 8 * step.PLACE["steps"]).value += 1
+    ctypes.c_int64.from_address(table + 8 * train_step.PLACE["steps"]).value += 1
     return jit.OK
 
 
@@ -236,7 +239,7 @@ def _clip(head: _Words, grads: list[Array]) -> None:
     if not limit:
         return
     norm = formulas.norm(*grads)
-    ctypes.c_double.from_address(head.address + 8 * step.PLACE["norm"]).value = norm
+    ctypes.c_double.from_address(head.address + 8 * train_step.PLACE["norm"]).value = norm
     if limit < norm < math.inf:
         with np.errstate(all="ignore"):
             for grad in grads:
@@ -246,12 +249,12 @@ def _clip(head: _Words, grads: list[Array]) -> None:
 # in their places ------------------------------------------------------------------------------
 
 _KERNELS: dict[int, Callable[[np.dtype[Any], int], int]] = {
-    gemm.GEMM: _gemm,
+    dispatch.GEMM: _gemm,
     backward.BACKWARD_KERNEL: _backward,
-    optim.SGD: _sgd,
-    optim.ADAM: _adam,
-    optim.SQUARES: _squares,
-    step.STEP: _step,
+    optimizers.SGD: _sgd,
+    optimizers.ADAM: _adam,
+    optimizers.SQUARES: _squares,
+    train_step.STEP: _step,
     **{number: functools.partial(_mean, number) for number in losses.LOSSES.values()},
     **{
         number: functools.partial(_one_formula, name)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._numbers import count
+from ._ops.numbers import count
 
 __all__ = ["check_adjoint", "check_grads"]
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ._kernels import pool
-from ._numbers import shown
+from ._kernels.runtime import thread_pool
+from ._ops.numbers import shown
 
-MAX_THREADS = pool.MAX_THREADS
+MAX_THREADS = thread_pool.MAX_THREADS
 
 # Where Linux tells; tests point these at trees of their own.
 CPUS = Path("/sys/devices/system/cpu")
@@ -38,12 +38,12 @@ def set_num_threads(n: int) -> None:
 
     Raises TypeError for what is not a whole number, ValueError for one out of range.
     """
-    pool.set_threads(_whole("set_num_threads", n))
+    thread_pool.set_threads(_whole("set_num_threads", n))
 
 
 def get_num_threads() -> int:
     """The number in force: the last one set, else `default_num_threads`, found at first need."""
-    return int(pool.threads())
+    return int(thread_pool.threads())
 
 
 def num_threads(n: int) -> AbstractContextManager[None]:
@@ -60,11 +60,11 @@ def num_threads(n: int) -> AbstractContextManager[None]:
 @contextmanager
 def _in_force(n: int) -> Iterator[None]:
     before = get_num_threads()
-    pool.set_threads(n)
+    thread_pool.set_threads(n)
     try:
         yield
     finally:
-        pool.set_threads(before)
+        thread_pool.set_threads(before)
 
 
 def _whole(function: str, n: Any) -> int:
@@ -167,4 +167,4 @@ def _text(path: Path) -> str:
         return ""
 
 
-pool.default = default_num_threads
+thread_pool.default = default_num_threads

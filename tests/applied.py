@@ -1,4 +1,4 @@
-"""The compiled kernels of one formula, on arrays: what fastgrad._elementwise and layers run.
+"""The compiled kernels of one formula, on arrays: what fastgrad._ops.elementwise and layers run.
 
 Run as a program, prints digests of the formulas named, as JSON: NUMBA_CPU_NAME chooses the CPU.
 """
@@ -18,8 +18,10 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from fastgrad._kernels import elementwise, jit, target
-from fastgrad._lanes import Lanes
+from fastgrad._kernels.codegen import target
+from fastgrad._kernels.formulas import elementwise
+from fastgrad._kernels.runtime import jit
+from fastgrad.reference.lanes import Lanes
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -46,7 +48,7 @@ def apply(name: str, *arrays: Array, out: Array | None = None) -> Array:
 
 
 def on_lanes(name: str, *arrays: Array) -> Array:
-    """The same by fastgrad._lanes."""
+    """The same by fastgrad.reference.lanes."""
     return Lanes(arrays[0].dtype)(elementwise.FORMULAS[name], *arrays)
 
 

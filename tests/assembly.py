@@ -13,7 +13,9 @@ from typing import Any
 import numba
 from numba import types
 
-from fastgrad._kernels import block, jit, microkernel, target
+from fastgrad._kernels.codegen import target
+from fastgrad._kernels.gemm import macrokernel, microkernel
+from fastgrad._kernels.runtime import jit
 
 PREFIX = microkernel.tile_name(0, 0, 0, False).partition("f0")[0]
 _TILE = re.compile(rf"^({PREFIX}f(\d+)_(\d+)x(\d+)\w*):", re.MULTILINE)
@@ -38,7 +40,7 @@ def _loops(function: str) -> list[list[str]]:
 
 def tiles(dtype: str) -> dict[str, dict[str, Any]]:
     """name -> rows, vectors and loops of every tile in a fresh build of the block task."""
-    build = jit._builders[jit.slot(block.BLOCK, dtype)]
+    build = jit._builders[jit.slot(macrokernel.BLOCK, dtype)]
     kernel: Any = numba.cfunc(types.int64(types.int64), **jit.OPTIONS)(build())
     text = kernel._library.get_asm_str()
     found = {}

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import numba
 
-from fastgrad._kernels import atomic
+from fastgrad._kernels.codegen import atomics
 
 FLUSH = {"x86_64": 0x8040, "AMD64": 0x8040, "aarch64": 1 << 24, "arm64": 1 << 24}
 KNOWN = platform.machine() in FLUSH
@@ -18,9 +18,9 @@ _RAISED = 0x3F  # flags that operations leave in x86's word
 @numba.njit  # type: ignore[untyped-decorator]
 def _exchange(value):  # type: ignore[no-untyped-def]
     """The thread's word, which becomes ``value`` if that is not negative."""
-    old = atomic.control_word()
+    old = atomics.control_word()
     if value >= 0:
-        atomic.set_control_word(value)
+        atomics.set_control_word(value)
     return old
 
 

@@ -15,7 +15,7 @@ from layouts import Placed, place
 from numpy.typing import NDArray
 from oracles import floats
 
-from fastgrad._kernels import paths
+from fastgrad._kernels.gemm import thresholds
 
 Array = NDArray[Any]
 ODD_STEPS = (1, 1, 1, 2, 3)
@@ -129,7 +129,11 @@ VALUES = ("huge", "zeros", "special", "any exponent", "vanishing", "subnormal")
 def _small(d: Draw, dtype: str) -> tuple[int, int, int]:
     m = d.near(*edges.row_edges())
     n = d.near(*edges.column_edges(dtype))
-    return m, n, d.near(1, edges.lanes(dtype), paths.OUTER_K, paths.FETCH_K, edges.KC[dtype])
+    return (
+        m,
+        n,
+        d.near(1, edges.lanes(dtype), thresholds.OUTER_K, thresholds.FETCH_K, edges.KC[dtype]),
+    )
 
 
 def _empty(d: Draw, dtype: str) -> tuple[int, int, int]:
@@ -143,19 +147,26 @@ def _deep(d: Draw, dtype: str) -> tuple[int, int, int]:
 
 
 def _few_rows(d: Draw, dtype: str) -> tuple[int, int, int]:
-    m, lanes = d.upto(paths.STREAM_ROWS + 1), edges.lanes(dtype)
-    k = d.near(1, lanes, paths.PIECE_K, paths.GATHER_K, edges.KC[dtype], 2 * edges.KC[dtype])
-    run = max(paths.RUN_COLUMNS, paths.RUN_BYTES // (edges.itemsize(dtype) * m * lanes) * lanes)
-    elements = paths.STREAM_ELEMENTS if m > 1 else paths.STREAM_ROW_ELEMENTS
-    long = d.near(paths.STREAM_COLUMNS, elements // max(k, 1), run, 2 * run)
+    m, lanes = d.upto(thresholds.STREAM_ROWS + 1), edges.lanes(dtype)
+    k = d.near(
+        1, lanes, thresholds.PIECE_K, thresholds.GATHER_K, edges.KC[dtype], 2 * edges.KC[dtype]
+    )
+    run = max(
+        thresholds.RUN_COLUMNS, thresholds.RUN_BYTES // (edges.itemsize(dtype) * m * lanes) * lanes
+    )
+    elements = thresholds.STREAM_ELEMENTS if m > 1 else thresholds.STREAM_ROW_ELEMENTS
+    long = d.near(thresholds.STREAM_COLUMNS, elements // max(k, 1), run, 2 * run)
     if d.upto(2) == 1:
         long = elements // max(k, 1) + d.upto(300)
     return m, max(1, min(long, 4_000_000 // (m * max(k, 1)))), k
 
 
 def _far_rows(d: Draw, dtype: str) -> tuple[int, int, int]:
-    m, k = d.near(*range(paths.STREAM_ROWS + 1, paths.STREAM_FAR_ROWS + 1)), d.near(edges.KC[dtype])
-    return m, paths.STREAM_FAR_BYTES // (k * edges.itemsize(dtype)) + d.upto(80, -1), k
+    m, k = (
+        d.near(*range(thresholds.STREAM_ROWS + 1, thresholds.STREAM_FAR_ROWS + 1)),
+        d.near(edges.KC[dtype]),
+    )
+    return m, thresholds.STREAM_FAR_BYTES // (k * edges.itemsize(dtype)) + d.upto(80, -1), k
 
 
 def _few_columns(d: Draw, dtype: str) -> tuple[int, int, int]:
@@ -172,36 +183,40 @@ def _tall(d: Draw, dtype: str) -> tuple[int, int, int]:
     kc = edges.KC[dtype]
     k = d.near(d.upto(40, 5) * kc)
     m = d.upto(30)
-    most = paths.TALL_BYTES // (m * edges.itemsize(dtype))
+    most = thresholds.TALL_BYTES // (m * edges.itemsize(dtype))
     return m, min(most, fork_fmas(dtype) // (m * k) + d.upto(20)), k
 
 
 def _outer(d: Draw, dtype: str) -> tuple[int, int, int]:
-    k, m = max(1, d.near(1, 2, 8, paths.OUTER_K)), d.upto(900, 20)
+    k, m = max(1, d.near(1, 2, 8, thresholds.OUTER_K)), d.upto(900, 20)
     return m, fork_fmas(dtype) // (m * k) + d.upto(200, -20) + 20, k
 
 
 def _parts(d: Draw, dtype: str) -> tuple[int, int, int]:
     kc = edges.KC[dtype]
-    m, k = d.near(paths.DIRECT_ROWS, d.upto(300, 17)), d.near(d.upto(kc, 30), kc, 2 * kc)
+    m, k = d.near(thresholds.DIRECT_ROWS, d.upto(300, 17)), d.near(d.upto(kc, 30), kc, 2 * kc)
     return m, max(1, fork_fmas(dtype) // (m * k) + d.upto(60, -3)), k
 
 
 def _packed(d: Draw, dtype: str) -> tuple[int, int, int]:
     """Enough for one thread to pack B, or A too."""
-    m, k = d.near(paths.DIRECT_ROWS, d.upto(200, 17)), d.near(d.upto(300, 30), edges.KC[dtype])
-    return m, max(paths.DIRECT_FMAS // (m * k) + d.upto(60, -3), 1), k
+    m, k = d.near(thresholds.DIRECT_ROWS, d.upto(200, 17)), d.near(d.upto(300, 30), edges.KC[dtype])
+    return m, max(thresholds.DIRECT_FMAS // (m * k) + d.upto(60, -3), 1), k
 
 
 def _wide(d: Draw, dtype: str) -> tuple[int, int, int]:
     """Several blocks of columns and of k."""
     depth = edges.KC[dtype] * edges.ISA.block_chains
-    return d.near(paths.STREAM_FAR_ROWS), d.near(edges.block_columns(dtype), 1100), d.near(depth)
+    return (
+        d.near(thresholds.STREAM_FAR_ROWS),
+        d.near(edges.block_columns(dtype), 1100),
+        d.near(depth),
+    )
 
 
 def _shared(d: Draw, dtype: str) -> tuple[int, int, int]:
     """Threads share packed B."""
-    fmas = paths.PARTS_FMAS * 4 // edges.itemsize(dtype)
+    fmas = thresholds.PARTS_FMAS * 4 // edges.itemsize(dtype)
     k = d.near(edges.KC[dtype], edges.KC[dtype] * edges.ISA.block_chains)
     m = d.near(edges.ISA.rows * d.upto(40, 6))
     return m, fmas // (m * k) + d.upto(40, -1), k
@@ -226,4 +241,4 @@ LARGE = ("wide", "shared")  # tens of milliseconds a case and more
 
 
 def fork_fmas(dtype: str) -> int:
-    return paths.FORK_FMAS * 4 // edges.itemsize(dtype)
+    return thresholds.FORK_FMAS * 4 // edges.itemsize(dtype)

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fastgrad._kernels import paths, target
-from fastgrad._kernels.activations import BY_NAME
+from fastgrad._kernels.codegen import target
+from fastgrad._kernels.formulas.activations import BY_NAME
+from fastgrad._kernels.gemm import thresholds
 
 ISA = target.current().isa
 KC = target.KC
@@ -62,7 +63,7 @@ def around(*sizes: int) -> tuple[int, ...]:
 def row_edges() -> tuple[int, ...]:
     """Counts of rows around every tile, a pair of tiles and where packing starts."""
     heights = {rows for of_width in ISA.tile_rows for rows in of_width}
-    return around(*heights, 2 * ISA.most_rows, paths.DIRECT_ROWS)
+    return around(*heights, 2 * ISA.most_rows, thresholds.DIRECT_ROWS)
 
 
 def column_edges(dtype: str) -> tuple[int, ...]:
@@ -73,8 +74,8 @@ def column_edges(dtype: str) -> tuple[int, ...]:
 def large(dtype: str, k: int) -> tuple[int, int]:
     """(m, n) past the edges of packed blocks, and large enough to be packed whatever the layout."""
     n = block_columns(dtype) + tile_columns(dtype) + 1
-    m = max(block_rows(dtype) + ISA.rows + 1, paths.DIRECT_ROWS + 1)
-    return max(m, paths.DIRECT_FMAS // (n * max(k, 1)) + 2), n
+    m = max(block_rows(dtype) + ISA.rows + 1, thresholds.DIRECT_ROWS + 1)
+    return max(m, thresholds.DIRECT_FMAS // (n * max(k, 1)) + 2), n
 
 
 def sample(rng: Any, count: int, *edges: int, extra: int = 6) -> Any:

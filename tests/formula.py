@@ -14,7 +14,7 @@ import numpy as np
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from fastgrad._kernels.target import KC, current
+from fastgrad._kernels.codegen.target import KC, current
 from fastgrad.cli import _bits_formula
 
 Array = NDArray[Any]

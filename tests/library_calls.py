@@ -8,7 +8,7 @@ from typing import Any
 import numba
 from numba import types
 
-from fastgrad._kernels import jit
+from fastgrad._kernels.runtime import jit
 
 _CALL = re.compile(r"^\s*(?:call\w*|bl|jmp|b)[ \t]+([A-Za-z_][\w.@]*)", re.MULTILINE)
 _EXPECTED = ("malloc", "free")  # of an arena, see scratch.py

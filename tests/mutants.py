@@ -7,9 +7,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-TILE, GEMM, BLOCK = "_kernels/microkernel.py", "_kernels/gemm.py", "_kernels/block.py"
-SIMD, REDUCE, BACKWARD = "_kernels/simd.py", "_kernels/reduce.py", "_kernels/backward.py"
-STREAM, POOL = "_kernels/stream.py", "_kernels/pool.py"
+TILE, GEMM, BLOCK = (
+    "_kernels/gemm/microkernel.py",
+    "_kernels/gemm/dispatch.py",
+    "_kernels/gemm/macrokernel.py",
+)
+SIMD, REDUCE, BACKWARD = (
+    "_kernels/codegen/simd.py",
+    "_kernels/gemm/reduce.py",
+    "_kernels/layer/backward.py",
+)
+STREAM, POOL = "_kernels/gemm/few_rows.py", "_kernels/runtime/thread_pool.py"
 
 FORMULA = "contract/test_formula.py::"
 BIAS = FORMULA + "test_forward[float32-KC+1-None]"
@@ -40,7 +48,7 @@ MUTANTS: dict[str, Mutant] = {
         product("KC-1"),
         (
             (
-                "_kernels/pack.py",
+                "_kernels/gemm/packing.py",
                 "b.sub(columns, i64(1))",
                 "b.sub(columns, i64(2))",
             ),
@@ -195,7 +203,7 @@ MUTANTS: dict[str, Mutant] = {
         "api/test_linear.py::test_relu_backward_at_its_kink[float32]",
         (
             (
-                "_kernels/activations.py",
+                "_kernels/formulas/activations.py",
                 "ops.select(y <= 0.0, 0.0, g)",
                 "ops.select(y < 0.0, 0.0, g)",
             ),
@@ -243,7 +251,7 @@ MUTANTS: dict[str, Mutant] = {
         shared("test_few_rows[float32-1"),
         (
             (
-                "_kernels/dots.py",
+                "_kernels/gemm/row_dots.py",
                 'column = b.select(b.icmp_signed("<", column, last), column, last)',
                 'column = b.select(b.icmp_signed("<", column, last), column, b.sub(last, i64(1)))',
             ),
@@ -251,11 +259,17 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "dot: blocks side by side, one short": Mutant(
         shared("test_products[float32-dot"),
-        (("_kernels/dot.py", "count = ceil_div(some, kc)", "count = quotient(some, kc)"),),
+        (
+            (
+                "_kernels/gemm/inner_product.py",
+                "count = ceil_div(some, kc)",
+                "count = quotient(some, kc)",
+            ),
+        ),
     ),
     "tall: old C forgotten": Mutant(
         shared("test_products[float32-tall"),
-        (("_kernels/tall.py", "pick(k0, 1, word(d, 11))", "pick(k0, 1, 0)"),),
+        (("_kernels/gemm/split_k.py", "pick(k0, 1, word(d, 11))", "pick(k0, 1, 0)"),),
     ),
     "tall: buffers added backwards": Mutant(
         shared("test_products[float32-tall"),
@@ -285,7 +299,7 @@ MUTANTS: dict[str, Mutant] = {
         shared("test_products[float32-parts"),
         (
             (
-                "_kernels/blocks.py",
+                "_kernels/gemm/blocked.py",
                 "i, j = quotient(task, beside) * rows,",
                 "i, j = quotient(task, beside) * (rows - 6),",
             ),

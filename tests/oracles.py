@@ -11,7 +11,7 @@ import numpy as np
 from formula import contract_both
 from numpy.typing import NDArray
 
-from fastgrad._kernels.activations import BY_NAME
+from fastgrad._kernels.formulas.activations import BY_NAME
 from fastgrad.cli import _bits_formula
 
 Array = NDArray[Any]

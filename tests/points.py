@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from fastgrad._kernels import activations, mathfun
+from fastgrad._kernels.formulas import activations, elementary
 
 Array = np.ndarray[Any, np.dtype[Any]]
-K = mathfun.FLOAT64
+K = elementary.FLOAT64
 LN2 = float(np.log(2.0))
 
 # Where a function is neither constant nor a power of x, and where its errors are largest.

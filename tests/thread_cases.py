@@ -6,28 +6,33 @@ from typing import NamedTuple
 
 import edges
 
-from fastgrad._kernels import paths
+from fastgrad._kernels.gemm import thresholds
 
 TASKS = ("block", "part", "stream_task")  # of a product
 ODD = "both reversed, strided"
-FEW = (*range(1, paths.STREAM_ROWS + 1), paths.STREAM_FAR_ROWS - 1, paths.STREAM_FAR_ROWS)
+FEW = (
+    *range(1, thresholds.STREAM_ROWS + 1),
+    thresholds.STREAM_FAR_ROWS - 1,
+    thresholds.STREAM_FAR_ROWS,
+)
 ROWS_STREAM = {"rows stream", "stream in tasks", "as it lies", "transposed", "gathered"}
 COLUMNS_STREAM = {"columns stream", "stream in tasks", "as it lies", "transposed", "gathered",
                   "C gathered"}  # fmt: skip
 
 
 def fork_fmas(dtype: str) -> int:
-    return paths.FORK_FMAS * 4 // edges.itemsize(dtype)
+    return thresholds.FORK_FMAS * 4 // edges.itemsize(dtype)
 
 
 def long_stream(rows: int, k: int, dtype: str) -> int:
     """Columns of a stream for so many rows that is long enough for two threads and is no multiple
     of anything."""
     least = max(
-        2 * paths.STREAM_COLUMNS,
+        2 * thresholds.STREAM_COLUMNS,
         fork_fmas(dtype) // (rows * k),
-        paths.STREAM_FORK_NS * paths.BYTES_PER_NS // (k * edges.itemsize(dtype)),
-        (paths.STREAM_FAR_BYTES if rows > paths.STREAM_ROWS else 0) // (k * edges.itemsize(dtype)),
+        thresholds.STREAM_FORK_NS * thresholds.BYTES_PER_NS // (k * edges.itemsize(dtype)),
+        (thresholds.STREAM_FAR_BYTES if rows > thresholds.STREAM_ROWS else 0)
+        // (k * edges.itemsize(dtype)),
     )
     return least + edges.lanes(dtype) + 3
 
@@ -42,8 +47,8 @@ class Case(NamedTuple):
 def cases(dtype: str) -> dict[str, Case]:
     kc, lanes, columns = edges.KC[dtype], edges.lanes(dtype), edges.tile_columns(dtype)
     chains, blocks, rows = edges.ISA.block_chains, edges.block_columns(dtype), edges.ISA.rows
-    shared = paths.PARTS_FMAS * 4 // edges.itemsize(dtype)
-    ring = 8 * paths.RING_OF_A_THREAD  # blocks of k: of 8 threads
+    shared = thresholds.PARTS_FMAS * 4 // edges.itemsize(dtype)
+    ring = 8 * thresholds.RING_OF_A_THREAD  # blocks of k: of 8 threads
     wide, deep = blocks + columns + lanes + 1, (chains + 1) * kc + 5
     odd = ((ODD, ODD, "F"), ("C", "C", "padded columns"))
     return {
@@ -86,11 +91,11 @@ def cases(dtype: str) -> dict[str, Case]:
 def forward_shapes(dtype: str) -> dict[str, tuple[tuple[int, int, int], set[str]]]:
     """name -> (n, k, m), ways"""
     kc, columns, rows = edges.KC[dtype], edges.tile_columns(dtype), edges.ISA.rows
-    shared = paths.PARTS_FMAS * 4 // edges.itemsize(dtype)
+    shared = thresholds.PARTS_FMAS * 4 // edges.itemsize(dtype)
     return {
         "few rows": ((3, kc + 1, long_stream(3, kc, dtype)), {"rows stream"}),
         "rows from afar": (
-            (paths.STREAM_FAR_ROWS, kc + 1, long_stream(32, kc, dtype)), {"rows stream"},
+            (thresholds.STREAM_FAR_ROWS, kc + 1, long_stream(32, kc, dtype)), {"rows stream"},
         ),
         "few columns": ((long_stream(2, kc, dtype), kc + 1, 2), set()),
         "parts": ((65, kc + 1, 131), {"parts"}),

@@ -1,6 +1,6 @@
 """The contract beyond products: losses, optimizer steps and whole training steps, by formula.
 
-numpy's + - * / and sqrt one after the other, sums as chains, exp and log by fastgrad._lanes; made
+numpy's + - * / and sqrt one after the other, sums as chains, exp and log by reference.lanes; made
 of nothing that fastgrad runs. The order of every operation is part of the contract.
 """
 
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from oracles import contract_backward_both, contract_forward, contract_h, saved_for
 
 from fastgrad import MLP, SGD, Adam
-from fastgrad._kernels import mathfun
-from fastgrad._kernels.target import KC
+from fastgrad._kernels.codegen.target import KC
+from fastgrad._kernels.formulas import elementary
 from fastgrad.cli._bits_formula import lanes
 
 Array = NDArray[Any]
@@ -47,9 +47,9 @@ def softmax_cross_entropy(z: Array, labels: Array) -> tuple[float, Array]:
     ops, one = lanes(z.dtype), z.dtype.type(1)
     n = z.dtype.type(len(z))
     shifted = z - z.max(axis=1, keepdims=True)
-    e = ops(mathfun.exp, shifted)
+    e = ops(elementary.exp, shifted)
     total = row_sums(e)
-    logs, p = ops(mathfun.log, total)[:, None] - shifted, e * (one / total)[:, None]
+    logs, p = ops(elementary.log, total)[:, None] - shifted, e * (one / total)[:, None]
     if labels.ndim == 1:
         rows = np.arange(len(z))
         losses, target = logs[rows, labels], np.eye(z.shape[1], dtype=z.dtype)[labels]
@@ -62,14 +62,14 @@ def softmax_cross_entropy(z: Array, labels: Array) -> tuple[float, Array]:
 def binary_cross_entropy_with_logits(z: Array, t: Array) -> tuple[float, Array]:
     """z and targets t (N, M)"""
     ops, one = lanes(z.dtype), z.dtype.type(1)
-    e = ops(mathfun.exp, -np.abs(z))
+    e = ops(elementary.exp, -np.abs(z))
     u = one + e
     with np.errstate(all="ignore"):
-        log1p = np.where(u == one, e, ops(mathfun.log, u) * (e / (u - one)))
+        log1p = np.where(u == one, e, ops(elementary.log, u) * (e / (u - one)))
     slope = np.where(z > 0, one - t, -t)
     terms = np.where(slope == 0, z.dtype.type(0), slope * z) + log1p
     size = z.dtype.type(z.size)
-    gradient = (ops(mathfun.sigmoid, z) - t) * (one / size)
+    gradient = (ops(elementary.sigmoid, z) - t) * (one / size)
     return float(batch_sum(row_sums(terms)) / size), gradient
 
 

@@ -15,41 +15,40 @@ import edges
 import numba
 from numba import types
 
-from fastgrad._kernels import (
-    atomic,
-    backward,
-    block,
-    blocks,
-    dot,
-    gemm,
-    jit,
-    paths,
-    pool,
+from fastgrad._kernels.codegen import atomics
+from fastgrad._kernels.codegen.memory import table
+from fastgrad._kernels.gemm import (
+    blocked,
+    dispatch,
+    inner_product,
+    macrokernel,
     reduce,
-    tall,
+    split_k,
+    thresholds,
 )
-from fastgrad._kernels import stream as streams
-from fastgrad._kernels.lowlevel import table
+from fastgrad._kernels.gemm import few_rows as streams
+from fastgrad._kernels.layer import backward
+from fastgrad._kernels.runtime import jit, thread_pool
 
 PATIENCE = 20.0  # seconds that a caller waits for a worker to come
 
 # Kernels of a product, or of a layer; and tasks, whose descriptor is (address of a plan, number).
 CALLS: dict[str, tuple[int, tuple[str, ...]]] = {
-    "product": (gemm.GEMM, gemm.DESCRIPTOR),
-    "blocks": (blocks.BLOCKS, gemm.DESCRIPTOR),
-    "stream": (streams.STREAM, gemm.DESCRIPTOR),
-    "tall": (tall.TALL, gemm.DESCRIPTOR),
-    "dot": (dot.DOT, gemm.DESCRIPTOR),
+    "product": (dispatch.GEMM, dispatch.DESCRIPTOR),
+    "blocks": (blocked.BLOCKS, dispatch.DESCRIPTOR),
+    "stream": (streams.STREAM, dispatch.DESCRIPTOR),
+    "tall": (split_k.TALL, dispatch.DESCRIPTOR),
+    "dot": (inner_product.DOT, dispatch.DESCRIPTOR),
     "fold": (reduce.FOLD, ("rows", "columns", "count")),
     "backward": (backward.BACKWARD_KERNEL, backward.DESCRIPTOR),
 }
 TASKS: dict[str, tuple[int, tuple[str, ...]]] = {
-    "block": (block.BLOCK, block.PLAN),
-    "pack_b": (block.PACK_B, block.PACK_PLAN),
+    "block": (macrokernel.BLOCK, macrokernel.PLAN),
+    "pack_b": (macrokernel.PACK_B, macrokernel.PACK_PLAN),
     "stream_task": (streams.STREAM_TASK, streams.PLAN),
-    "part": (blocks.PART, (*gemm.DESCRIPTOR, "rows", "columns", "beside")),
+    "part": (blocked.PART, (*dispatch.DESCRIPTOR, "rows", "columns", "beside")),
     "form_h": (backward.FORM_H, backward.PLAN),
-    "some_products": (backward.SOME_PRODUCTS, gemm.DESCRIPTOR),
+    "some_products": (backward.SOME_PRODUCTS, dispatch.DESCRIPTOR),
 }
 
 
@@ -67,11 +66,13 @@ def _read(address: int, names: tuple[str, ...]) -> dict[str, int]:
 def _wake() -> Any:
     """Wake every worker that sleeps, as the pool does for a long job."""
     base = table()
-    for helper in range(atomic.load(base + 8 * pool.STARTED)):
-        state = base + 8 * (pool.WORKERS + helper * jit.LINE)
-        if atomic.load(state) == pool.ASLEEP:
-            if atomic.exchange(state, pool.RUNNING) == pool.ASLEEP:
-                atomic.call_lock(atomic.load(base + 8 * pool.RELEASE), atomic.load(state + 8))
+    for helper in range(atomics.load(base + 8 * thread_pool.STARTED)):
+        state = base + 8 * (thread_pool.WORKERS + helper * jit.LINE)
+        if atomics.load(state) == thread_pool.ASLEEP:
+            if atomics.exchange(state, thread_pool.RUNNING) == thread_pool.ASLEEP:
+                atomics.call_lock(
+                    atomics.load(base + 8 * thread_pool.RELEASE), atomics.load(state + 8)
+                )
     return 0
 
 
@@ -183,8 +184,8 @@ def _of_one(call: Call, dtype: str) -> Iterable[str]:
         }
         yield from (way for way, taken in tests.items() if taken)
     elif call.kernel == "stream_task":
-        whole_vectors = paths.RUN_BYTES // (size * w["m"] * edges.lanes(dtype))
-        run = max(paths.RUN_COLUMNS, whole_vectors * edges.lanes(dtype))
+        whole_vectors = thresholds.RUN_BYTES // (size * w["m"] * edges.lanes(dtype))
+        run = max(thresholds.RUN_COLUMNS, whole_vectors * edges.lanes(dtype))
         lies = w["b_column"] == size
         tests = {
             "rows stream": w["bias_row"] == 0,

@@ -16,7 +16,7 @@ import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import fastgrad
-from fastgrad._kernels.target import describe
+from fastgrad._kernels.codegen.target import describe
 
 Array = Any
 

@@ -24,7 +24,7 @@ import numpy as np
 from _figure import calls_for, check, machine, normal, poison, threads, timer
 
 import fastgrad
-from fastgrad._kernels.target import current
+from fastgrad._kernels.codegen.target import current
 
 SIZES = range(1, 257)
 WIDTH = 128

@@ -21,7 +21,9 @@ import numba
 import numpy as np
 from _figure import machine, seconds, threads
 
-from fastgrad._kernels import elementwise, entries, jit
+from fastgrad._kernels.bind import builtins
+from fastgrad._kernels.formulas import elementwise
+from fastgrad._kernels.runtime import jit
 
 try:
     import scipy
@@ -41,7 +43,7 @@ SLOPE = 2 * math.sqrt(2 / math.pi)
 
 def ours(name: str) -> Function:
     slot = jit.slot(elementwise.NUMBERS[name], "float32")  # the builtin finds float64's beside it
-    return lambda x, out: entries.unary(x, out, slot)
+    return lambda x, out: builtins.unary(x, out, slot)
 
 
 def in_numpy(name: str) -> Function | None:

@@ -18,11 +18,14 @@ import numba
 import numpy as np
 
 import fastgrad
-from fastgrad._kernels import atomic, jit, pool
-from fastgrad._kernels.lowlevel import call_kernel, in_memory, word
+from fastgrad._kernels.codegen import atomics
+from fastgrad._kernels.codegen.memory import call_kernel, in_memory, word
+from fastgrad._kernels.runtime import jit, thread_pool
 
 THREADS, ROUNDS = 2, 300
-LONG = 10 * pool.WAKE_NS  # a worker that fell asleep is woken: a task would wait for it for ever
+LONG = (
+    10 * thread_pool.WAKE_NS
+)  # a worker that fell asleep is woken: a task would wait for it for ever
 GOALS = {"hot": 1.0, "asleep": 1.2, "idle": 1.0}
 
 
@@ -32,38 +35,38 @@ def meet(dtype: str) -> Any:
     def kernel_meet(d):  # type: ignore[no-untyped-def]
         job = word(d, 0)
         counter, target = word(job, 0), word(job, 1)
-        atomic.add(counter, 1)
-        while atomic.load(counter) < target:
-            atomic.pause()
+        atomics.add(counter, 1)
+        while atomics.load(counter) < target:
+            atomics.pause()
         return jit.OK
 
     return kernel_meet
 
 
 MEET = jit.slot(jit.register("benchmark_meet", meet, jit.DTYPES[:1]), jit.DTYPES[0])
-FORK_JOIN = pool.FORK_JOIN
+FORK_JOIN = thread_pool.FORK_JOIN
 
 
 @numba.njit(nogil=True)
 def jobs(counter, count, estimate):  # type: ignore[no-untyped-def]
     """``count`` jobs of THREADS tasks that meet."""
     for _ in range(count):
-        job = in_memory((counter, atomic.load(counter) + THREADS))
+        job = in_memory((counter, atomics.load(counter) + THREADS))
         call_kernel(FORK_JOIN, (MEET, job, THREADS, estimate))
 
 
 @numba.njit(nogil=True)
 def wait_and_answer(acquire, lock, flag, rounds):  # type: ignore[no-untyped-def]
     for i in range(rounds):
-        atomic.call_lock(acquire, lock)
-        atomic.store(flag, i + 1)
+        atomics.call_lock(acquire, lock)
+        atomics.store(flag, i + 1)
 
 
 @numba.njit(nogil=True)
 def wake_and_wait(release, lock, flag, answer):  # type: ignore[no-untyped-def]
-    atomic.call_lock(release, lock)
-    while atomic.load(flag) < answer:
-        atomic.pause()
+    atomics.call_lock(release, lock)
+    while atomics.load(flag) < answer:
+        atomics.pause()
 
 
 def main() -> None:
@@ -74,19 +77,21 @@ def main() -> None:
     hot = [_microseconds(jobs, counter, 2000, LONG) / 2000 for _ in range(15)]
     print(f"hot: {statistics.median(hot):.2f} us a job (best {min(hot):.2f}; goal {GOALS['hot']})")
 
-    api, state = pool.ctypes.pythonapi, jit.TABLE
+    api, state = thread_pool.ctypes.pythonapi, jit.TABLE
     lock = api.PyThread_allocate_lock()
-    api.PyThread_acquire_lock(pool.ctypes.c_void_p(lock), 1)
-    wait_and_answer(state[pool.ACQUIRE], lock, flag, 0)
-    wake_and_wait(state[pool.RELEASE], lock, flag, -1)  # compiled, and one release too many ...
-    api.PyThread_acquire_lock(pool.ctypes.c_void_p(lock), 1)  # ... taken back
-    arguments = (state[pool.ACQUIRE], lock, flag, ROUNDS)
+    api.PyThread_acquire_lock(thread_pool.ctypes.c_void_p(lock), 1)
+    wait_and_answer(state[thread_pool.ACQUIRE], lock, flag, 0)
+    wake_and_wait(
+        state[thread_pool.RELEASE], lock, flag, -1
+    )  # compiled, and one release too many ...
+    api.PyThread_acquire_lock(thread_pool.ctypes.c_void_p(lock), 1)  # ... taken back
+    arguments = (state[thread_pool.ACQUIRE], lock, flag, ROUNDS)
     waiter = threading.Thread(target=wait_and_answer, args=arguments, daemon=True)
     waiter.start()
     bare, asleep = [], []
     for i in range(ROUNDS):
         time.sleep(0.002)
-        bare.append(_microseconds(wake_and_wait, state[pool.RELEASE], lock, flag, i + 1))
+        bare.append(_microseconds(wake_and_wait, state[thread_pool.RELEASE], lock, flag, i + 1))
         time.sleep(0.002)
         asleep.append(_microseconds(jobs, counter, 1, LONG))
     waiter.join()

@@ -17,8 +17,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastgrad._kernels.simd import I64, Simd, Value, for_range, i64, keep_rolled
-from fastgrad._kernels.target import current
+from fastgrad._kernels.codegen.simd import I64, Simd, Value, for_range, i64, keep_rolled
+from fastgrad._kernels.codegen.target import current
 
 ITEMSIZE = {"float32": 4, "float64": 8}
 # Two pipes of latency 4 want 8 chains. More hide whatever else delays one, and all must fit the

@@ -16,7 +16,7 @@ from libraries import versions
 
 import fastgrad
 from fastgrad._bench import compare
-from fastgrad._kernels.target import describe
+from fastgrad._kernels.codegen.target import describe
 
 
 def describe_run(libraries: list[str], options: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from _figure import calls_for, check, machine, normal, poison, seconds, threads
 from loops import STREAMS, fill_loop, read_loop
 
 import fastgrad
-from fastgrad._kernels.target import current
+from fastgrad._kernels.codegen.target import current
 
 GOAL = 0.90
 SAMPLE = 5e-3  # seconds, at least

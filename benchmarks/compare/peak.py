@@ -21,7 +21,7 @@ import loops
 import numpy as np
 
 import fastgrad
-from fastgrad._kernels.target import current
+from fastgrad._kernels.codegen.target import current
 
 SAMPLE, SAMPLES = 0.05, 7
 SIZES = {"16 kB": 1 << 14, "512 kB": 1 << 19, "8 MB": 1 << 23, "256 MB": 1 << 28}

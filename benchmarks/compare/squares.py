@@ -18,7 +18,7 @@ import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import fastgrad
-from fastgrad._kernels.target import describe
+from fastgrad._kernels.codegen.target import describe
 
 SIZES = (256, 512, 1024, 2048)
 SECONDS = 1.5  # a cell

@@ -33,7 +33,7 @@ from proof import ROOT, git, twice
 COMMITS, SLOW, DAY = 12, 7, 86400
 MACHINE, BRANCH = "history", "asv-results"
 WHO = ("-c", "user.name=history", "-c", "user.email=history@localhost")
-KERNEL = "fastgrad/_kernels/gemm.py"
+KERNEL = "fastgrad/_kernels/gemm/dispatch.py"
 JUDGED = tuple(
     f"ratio.Square.track_ratio_matmul('nn', '{dtype}', 256)" for dtype in ("float32", "float64")
 )

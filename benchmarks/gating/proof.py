@@ -53,11 +53,11 @@ def unbuildable(text: str) -> str:
 
 # what is planted, where; the exit code, and what the gate must print
 PLANTED: tuple[tuple[str, str, Callable[[str], str], int, tuple[str, ...]], ...] = (
-    ("k loop run twice", "fastgrad/_kernels/gemm.py", twice, 1,
+    ("k loop run twice", "fastgrad/_kernels/gemm/dispatch.py", twice, 1,
      ("slower: kernel.nn 768 float32", "slower: kernel.nn 1x784x512 float32")),
     ("1 us more a call", "fastgrad/_matmul.py", one_us_more, 1,
      ("slower: call.matmul 4x4 float64",)),
-    ("a slower first call", "fastgrad/_kernels/jit.py", slow_compile, 1,
+    ("a slower first call", "fastgrad/_kernels/runtime/jit.py", slow_compile, 1,
      ("slower: process.first_call c",)),
     ("an error", "fastgrad/_matmul.py", wrong, 2, ("errored at", "planted")),
     ("a build that fails", "pyproject.toml", unbuildable, 2, ("the build of", "failed")),

@@ -1,4 +1,4 @@
-"""Derive every polynomial of fastgrad/_kernels/mathfun.py, and print the tables to paste there.
+"""Derive every polynomial of _kernels/formulas/elementary.py, and print the tables to paste there.
 
     python benchmarks/sweeps/fit_polynomials.py [name ...]
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import mpmath as mp
 import numpy as np
 
-from fastgrad._kernels import mathfun
+from fastgrad._kernels.formulas import elementary
 
 mp.mp.dps = 60
 Function = Callable[[mp.mpf], mp.mpf]
@@ -185,7 +185,7 @@ FITS["erfc"] = _erfc_fit(False, {"float32": 10, "float64": 24})
 
 
 def main(names: list[str]) -> int:
-    tables = {"float32": mathfun.FLOAT32, "float64": mathfun.FLOAT64}
+    tables = {"float32": elementary.FLOAT32, "float64": elementary.FLOAT64}
     differs = False
     for name in names or list(FITS):
         for dtype in FITS[name].degree:

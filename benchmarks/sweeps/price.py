@@ -180,7 +180,7 @@ def serve(variant: str) -> None:
     """The process of a variant."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    from fastgrad._kernels import target
+    from fastgrad._kernels.codegen import target
 
     if variant.startswith("KC"):
         isa = target.current().isa

@@ -64,13 +64,14 @@ def serve(name: str, value: str) -> None:
 
     import numpy as np
 
-    from fastgrad._kernels import paths, target
+    from fastgrad._kernels.codegen import target
+    from fastgrad._kernels.gemm import thresholds
 
     isa = target.current().isa
     if name == "KC":
         target.KC.update(float32=int(value), float64=int(value))
-    elif name and hasattr(paths, name):
-        setattr(paths, name, int(value))
+    elif name and hasattr(thresholds, name):
+        setattr(thresholds, name, int(value))
     elif name:
         symbol = next(s for s in ("AVX512", "AVX2", "NEON", "SSE") if getattr(target, s) == isa)
         setattr(target, symbol, dataclasses.replace(isa, **{name: int(value)}))

@@ -1,7 +1,7 @@
 """What a user's compiled function consists of where it calls fastgrad: records, calls, results.
 
-No kernel and nothing of ours but the layouts of _kernels/records.py: a function in a user's cache
-outlives an upgrade.
+No kernel and nothing of ours but the layouts of _kernels/bind/records.py: a function in a user's
+cache outlives an upgrade.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ from numba.core import cgutils
 from numba.np import numpy_support
 from numba.np.arrayobj import populate_array
 
-from .._kernels.gateway import GATEWAY
-from .._kernels.jit import ABI_VERSION
-from .._kernels.lowlevel import table_address, word_pointer
-from .._kernels.records import (
+from .._kernels.bind.gateway import GATEWAY
+from .._kernels.bind.records import (
     DATA,
     DONE,
     FLAGS,
@@ -33,7 +31,9 @@ from .._kernels.records import (
     WANTED,
     kind_code,
 )
-from .._kernels.simd import I64, i64
+from .._kernels.codegen.memory import table_address, word_pointer
+from .._kernels.codegen.simd import I64, i64
+from .._kernels.runtime.jit import ABI_VERSION
 from .failures import CLASSES
 from .given import is_none, sample
 from .in_python import STALE

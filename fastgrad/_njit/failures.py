@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from .._kernels import records
+from .._kernels.bind import records
 
 _kept: dict[int, BaseException] = {}  # by thread, the last one
 

@@ -16,8 +16,8 @@ from numba.core.errors import TypingError
 from numba.np import numpy_support
 from numpy.typing import NDArray
 
-from .. import _validate
-from .._kernels import jit
+from .._kernels.runtime import jit
+from .._ops import checks
 
 OPTIONS: Any = jit.OPTIONS  # or those of the user's function would be taken
 
@@ -68,7 +68,7 @@ def typing() -> Iterator[None]:
 
 def array(function: str, name: str, given: Any) -> NDArray[Any]:
     """A sample of an array that is computed with."""
-    return _validate.array(function, name, sample(given))
+    return checks.array(function, name, sample(given))
 
 
 def array_or_none(function: str, name: str, given: Any) -> NDArray[Any] | None:
@@ -84,7 +84,7 @@ def flag(function: str, name: str, given: Any) -> None:
     if isinstance(given, types.Number | types.UnicodeType):
         kind = type(sample(given)).__name__  # the value, which Python shows, is not known
         raise TypeError(f"{function}: {name} is {kind}, expected True or False")
-    _validate.flag(function, name, sample(given))
+    checks.flag(function, name, sample(given))
 
 
 def result(function: str, name: str, out: Any, ndim: int, dtype: np.dtype[Any]) -> Any:
@@ -92,7 +92,7 @@ def result(function: str, name: str, out: Any, ndim: int, dtype: np.dtype[Any]) 
     if is_none(out):
         return types.Array(numpy_support.from_dtype(dtype), ndim, "C")
     try:
-        _validate.output(function, name, sample(out), _SHAPE, dtype)
+        checks.output(function, name, sample(out), _SHAPE, dtype)
     except ValueError:
         pass  # of lengths, which are looked at when it runs
     return out
@@ -116,7 +116,7 @@ def activation(function: str, given: Any) -> str | None | bool:
         return True
     name = sample(given)
     if name is not None and not isinstance(name, str):
-        _validate.activation(function, name)
+        checks.activation(function, name)
     return name
 
 
@@ -125,6 +125,6 @@ def items(function: str, name: str, given: Any, each: str) -> Sequence[Any]:
     if isinstance(given, types.Omitted | tuple):
         return [types.Omitted(value) for value in sample(given)]
     if not isinstance(given, types.BaseTuple):
-        _validate.triple(function, name, sample(given), each)
-    _validate.triple(function, name, tuple(given), each)
+        checks.triple(function, name, sample(given), each)
+    checks.triple(function, name, tuple(given), each)
     return tuple(given)

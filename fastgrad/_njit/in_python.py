@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _linear, _losses, _matmul, _optim, threads
-from .._kernels import gateway, jit, records
-from .._kernels.records import (
+from .. import threads
+from .._kernels.bind import gateway, records
+from .._kernels.bind.records import (
     CAREFUL,
     DATA,
     FLAGS,
@@ -26,6 +26,9 @@ from .._kernels.records import (
     TEXT,
     WANTED,
 )
+from .._kernels.runtime import jit
+from .._ops import linear, losses, optimizers
+from .._ops import matmul as _matmul
 from . import failures
 
 Array = NDArray[Any]
@@ -116,7 +119,7 @@ def _product(call: Call) -> bool:
 
 
 def _forward(call: Call) -> bool:
-    _linear.linear_forward(*(call.value(i) for i in range(6)))
+    linear.linear_forward(*(call.value(i) for i in range(6)))
     return call.is_wanted(4)
 
 
@@ -128,14 +131,14 @@ def _backward(call: Call) -> bool:
     adds = tuple(
         bool(call.words[i]) and not new for i, new in zip((12, 13, 14), fresh, strict=True)
     )
-    function: Any = _linear.linear_backward
+    function: Any = linear.linear_backward
     function(*arrays, needs, outs, adds)
     return any(call.is_wanted(i) for i in (9, 10, 11))
 
 
 def _loss(call: Call) -> bool:
     *args, loss, grad = range(len(call.words))
-    values = getattr(_losses, call.function)(*(call.value(i) for i in args))
+    values = getattr(losses, call.function)(*(call.value(i) for i in args))
     for i, value in zip((loss, grad), values, strict=True):
         call.write(i, value)
     return False
@@ -145,7 +148,7 @@ def _step(call: Call) -> bool:
     values = [call.value(i) for i in range(len(call.words))]
     if call.function == "adam_step":
         values[6:8] = [tuple(values[6:8])]
-    getattr(_optim, call.function)(*values)
+    getattr(optimizers, call.function)(*values)
     return False
 
 

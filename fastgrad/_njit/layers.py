@@ -8,9 +8,9 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
-from .. import _linear, _validate
-from .._kernels.activations import BY_NAME
-from .._kernels.grads import LinearGrads
+from .._kernels.bind.grads import LinearGrads
+from .._kernels.formulas.activations import BY_NAME
+from .._ops import checks, linear
 from . import given
 from .given import OPTIONS
 
@@ -25,7 +25,7 @@ def _forward_result(x: Any, weight: Any, bias: Any, activation: Any, out: Any, z
             given.array_or_none(_FORWARD, "bias", bias),
         ]
         given.activation(_FORWARD, activation)
-        dtype, ndim = _validate.result_dtype(*arrays), max(x.ndim, 1)
+        dtype, ndim = checks.result_dtype(*arrays), max(x.ndim, 1)
         if not given.is_none(z):
             given.result(_FORWARD, "preactivation_out", z, ndim, dtype)
         return given.result(_FORWARD, "out", out, ndim, dtype)
@@ -57,7 +57,7 @@ def _forward(
     return result(x, weight, bias, activation, out, z), codegen
 
 
-@overload(_linear.linear_forward, prefer_literal=True, jit_options=OPTIONS)
+@overload(linear.linear_forward, prefer_literal=True, jit_options=OPTIONS)
 def _typed_forward(  # type: ignore[no-untyped-def]
     x, weight, bias=None, activation=None, out=None, preactivation_out=None
 ):
@@ -92,13 +92,13 @@ class _Backward:
                 given.array_or_none(f, n, a)
                 for n, a in zip(("output", "preactivation"), self.saved, strict=True)
             ]
-            dtypes = {_validate.result_dtype(*arrays, a) for a in kept if a is not None}
+            dtypes = {checks.result_dtype(*arrays, a) for a in kept if a is not None}
             if len(dtypes) > 1:
                 raise TypeError(
                     f"{f}: output and preactivation differ in dtype, and which of them is taken "
                     f"is not known before it runs; convert one, or pass a constant activation"
                 )
-            dtype = dtypes.pop() if dtypes else _validate.result_dtype(*arrays)
+            dtype = dtypes.pop() if dtypes else checks.result_dtype(*arrays)
             self.needs = [_constant(kind) for kind in given.items(f, "needs", needs, "bools")]
             self.outs = given.items(f, "out", out, "arrays or None")
             self.adds = _three(f, accumulate)
@@ -121,7 +121,7 @@ def _constant(kind: Any) -> bool:
             f"{_BACKWARD}: needs is not a constant; in compiled code write the tuple of True and "
             f"False in the call, as its values decide the type of the result"
         )
-    return _validate.flag(_BACKWARD, "needs", value)
+    return checks.flag(_BACKWARD, "needs", value)
 
 
 def _three(function: str, accumulate: Any) -> Any:
@@ -135,7 +135,7 @@ def _backward(plan: _Backward, activation: Any, out: Any, accumulate: Any) -> An
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
 
-        from .._kernels.simd import i64
+        from .._kernels.codegen.simd import i64
         from .emit import Caller
 
         def item(kind: Any, value: Any, i: int) -> Any:
@@ -183,7 +183,7 @@ def _backward(plan: _Backward, activation: Any, out: Any, accumulate: Any) -> An
     return intrinsic(typed)
 
 
-@overload(_linear.linear_backward, prefer_literal=True, jit_options=OPTIONS)
+@overload(linear.linear_backward, prefer_literal=True, jit_options=OPTIONS)
 def _typed_backward(  # type: ignore[no-untyped-def]
     grad_output, x, weight, activation=None, output=None, preactivation=None,
     needs=(True, True, True), out=(None, None, None), accumulate=False,

@@ -10,7 +10,8 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 from numba.np import numpy_support
 
-from .. import _losses, _validate
+from .._ops import checks
+from .._ops import losses as _losses
 from . import given
 from .given import OPTIONS
 
@@ -24,7 +25,7 @@ def _result(function: str, names: tuple[str, str], values: Any, targets: Any) ->
         wanted = given.array(function, names[1], targets)
         if function == _SOFTMAX and wanted.ndim != 2 and wanted.dtype.kind not in "iu":
             _refuse_labels(wanted)
-    dtype = numpy_support.from_dtype(_validate.result_dtype(checked))
+    dtype = numpy_support.from_dtype(checks.result_dtype(checked))
     return types.Array(dtype, checked.ndim, "C")
 
 

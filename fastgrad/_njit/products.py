@@ -6,7 +6,8 @@ from typing import Any
 
 from numba.extending import intrinsic, overload
 
-from .. import _matmul, _validate
+from .._ops import checks
+from .._ops import matmul as _matmul
 from . import given
 from .given import OPTIONS
 
@@ -17,7 +18,7 @@ def _result(function: str, a: Any, b: Any, out: Any, accumulate: Any) -> Any:
         left, right = given.array(function, "a", a), given.array(function, "b", b)
         given.flag(function, "accumulate", accumulate)
         ndim = max(left.ndim, right.ndim, 2) - 2 + (left.ndim > 1) + (right.ndim > 1)
-        dtype = _validate.result_dtype(left, right)
+        dtype = checks.result_dtype(left, right)
         return given.result(function, "out", out, ndim, dtype)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from numba import types
 from numba.extending import intrinsic, overload
 
-from .. import _optim
+from .._ops import optimizers
 from . import given
 from .given import OPTIONS
 
@@ -20,7 +20,7 @@ def _check(function: str, arrays: dict[str, Any], numbers: dict[str, Any]) -> No
             if name in ("param", "grad") or not given.is_none(kind)
         )
         names = [name for name in arrays if not given.is_none(arrays[name])][2:]
-        _optim._check_arrays(function, param, grad, dict(zip(names, state, strict=True)))
+        optimizers._check_arrays(function, param, grad, dict(zip(names, state, strict=True)))
         for name, kind in numbers.items():
             if not isinstance(kind, types.Integer | types.Float | types.Boolean | float | bool):
                 value = given.sample(kind)
@@ -76,7 +76,7 @@ def _adam(
     return types.none(*kinds), codegen
 
 
-@overload(_optim.sgd_step, jit_options=OPTIONS)
+@overload(optimizers.sgd_step, jit_options=OPTIONS)
 def _typed_sgd(  # type: ignore[no-untyped-def]
     param, grad, lr, velocity=None, momentum=0.0, nesterov=False, weight_decay=0.0
 ):
@@ -94,7 +94,7 @@ def _typed_sgd(  # type: ignore[no-untyped-def]
     return implementation
 
 
-@overload(_optim.adam_step, jit_options=OPTIONS)
+@overload(optimizers.adam_step, jit_options=OPTIONS)
 def _typed_adam(  # type: ignore[no-untyped-def]
     param, grad, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0
 ):

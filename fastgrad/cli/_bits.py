@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from .._config import config
-from .._kernels import target
-from .._linear import linear_backward, linear_forward
-from .._matmul import matmul, matmul_nt, matmul_tn
+from .._kernels.codegen import target
+from .._ops.linear import linear_backward, linear_forward
+from .._ops.matmul import matmul, matmul_nt, matmul_tn
 from ..threads import get_num_threads, num_threads
 from . import _bits_cases as cases
 from . import _bits_formula as formula

@@ -17,11 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _losses, _optim, reference
-from .._kernels import activations, target
-from .._linear import LinearGrads, linear_backward, linear_forward
-from .._matmul import matmul
+from .. import reference
+from .._kernels.codegen import target
+from .._kernels.formulas import activations
 from .._mlp import MLP
+from .._ops import losses as _losses
+from .._ops import optimizers
+from .._ops.linear import LinearGrads, linear_backward, linear_forward
+from .._ops.matmul import matmul
 from ..datasets._draws import stream
 from . import _bits_formula as formula
 
@@ -196,7 +199,9 @@ class Losses:
         return numbers(self.dtype, "logits", rows, 10), np.arange(rows) * 7 % 10, targets
 
     def results(self) -> dict[str, Array]:
-        return self._by(_losses, _optim, lambda *grads: _optim.clip_grad_norm(grads, np.inf))
+        return self._by(
+            _losses, optimizers, lambda *grads: optimizers.clip_grad_norm(grads, np.inf)
+        )
 
     def expected(self, found: dict[str, Array]) -> Expected:
         if formula.has_fma():
@@ -233,7 +238,10 @@ class Training:
 
     def results(self) -> dict[str, Array]:
         x, labels, found = numbers(self.dtype, "samples", 64, 20), np.arange(64) * 7 % 10, {}
-        for activation, optimizer in (("relu", _optim.Adam(0.01)), ("gelu", _optim.SGD(0.1, 0.9))):
+        for activation, optimizer in (
+            ("relu", optimizers.Adam(0.01)),
+            ("gelu", optimizers.SGD(0.1, 0.9)),
+        ):
             model = MLP((20, 33, 10), activation, optimizer=optimizer, dtype=self.dtype)  # type: ignore[arg-type]
             losses = [model.train_step(x[i::2], labels[i::2]) for i in (0, 1)]
             found[f"{activation}, losses"] = np.array(losses, self.dtype)
@@ -250,7 +258,7 @@ Case = Product | Layer | Sweep | Losses | Training
 
 @cache
 def products(dtype: str) -> tuple[Product, ...]:
-    """Shapes (m, k, n) for every path of fastgrad/_kernels/gemm.py, with one thread and several."""
+    """Shapes (m, k, n) for every path of _kernels/gemm/dispatch.py, with one thread and several."""
     kc = target.KC[dtype]
     shapes = (
         (1, 1, 1), (3, 0, 5), (13, 1, 65), (7, kc + 1, 33), (23, 90, 70),  # direct

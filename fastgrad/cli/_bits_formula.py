@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import reference
-from .._kernels import activations, target
-from .._lanes import Floats, Lanes
+from .._kernels.codegen import target
+from .._kernels.formulas import activations
+from ..reference.lanes import Floats, Lanes
 
 Array = NDArray[Any]
 

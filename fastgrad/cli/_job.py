@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._mlp import MLP
-from .._optim import SGD, Adam
-from .._schedules import Schedule, cosine_schedule, step_schedule
+from .._ops.optimizers import SGD, Adam
+from .._ops.schedules import Schedule, cosine_schedule, step_schedule
 from ..datasets import DataError, load_data, load_digits, stratified_split, validation_split
 from . import _resume
 from ._arguments import joined

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._optim import SGD
+from .._ops.optimizers import SGD
 
 if TYPE_CHECKING:
     from .._mlp import MLP

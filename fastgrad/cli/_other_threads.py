@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._checkpoint import digest
-from .._kernels import jit, pool
+from .._kernels.runtime import jit, thread_pool
 from .._mlp import MLP
 from .._training import fit
 from ..threads import get_num_threads, num_threads
@@ -41,7 +41,7 @@ class Watch:
 
 def _jobs() -> int:
     """The number of the pool's last job, of the whole process."""
-    return int(jit.TABLE[pool.TICKET]) >> 32
+    return int(jit.TABLE[thread_pool.TICKET]) >> 32
 
 
 class Run(NamedTuple):

@@ -31,7 +31,7 @@ def early_stop(job: Job) -> Iterator[tuple[str, str]]:
 
 def summary(job: Job, seed: int) -> Iterator[tuple[str, str]]:
     from .. import BITS_VERSION
-    from .._kernels import target
+    from .._kernels.codegen import target
 
     right = int(np.count_nonzero(job.model.predict(job.held_x) == job.held_y))
     held = len(job.held_y)

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     import fastgrad
 
     from .. import _bench
-    from .._kernels import target
+    from .._kernels.codegen import target
 
     one_thread = one_blas_thread()
     if one_thread is None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from .._linear import ActivationName
+    from .._ops.linear import ActivationName
 
 HELP = "check gradients, and products bit for bit against the contract, on this machine"
 Array = NDArray[Any]
@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from .._kernels import target
+    from .._kernels.codegen import target
     from . import _bits
 
     print(f"checking on {target.describe()}", flush=True)

@@ -115,7 +115,7 @@ def _introduce(args: argparse.Namespace, job: Job) -> None:
 def _compile(job: Job) -> None:
     """Every shape of the run once, on a copy: what is not in numba's cache is compiled here."""
     from .._config import compiling
-    from .._kernels import jit
+    from .._kernels.runtime import jit
 
     print(f"{compiling()} ...", flush=True)
     model = copy.copy(job.model)

@@ -20,7 +20,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._numbers import brief
+from .._ops.numbers import brief
 
 MAX_BYTES = 1 << 30  # of all arrays read from one file: a bound on memory whatever the file claims
 _MAX_HEADER = 10_000  # bytes; numpy writes 118 for any plain array

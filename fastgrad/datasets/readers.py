@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .. import _settings
-from .._numbers import brief, shown
+from .._ops.numbers import brief, shown
 from ._npz import MAX_BYTES, NpzReader
 
 SUFFIXES = (".npz", ".csv")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._fma import fma
-from .._kernels.target import KC
+from .._kernels.codegen.target import KC
+from .fma import fma
 
 Array = NDArray[Any]
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._fma import fma
-from .._kernels import mathfun
-from .._kernels.target import KC
-from .._lanes import Lanes
+from .._kernels.codegen.target import KC
+from .._kernels.formulas import elementary
+from .fma import fma
+from .lanes import Lanes
 
 Array = NDArray[Any]
 
@@ -34,9 +34,9 @@ def softmax_cross_entropy(
         target = one_hot.astype(z.dtype) * number(1.0 - label_smoothing)
         target = target + number(label_smoothing / classes)
         shifted = z - z.max(axis=1, keepdims=True)
-        e = _apply(mathfun.exp, shifted)
+        e = _apply(elementary.exp, shifted)
         total = row_chain(e)
-        terms = target * (_apply(mathfun.log, total)[:, None] - shifted)
+        terms = target * (_apply(elementary.log, total)[:, None] - shifted)
         terms[target == 0] = 0  # 0 * inf where a logit is -inf
         grad = (e * (1 / total)[:, None] - target) * (number(1) / count)
         return float(chain(row_chain(terms)) / count), grad
@@ -47,12 +47,12 @@ def binary_cross_entropy_with_logits(z: Array, target: Array) -> tuple[float, Ar
     with np.errstate(all="ignore"):
         number = z.dtype.type
         count = number(z.size)
-        e = _apply(mathfun.exp, -np.abs(z))
+        e = _apply(elementary.exp, -np.abs(z))
         u = 1 + e  # log(1 + e) to the last bits although 1 + e rounds: W. Kahan's correction
-        log1p = np.where(u == 1, e, _apply(mathfun.log, u) * (e / (u - 1)))
+        log1p = np.where(u == 1, e, _apply(elementary.log, u) * (e / (u - 1)))
         slope = np.where(z > 0, 1 - target, -target)  # max(z, 0) - z*t = slope * z
         terms = np.where(slope == 0, number(0), slope * z) + log1p  # 0 * inf is 0 here
-        grad = (_apply(mathfun.sigmoid, z) - target) * (number(1) / count)
+        grad = (_apply(elementary.sigmoid, z) - target) * (number(1) / count)
         return float(chain(row_chain(terms)) / count), grad
 
 

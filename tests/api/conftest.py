@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from blobs import blobs
 
-from fastgrad._kernels import by_hand, entries
+from fastgrad._kernels.bind import builtins, by_hand
 
 
 @pytest.fixture
@@ -29,4 +29,4 @@ def csv(tmp_path: Path) -> str:
 
 @pytest.fixture(params=["builtin", "by hand"])
 def call(request: pytest.FixtureRequest) -> Any:
-    return entries if request.param == "builtin" else by_hand
+    return builtins if request.param == "builtin" else by_hand

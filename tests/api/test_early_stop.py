@@ -10,8 +10,8 @@ import pytest
 
 from fastgrad import MLP, SGD, Adam
 from fastgrad._checkpoint import digest
+from fastgrad._ops.schedules import cosine_schedule
 from fastgrad._run import run_of
-from fastgrad._schedules import cosine_schedule
 from fastgrad._training import evaluate
 
 Pair = tuple[np.ndarray, np.ndarray]

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from fastgrad._fma import fma
+from fastgrad.reference.fma import fma
 
 DTYPES = (np.float32, np.float64)
 # significand bits, smallest exponent of a normal number's last bit, largest exponent

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastgrad import KC, binary_cross_entropy_with_logits, mse, softmax_cross_entropy
-from fastgrad._losses import softmax
+from fastgrad._ops.losses import softmax
 from fastgrad.reference import losses as reference
 from fastgrad.testing import check_grads
 

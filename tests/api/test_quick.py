@@ -16,7 +16,9 @@ import pytest
 from quick import ALL, DTYPES, NONE, integers, layer, read_only
 
 import fastgrad
-from fastgrad._kernels import elementwise, entries, jit
+from fastgrad._kernels.bind import builtins as entries
+from fastgrad._kernels.formulas import elementwise
+from fastgrad._kernels.runtime import jit
 
 # what is computed ----------------------------------------------------------------------------
 
@@ -80,7 +82,7 @@ def test_backward(call: Any, dtype: str, needs: tuple[bool, ...]) -> None:
 def test_the_activation_decides_what_was_saved(call: Any) -> None:
     t = layer()
     one, other = np.full((3, 5), 0.5, "f4"), np.full((3, 5), -3, "f4")
-    for row in fastgrad._kernels.activations.TABLE:
+    for row in fastgrad._kernels.formulas.activations.TABLE:
         saved = {row.saved: one}
         grads = call.backward(
             t.g, t.x, t.w, row.name, saved.get("output", other), saved.get("preactivation", other),

@@ -19,7 +19,10 @@ import pytest
 from quick import ALL, DTYPES, NONE, Layer, integers, layer
 
 import fastgrad
-from fastgrad._kernels import backward, entries, gemm, jit
+from fastgrad._kernels.bind import builtins as entries
+from fastgrad._kernels.gemm import dispatch
+from fastgrad._kernels.layer import backward
+from fastgrad._kernels.runtime import jit
 
 
 def counts(*things: Any) -> list[int]:
@@ -117,7 +120,7 @@ def test_a_kernel_that_fails_raises(call: Any) -> None:
     address = ctypes.cast(fail, ctypes.c_void_p).value
     assert address
     t = layer()
-    with in_place_of(gemm.GEMM, address), in_place_of(backward.BACKWARD_KERNEL, address):
+    with in_place_of(dispatch.GEMM, address), in_place_of(backward.BACKWARD_KERNEL, address):
         for one in calls(call, t):
             with nothing_left(*t, t.x.dtype, fastgrad.LinearGrads):
                 for _ in range(500):
@@ -145,7 +148,7 @@ def test_the_gil_is_kept_for_short_calls_and_released_for_long_ones() -> None:
     assert held
     large = [integers(512, 512) for _ in range(3)]
     rows = integers(1, 40_000), integers(40_000, 1)
-    with in_place_of(gemm.GEMM, held), in_place_of(backward.BACKWARD_KERNEL, held):
+    with in_place_of(dispatch.GEMM, held), in_place_of(backward.BACKWARD_KERNEL, held):
         for one in calls(entries, layer()):
             with pytest.raises(MemoryError):
                 one()

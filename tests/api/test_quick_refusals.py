@@ -13,7 +13,9 @@ import pytest
 from quick import ALL, NONE, Array, Layer, Odd, integers, layer, read_only
 
 import fastgrad
-from fastgrad._kernels import elementwise, entries, jit
+from fastgrad._kernels.bind import builtins as entries
+from fastgrad._kernels.formulas import elementwise
+from fastgrad._kernels.runtime import jit
 
 
 def wrong_arrays(a: Array) -> list[Any]:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import fastgrad
-from fastgrad import _linear, _matmul
+from fastgrad._ops import linear
+from fastgrad._ops import matmul as _matmul
 
 Array = np.ndarray[Any, Any]
 PRODUCTS = {
@@ -47,11 +48,11 @@ def test_products(name: str, a_shape: Any, b_shape: Any, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("lead", [(), (1,), (2, 3), (2, 1, 4)])
 def test_layers(lead: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     x, w, bias, g = _normal(*lead, 5), _normal(5, 3), _normal(3), _normal(*lead, 3, seed=2)
-    expected = _linear._careful_forward(x, w, bias, "tanh", None, None)
+    expected = linear._careful_forward(x, w, bias, "tanh", None, None)
     arguments: Any = (g, x, w, "tanh", expected, None)
-    whole = _linear._careful_backward(*arguments, (True,) * 3, (None,) * 3, False)
-    monkeypatch.setattr(_linear, "_careful_forward", _refuse)
-    monkeypatch.setattr(_linear, "_careful_backward", _refuse)
+    whole = linear._careful_backward(*arguments, (True,) * 3, (None,) * 3, False)
+    monkeypatch.setattr(linear, "_careful_forward", _refuse)
+    monkeypatch.setattr(linear, "_careful_backward", _refuse)
     z, y = np.empty_like(expected), np.empty_like(expected)
     assert _equal(fastgrad.linear_forward(x, w, bias, "tanh"), expected)
     assert fastgrad.linear_forward(x, w, bias, "tanh", y, z) is y and _equal(y, expected)
@@ -68,7 +69,7 @@ def test_what_does_not_collapse_takes_the_careful_way(monkeypatch: pytest.Monkey
     x, w = _normal(4, 3, 5)[:, ::2], _normal(5, 2)
     expected = fastgrad.linear_forward(np.ascontiguousarray(x), w)
     assert _equal(fastgrad.linear_forward(x, w), expected)
-    monkeypatch.setattr(_linear, "_careful_forward", _refuse)
+    monkeypatch.setattr(linear, "_careful_forward", _refuse)
     with pytest.raises(AssertionError, match="careful"):
         fastgrad.linear_forward(x, w)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fastgrad import reference as ref
-from fastgrad._fma import fma
+from fastgrad.reference.fma import fma
 
 N, K, M = 4, 3, 5
 

@@ -7,7 +7,7 @@ import math
 import mpmath
 import pytest
 
-from fastgrad._schedules import _cos_pi, cosine_schedule, step_schedule
+from fastgrad._ops.schedules import _cos_pi, cosine_schedule, step_schedule
 
 
 def test_cosine() -> None:

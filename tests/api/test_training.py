@@ -11,7 +11,7 @@ import pytest
 
 from fastgrad import BITS_VERSION, MLP, SGD, Adam
 from fastgrad._checkpoint import digest
-from fastgrad._kernels import target
+from fastgrad._kernels.codegen import target
 from fastgrad._run import run_of
 from fastgrad._training import evaluate, fit
 from fastgrad.datasets import load_digits, stratified_split

@@ -28,9 +28,9 @@ from oracles import (
 )
 
 from fastgrad import linear_backward, linear_forward, matmul, matmul_nt, matmul_tn
-from fastgrad._fma import fma
 from fastgrad.cli import _bits_formula
 from fastgrad.reference import contract_colsum, contract_matmul
+from fastgrad.reference.fma import fma
 
 # Layouts of a, b and out: each row is a path through the kernels, small (tiles on the operands'
 # own strides unless B has to be packed) and large (packed).

@@ -51,7 +51,8 @@ from fastgrad import (
     num_threads,
     set_num_threads,
 )
-from fastgrad._kernels import paths, scratch
+from fastgrad._kernels.gemm import thresholds
+from fastgrad._kernels.runtime import scratch
 
 by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)
 
@@ -73,7 +74,7 @@ def test_few_rows(dtype: str, rows: int, rng: np.random.Generator) -> None:
     k = edges.KC[dtype] + edges.lanes(dtype) + 3
     product = Product(rows, long_stream(rows, k, dtype), k, dtype, rng)
     taken, ways = product.run("C", "C", "C", ("stream_task",)), ROWS_STREAM
-    if rows > paths.STREAM_ROWS:
+    if rows > thresholds.STREAM_ROWS:
         ways = ways - {"transposed", "gathered"}
     else:
         taken |= product.run("F", "F", "padded rows", ("stream_task",))
@@ -81,14 +82,14 @@ def test_few_rows(dtype: str, rows: int, rng: np.random.Generator) -> None:
     assert ways <= taken, f"not taken: {ways - taken}"
 
 
-@pytest.mark.parametrize("columns", range(1, paths.STREAM_ROWS + 1))
+@pytest.mark.parametrize("columns", range(1, thresholds.STREAM_ROWS + 1))
 @by_dtype
 def test_few_columns(dtype: str, columns: int, rng: np.random.Generator) -> None:
     """The same with A and B, and rows and columns, in each other's place."""
     k = edges.KC[dtype] + edges.lanes(dtype) + 3
     product = Product(long_stream(columns, k, dtype), columns, k, dtype, rng)
     taken, ways = product.run("F", "C", "C", ("stream_task",)), COLUMNS_STREAM
-    if columns > paths.GATHER_ROWS * 4 // edges.itemsize(dtype):
+    if columns > thresholds.GATHER_ROWS * 4 // edges.itemsize(dtype):
         ways = ways - {"transposed", "gathered", "C gathered"}
     else:
         taken |= product.run("C", "F", "C", ("stream_task",))
@@ -114,10 +115,10 @@ def test_products(dtype: str, case: str, rng: np.random.Generator) -> None:
 def test_runs_of_a_stream(dtype: str, rng: np.random.Generator) -> None:
     """Columns around the ends of a run, and of two."""
     for m in (1, 3, 16):
-        vectors = paths.RUN_BYTES // (edges.itemsize(dtype) * m * edges.lanes(dtype))
-        run = max(paths.RUN_COLUMNS, vectors * edges.lanes(dtype))
+        vectors = thresholds.RUN_BYTES // (edges.itemsize(dtype) * m * edges.lanes(dtype))
+        run = max(thresholds.RUN_COLUMNS, vectors * edges.lanes(dtype))
         for n in edges.around(run, 2 * run):
-            k = max(paths.STREAM_ELEMENTS // n + 1, 3)
+            k = max(thresholds.STREAM_ELEMENTS // n + 1, 3)
             a, b = floats(rng, m, k, dtype=dtype), floats(rng, k, n, dtype=dtype)
             with num_threads(1), Watch(dtype) as watch:
                 c = matmul(a, b)
@@ -144,10 +145,10 @@ def test_names(dtype: str, rng: np.random.Generator) -> None:
 @by_dtype
 def test_ring_as_large_as_its_arena(dtype: str, rng: np.random.Generator) -> None:
     """The largest C whose blocks of k lie side by side, and more threads than there is room for."""
-    m, n = 128, paths.TALL_BYTES // (128 * edges.itemsize(dtype))
-    room = (scratch.ARENA_BYTES - scratch.HEADER) // paths.TALL_BYTES
+    m, n = 128, thresholds.TALL_BYTES // (128 * edges.itemsize(dtype))
+    room = (scratch.ARENA_BYTES - scratch.HEADER) // thresholds.TALL_BYTES
     k, threads = (room + 2) * edges.KC[dtype] + 3, room // 2
-    assert paths.RING_OF_A_THREAD * threads > room
+    assert thresholds.RING_OF_A_THREAD * threads > room
     a, b = floats(rng, k, m, dtype=dtype).T, floats(rng, k, n, dtype=dtype)
     old = floats(rng, m, n, dtype=dtype)
     written, added = contract_both(a, b, old)

@@ -17,7 +17,7 @@ import pytest
 
 import fastgrad
 from fastgrad import reference
-from fastgrad._kernels.activations import BY_NAME, ActivationName
+from fastgrad._kernels.formulas.activations import BY_NAME, ActivationName
 
 EXACT = {"relu"}  # with its derivative: nothing is rounded
 README = Path(__file__).parents[2] / "README.md"

@@ -15,7 +15,7 @@ import pytest
 from layouts import place
 
 from fastgrad import matmul, matmul_nt, matmul_tn
-from fastgrad._kernels import paths
+from fastgrad._kernels.gemm import thresholds
 
 OURS = netlib.Products(matmul, matmul_nt, matmul_tn)
 by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)
@@ -42,7 +42,7 @@ def _raised(dtype: str) -> tuple[tuple[int, ...], ...]:
     isa, columns, kc = edges.ISA, edges.tile_columns(dtype), edges.KC[dtype]
     rows, block = isa.rows, edges.block_rows(dtype)
     return (
-        (rows - 1, rows, rows + 1, isa.most_rows + 1, paths.DIRECT_ROWS + 1, block + 1),
+        (rows - 1, rows, rows + 1, isa.most_rows + 1, thresholds.DIRECT_ROWS + 1, block + 1),
         (1, edges.lanes(dtype) + 1, columns - 1, columns, columns + 1, 2 * columns + 1),
         (0, 1, kc - 1, kc, kc + 1, 2 * kc + 1),
     )

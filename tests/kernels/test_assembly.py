@@ -17,7 +17,7 @@ import edges
 import pytest
 
 import fastgrad
-from fastgrad._kernels import target
+from fastgrad._kernels.codegen import target
 
 pytestmark = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64") or not edges.ISA.fma,

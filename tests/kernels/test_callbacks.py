@@ -15,7 +15,7 @@ import pytest
 from numba import njit
 
 import fastgrad
-from fastgrad._kernels.callbacks import entry
+from fastgrad._kernels.runtime.callbacks import entry
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +125,7 @@ def test_a_signal_that_is_pending_when_a_users_function_asks_python() -> None:
 
 
 def test_a_signal_that_is_pending_when_a_kernel_is_wanted_first() -> None:
-    from fastgrad._kernels import jit
+    from fastgrad._kernels.runtime import jit
 
     built: list[str] = []
 

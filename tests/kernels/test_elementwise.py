@@ -1,4 +1,4 @@
-"""Compiled kernels of one formula: the bits of fastgrad._lanes in every lane, mask and width."""
+"""Compiled kernels of one formula: the bits of reference.lanes in every lane, mask and width."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from numba import types
 from oracles import assert_same_bits
 
 import fastgrad
-from fastgrad._kernels import elementwise, jit, target
+from fastgrad._kernels.codegen import target
+from fastgrad._kernels.formulas import elementwise
+from fastgrad._kernels.runtime import jit
 
 DTYPES = ["float32", "float64"]
 FORMULAS = list(elementwise.FORMULAS)

@@ -13,8 +13,10 @@ from library_calls import assembly, library_calls
 from oracles import assert_same_bits
 
 from fastgrad import KC
-from fastgrad._descriptor import bits, data, run
-from fastgrad._kernels import jit, losses, target
+from fastgrad._kernels.codegen import target
+from fastgrad._kernels.layer import losses
+from fastgrad._kernels.runtime import jit
+from fastgrad._ops.kernel_call import bits, data, run
 from fastgrad.reference import losses as reference
 
 pytestmark = pytest.mark.skipif(not edges.ISA.fma, reason="the contract's bits need FMA")

@@ -16,20 +16,20 @@ import numpy as np
 import points
 import pytest
 
-from fastgrad._kernels import activations, mathfun
-from fastgrad._lanes import Lanes
+from fastgrad._kernels.formulas import activations, elementary
+from fastgrad.reference.lanes import Lanes
 
 DTYPES = [np.float32, np.float64]
 INF, NAN = math.inf, math.nan
 Array = np.ndarray[Any, np.dtype[Any]]
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "exp": mathfun.exp,
-    "log": mathfun.log,
-    "tanh": mathfun.tanh,
-    "erf": mathfun.erf,
-    "erfc": mathfun.erfc,
-    "sigmoid": mathfun.sigmoid,
+    "exp": elementary.exp,
+    "log": elementary.log,
+    "tanh": elementary.tanh,
+    "erf": elementary.erf,
+    "erfc": elementary.erfc,
+    "sigmoid": elementary.sigmoid,
     "silu": activations.silu,
 }
 GATED = ["gelu", "gelu_tanh"]
@@ -261,7 +261,7 @@ def test_odd_functions_are_odd_to_the_bit(name: str, dtype: Any, rng: np.random.
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_coefficients_are_numbers_of_the_dtype(dtype: Any) -> None:
-    constants = mathfun.table(Lanes(dtype))
+    constants = elementary.table(Lanes(dtype))
     for name in ("exp", "tanh", "log", "erf", "erfcx", "erfc"):
         coefficients = getattr(constants, name)
         assert coefficients == tuple(float(dtype(c)) for c in coefficients), name

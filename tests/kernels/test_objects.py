@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import fastgrad
-from fastgrad._kernels import by_hand, entries, jit, objects
+from fastgrad._kernels.bind import builtins, by_hand, objects
+from fastgrad._kernels.runtime import jit
 
 OFFSETS = (
     "TYPE", "DATA", "NDIM", "LENGTHS", "STRIDES", "DTYPE", "FLAGS", "FORMAT", "SIZE", "ITEMS",
@@ -26,11 +27,11 @@ def _verify() -> bool:
 @pytest.fixture
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Entries as in a process that has not made them."""
-    made = {name: vars(entries).pop(name) for name in entries.NAMES if name in vars(entries)}
+    made = {name: vars(builtins).pop(name) for name in builtins.NAMES if name in vars(builtins)}
     yield
-    for name in entries.NAMES:
-        vars(entries).pop(name, None)
-    vars(entries).update(made)
+    for name in builtins.NAMES:
+        vars(builtins).pop(name, None)
+    vars(builtins).update(made)
 
 
 def test_this_python_and_numpy_are_as_assumed() -> None:
@@ -64,12 +65,12 @@ def test_another_abi_of_numpy_is_noticed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_entries_are_builtins(forgotten: None) -> None:
-    for name in entries.NAMES:
-        assert name not in vars(entries)
-        assert type(getattr(entries, name)) is types.BuiltinFunctionType
-        assert getattr(entries, name) is vars(entries)[name]
+    for name in builtins.NAMES:
+        assert name not in vars(builtins)
+        assert type(getattr(builtins, name)) is types.BuiltinFunctionType
+        assert getattr(builtins, name) is vars(builtins)[name]
     with pytest.raises(AttributeError, match="no_such_entry"):
-        entries.no_such_entry  # noqa: B018
+        builtins.no_such_entry  # noqa: B018
 
 
 def test_machine_code_is_of_these_sources_and_this_layout(
@@ -77,11 +78,11 @@ def test_machine_code_is_of_these_sources_and_this_layout(
 ) -> None:
     """numba's cache knows a function by its bytecode and its closure: see jit.stamp."""
     seen = []
-    compiler = entries.compile_callable
-    monkeypatch.setattr(entries, "compile_callable", lambda f: (seen.append(f), compiler(f))[1])
-    for name in entries.NAMES:
-        getattr(entries, name)
-    assert len(seen) == len(entries.NAMES)
+    compiler = builtins.compile_callable
+    monkeypatch.setattr(builtins, "compile_callable", lambda f: (seen.append(f), compiler(f))[1])
+    for name in builtins.NAMES:
+        getattr(builtins, name)
+    assert len(seen) == len(builtins.NAMES)
     for function in seen:
         closure = [cell.cell_contents for cell in function.__closure__]
         assert jit.stamp() in closure and (objects.HEADER, objects.ITEMS) in closure
@@ -91,8 +92,8 @@ def test_without_verification_calls_go_by_hand(
     forgotten: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objects, "verify", lambda: False)
-    for name in entries.NAMES:
-        assert getattr(entries, name) is getattr(by_hand, name)
+    for name in builtins.NAMES:
+        assert getattr(builtins, name) is getattr(by_hand, name)
     x, w = np.arange(6, dtype="f4").reshape(2, 3), np.ones((3, 2), "f4")
     z = np.matmul(x, w)
     stack = np.stack([x, -x])

@@ -15,9 +15,9 @@ from library_calls import assembly, library_calls
 from oracles import assert_same_bits, floats
 
 from fastgrad import num_threads
-from fastgrad._descriptor import bits, data, run
-from fastgrad._kernels import optim
-from fastgrad._kernels.step import CLIP_LAYERS
+from fastgrad._kernels.layer import optimizers as optim
+from fastgrad._kernels.layer.train_step import CLIP_LAYERS
+from fastgrad._ops.kernel_call import bits, data, run
 from fastgrad.reference import losses as reference
 
 DTYPES = ["float32", "float64"]

@@ -12,7 +12,8 @@ import pytest
 from layouts import Placed, place
 from oracles import Array, assert_same_bits
 
-from fastgrad._kernels import jit, pack
+from fastgrad._kernels.gemm import packing
+from fastgrad._kernels.runtime import jit
 
 by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)
 
@@ -36,7 +37,7 @@ SOURCES: dict[str, dict[str, Any]] = {
 def _compile(itemsize: int) -> Callable[[tuple[int, ...]], None]:
     @numba.njit(**jit.OPTIONS)  # type: ignore[untyped-decorator]
     def copy(words: Any) -> None:
-        pack.copy(itemsize, words)  # type: ignore[call-arg]  # numba gives the first
+        packing.copy(itemsize, words)  # type: ignore[call-arg]  # numba gives the first
 
     return copy  # type: ignore[no-any-return]
 

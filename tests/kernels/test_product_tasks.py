@@ -22,7 +22,7 @@ import numpy as np
 import fastgrad
 from fastgrad import _descriptor
 from fastgrad._kernels import jit
-from fastgrad._kernels.backward import SOME_PRODUCTS
+from fastgrad._kernels.layer.backward import SOME_PRODUCTS
 
 fastgrad.set_num_threads(2)
 READY = slice(jit.READY, jit.READY + jit.POOL - jit.READY)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastgrad
-from fastgrad._kernels import jit, scratch
+from fastgrad._kernels.runtime import jit, scratch
 
 
 def states() -> list[int]:

@@ -18,9 +18,9 @@ from oracles import assert_same_bits
 
 import fastgrad
 from fastgrad import MLP, SGD, Adam, _step
-from fastgrad._kernels import step_entry
-from fastgrad._kernels.jit import SCRATCH, TABLE
-from fastgrad._kernels.scratch import ARENAS
+from fastgrad._kernels.bind import step_builtin
+from fastgrad._kernels.runtime.jit import SCRATCH, TABLE
+from fastgrad._kernels.runtime.scratch import ARENAS
 from fastgrad._mlp import ACTIVATIONS, LOSSES
 
 OPTIMIZERS = [SGD(0.1), SGD(0.1, 0.9, True, 0.01), Adam(0.01, weight_decay=0.1)]
@@ -240,7 +240,7 @@ def test_what_the_quick_caller_leaves(loss: Any) -> None:
 def test_without_builtins_the_bits_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = batch(MLP((5, 8, 3)), 12)
     with monkeypatch.context() as patch:
-        patch.setattr(step_entry, "of_table", lambda table: None)
+        patch.setattr(step_builtin, "of_table", lambda table: None)
         slow = MLP((5, 8, 3), optimizer=Adam())
         losses = [slow.train_step(x, y) for _ in range(3)]
         assert slow._compiled.quick(x, y) is None

@@ -26,7 +26,8 @@ from layouts import Placed, place
 
 import fastgrad
 from fastgrad import MLP, Adam, linear_backward, linear_forward, matmul, matmul_nt, num_threads
-from fastgrad._kernels import block, blocks, jit, pool, scratch
+from fastgrad._kernels.gemm import blocked, macrokernel
+from fastgrad._kernels.runtime import jit, scratch, thread_pool
 
 NAMES: dict[str, Callable[[], None]] = {}
 RNG = np.random.default_rng(0)
@@ -141,7 +142,7 @@ def _scratch(dtype: str) -> None:
         (small, lambda: matmul(long, tall, small.array)),
         (one, lambda: matmul(long[:1], long[1:2].T, one.array)),
         (dw, lambda: linear_backward(g, a, nt.T, "tanh", g, **only_dw)),
-        (c, lambda: fastgrad._losses._mse(g, np.flip(g), c.array)),
+        (c, lambda: fastgrad._ops.losses._mse(g, np.flip(g), c.array)),
         (one, lambda: one.array.fill(fastgrad.clip_grad_norm(g, np.inf))),
     ]
     operands = (a, nt, g, long, tall)
@@ -222,10 +223,10 @@ def first_threads() -> None:
     with num_threads(1):
         matmul(a, a, out)
     out[:] = 0
-    numbers = (blocks.PART, block.BLOCK, block.PACK_B)
+    numbers = (blocked.PART, macrokernel.BLOCK, macrokernel.PACK_B)
     for index in (
-        pool.FORK_JOIN,
-        pool.WORKER,
+        thread_pool.FORK_JOIN,
+        thread_pool.WORKER,
         *(jit.slot(number, "float32") for number in numbers),
     ):
         jit.compile_slot(index)
@@ -233,7 +234,7 @@ def first_threads() -> None:
     with num_threads(8), no_memory(spare=16 << 20):
         matmul(a, a, out)
     threading.stack_size(0)
-    assert (out == right).all() and jit.TABLE[pool.STARTED] == 0
+    assert (out == right).all() and jit.TABLE[thread_pool.STARTED] == 0
     with num_threads(8):
         assert (matmul(a, a) == right).all()
 

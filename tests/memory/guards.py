@@ -30,10 +30,13 @@ from layouts import Placed, place
 from oracles import Array, assert_same_bits, floats
 
 import fastgrad
-from fastgrad import MLP, SGD, Adam, _losses, _mlp, _optim, _step, num_threads
+from fastgrad import MLP, SGD, Adam, _mlp, _step, num_threads
 from fastgrad._grad_norms import _times_derivative
-from fastgrad._kernels import entries, jit, scratch
-from fastgrad._kernels.elementwise import NUMBERS
+from fastgrad._kernels.bind import builtins
+from fastgrad._kernels.formulas.elementwise import NUMBERS
+from fastgrad._kernels.runtime import jit, scratch
+from fastgrad._ops import losses as _losses
+from fastgrad._ops import optimizers as _optim
 
 UNARY = ("exp", "log", "erf", "erfc", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu", "relu")
 GUARDED_ARENAS = 24  # more than eight threads hold at a time
@@ -137,8 +140,8 @@ def elementwise(c: Guarded) -> None:
     index = jit.slot(NUMBERS[c.pick("formula", *UNARY)], "float32")
     x, y = c.dense(n, positive=True), c.dense(n)
     right = np.empty_like(y.array)
-    assert entries.unary(x.array.copy(), right, index) is right
-    assert entries.unary(x.array, y.array, index) is y.array
+    assert builtins.unary(x.array.copy(), right, index) is right
+    assert builtins.unary(x.array, y.array, index) is y.array
     assert_same_bits(y.array, right, str(c.log))
     assert x.intact() and y.intact(), c.log
 

@@ -28,7 +28,7 @@ from layouts import Placed, place
 from oracles import Array, assert_same_bits
 
 from fastgrad import num_threads
-from fastgrad._kernels import target
+from fastgrad._kernels.codegen import target
 
 # Requests to Valgrind, of valgrind.h and memcheck.h
 RUNNING, ERRORS = 0x1001, 0x1201

@@ -64,7 +64,7 @@ def test_nothing_outside_of_operands_is_touched_on_any_way(
 def test_nothing_outside_of_operands_is_touched_on_avx2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from fastgrad._kernels import target
+    from fastgrad._kernels.codegen import target
 
     if target.current().isa.name not in ("AVX2", "AVX-512"):
         pytest.skip("AVX2 code cannot run here")

@@ -15,8 +15,9 @@ from numba import njit
 from oracles import floats
 
 import fastgrad
-from fastgrad._kernels import gateway, jit
-from fastgrad._kernels.gemm import GEMM
+from fastgrad._kernels.bind import gateway
+from fastgrad._kernels.gemm.dispatch import GEMM
+from fastgrad._kernels.runtime import jit
 
 
 @njit

@@ -33,7 +33,7 @@ def data():  # type: ignore[no-untyped-def]
 def main(what: str) -> None:
     x, weight, bias, g = data()
     if what == "abi":
-        from fastgrad._kernels import jit
+        from fastgrad._kernels.runtime import jit
 
         jit.TABLE[0] += 1
     try:

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
     import fastgrad
-    from fastgrad._kernels import jit
+    from fastgrad._kernels.runtime import jit
 
     if arguments.wait:
         print("ready", flush=True)

@@ -90,7 +90,7 @@ def threads_with_a_model_each() -> None:
 @scenario
 def fork_while_another_thread_compiles() -> None:
     """On a cold cache: the child compiles, too, and nobody holds what it needs for that."""
-    from fastgrad._kernels import jit
+    from fastgrad._kernels.runtime import jit
 
     compile_it, compiling = jit._compile, threading.Event()
 

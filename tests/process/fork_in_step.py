@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastgrad import MLP
-from fastgrad._kernels.step import PLACE
+from fastgrad._kernels.layer.train_step import PLACE
 
 MESSAGE = (
     "MLP.train_step: this process was forked while another thread was in a step of this model, "

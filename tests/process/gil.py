@@ -12,14 +12,16 @@ import numba
 import numpy as np
 from numba import types
 
-from fastgrad._kernels import backward, gemm, jit
-from fastgrad._kernels.activations import RELU
-from fastgrad._kernels.lowlevel import call_kernel
+from fastgrad._kernels.codegen.memory import call_kernel
+from fastgrad._kernels.formulas.activations import RELU
+from fastgrad._kernels.gemm import dispatch
+from fastgrad._kernels.layer import backward
+from fastgrad._kernels.runtime import jit
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
-PRODUCT = jit.slot(gemm.GEMM, "float32")
+PRODUCT = jit.slot(dispatch.GEMM, "float32")
 BACKWARD = jit.slot(backward.BACKWARD_KERNEL, "float32")
-assert len(gemm.DESCRIPTOR) == 18 and len(backward.DESCRIPTOR) == 26
+assert len(dispatch.DESCRIPTOR) == 18 and len(backward.DESCRIPTOR) == 26
 
 
 @numba.njit(types.intp(types.int64[::1]))
@@ -64,7 +66,7 @@ def _case(m: int, n: int, k: int, transposed: bool = False) -> Callable[[], None
         c = np.full((m, n), np.nan, np.float32)
         right = np.asfortranarray(b) if transposed else b
         values = {"m": m, "n": n, "k": k, "a": a, "b": right, "c": c}
-        assert _product(_words(gemm.DESCRIPTOR, values)) == 0
+        assert _product(_words(dispatch.DESCRIPTOR, values)) == 0
         assert (c == a @ b).all(), (m, n, k)
 
     return case

@@ -88,7 +88,7 @@ def interrupt_any_call() -> None:
     import jobs
     import works
 
-    from fastgrad._kernels import jit, pool, scratch
+    from fastgrad._kernels.runtime import jit, scratch, thread_pool
 
     # All is compiled: llvmlite dies of an interrupt in its callbacks. And none in users' functions:
     # numba's code around them may answer with a SystemError.
@@ -100,7 +100,7 @@ def interrupt_any_call() -> None:
         for i in until_the_end():
             work = all_works[i % len(all_works)]
             interrupts.run(work.run, 2e-3)
-            assert jit.TABLE[pool.BUSY] == 0
+            assert jit.TABLE[thread_pool.BUSY] == 0
             assert not any(jit.TABLE[jit.SCRATCH + 2 * i] for i in range(scratch.ARENAS))
             if i % 5 == 0:
                 assert not work.wrong(), work.name

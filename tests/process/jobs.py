@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from fastgrad._kernels import atomic, jit, pool
-from fastgrad._kernels.jit import stamp
-from fastgrad._kernels.lowlevel import call_kernel, in_memory, table, word
+from fastgrad._kernels.codegen import atomics
+from fastgrad._kernels.codegen.memory import call_kernel, in_memory, table, word
+from fastgrad._kernels.runtime import jit, thread_pool
+from fastgrad._kernels.runtime.jit import stamp
 
 Words = np.ndarray[Any, np.dtype[np.int64]]
 PATIENCE = 60_000_000_000  # ns that a task waits for another one
@@ -27,9 +28,9 @@ def count(dtype: str) -> Any:
     def kernel_count(d):  # type: ignore[no-untyped-def]
         _ = version
         job, task = word(d, 0), word(d, 1)
-        atomic.add(word(job, 0) + 8 * task, 1)
+        atomics.add(word(job, 0) + 8 * task, 1)
         for _pause in range(word(job, 1)):
-            atomic.pause()
+            atomics.pause()
         return 0
 
     return kernel_count
@@ -42,8 +43,8 @@ def total(dtype: str) -> Any:
     def kernel_total(d):  # type: ignore[no-untyped-def]
         _ = version
         sums = word(word(d, 0), 0)
-        atomic.add(sums, 1)
-        atomic.add(sums + 8, word(d, 1))
+        atomics.add(sums, 1)
+        atomics.add(sums + 8, word(d, 1))
         return 0
 
     return kernel_total
@@ -54,17 +55,17 @@ def meet(dtype: str) -> Any:
 
     Nobody leaves before all have come, so that each is another thread's.
     """
-    version, patience, offer = stamp(), PATIENCE, pool.YIELD
+    version, patience, offer = stamp(), PATIENCE, thread_pool.YIELD
 
     def kernel_meet(d):  # type: ignore[no-untyped-def]
         _ = version
         job = word(d, 0)
         inside, wanted = word(job, 0), word(job, 1)
-        end = pool.now() + patience
-        atomic.add(inside, 1)
-        while atomic.load(inside) < wanted:
-            atomic.call_void(atomic.load(table() + 8 * offer))
-            if pool.now() > end:
+        end = thread_pool.now() + patience
+        atomics.add(inside, 1)
+        while atomics.load(inside) < wanted:
+            atomics.call_void(atomics.load(table() + 8 * offer))
+            if thread_pool.now() > end:
                 return 1
         return 0
 
@@ -78,9 +79,9 @@ def where(dtype: str) -> Any:
     def kernel_where(d):  # type: ignore[no-untyped-def]
         _ = version
         job, task = word(d, 0), word(d, 1)
-        atomic.store(word(job, 0) + 8 * task, in_memory((task,)))
+        atomics.store(word(job, 0) + 8 * task, in_memory((task,)))
         for _pause in range(word(job, 1)):
-            atomic.pause()
+            atomics.pause()
         return 0
 
     return kernel_where
@@ -88,17 +89,17 @@ def where(dtype: str) -> Any:
 
 def turns(dtype: str) -> Any:
     """words: address of a counter. Each task waits for the one below it. 1: it never came."""
-    version, patience, offer = stamp(), PATIENCE, pool.YIELD
+    version, patience, offer = stamp(), PATIENCE, thread_pool.YIELD
 
     def kernel_turns(d):  # type: ignore[no-untyped-def]
         _ = version
         done, task = word(word(d, 0), 0), word(d, 1)
-        end = pool.now() + patience
-        while atomic.load(done) != task:
-            atomic.call_void(atomic.load(table() + 8 * offer))
-            if pool.now() > end:
+        end = thread_pool.now() + patience
+        while atomics.load(done) != task:
+            atomics.call_void(atomics.load(table() + 8 * offer))
+            if thread_pool.now() > end:
                 return 1
-        atomic.add(done, 1)
+        atomics.add(done, 1)
         return 0
 
     return kernel_turns
@@ -110,7 +111,7 @@ def status(dtype: str) -> Any:
 
     def kernel_status(d):  # type: ignore[no-untyped-def]
         _ = version
-        return atomic.load(word(word(d, 0), 0) + 8 * word(d, 1))
+        return atomics.load(word(word(d, 0), 0) + 8 * word(d, 1))
 
     return kernel_status
 
@@ -122,7 +123,7 @@ def control(dtype: str) -> Any:
     def kernel_control(d):  # type: ignore[no-untyped-def]
         _ = version
         job, task = word(d, 0), word(d, 1)
-        atomic.store(word(job, 2) + 8 * task, atomic.control_word())
+        atomics.store(word(job, 2) + 8 * task, atomics.control_word())
         return call_kernel(met, (job, task))
 
     return kernel_control
@@ -130,7 +131,7 @@ def control(dtype: str) -> Any:
 
 def nest(dtype: str) -> Any:
     """words: address of counts, tasks of the inner jobs, pauses. Each task is a job of counting."""
-    version, counting, fork_join = stamp(), jit.slot(COUNT, dtype), pool.FORK_JOIN
+    version, counting, fork_join = stamp(), jit.slot(COUNT, dtype), thread_pool.FORK_JOIN
 
     def kernel_nest(d):  # type: ignore[no-untyped-def]
         _ = version
@@ -152,7 +153,7 @@ STATUS = jit.register("test_status", status, FLOAT32)
 CONTROL = jit.register("test_control", control, FLOAT32, uses=(MEET,))
 NEST = jit.register("test_nest", nest, FLOAT32, uses=(COUNT,))
 
-AWAKE = pool.WAKE_NS  # an estimate that wakes sleeping workers
+AWAKE = thread_pool.WAKE_NS  # an estimate that wakes sleeping workers
 ASLEEP = 0  # one that does not
 _HOLDING = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64)  # the GIL
 
@@ -164,7 +165,7 @@ def run(
     job = np.array([w.ctypes.data if isinstance(w, np.ndarray) else w for w in words], np.int64)
     index = jit.slot(kernel, "float32")
     descriptor = np.array([index, job.ctypes.data, tasks, estimate], np.int64)
-    fork_join = (jit.KERNEL_TYPE if nogil else _HOLDING)(jit.TABLE[pool.FORK_JOIN])
+    fork_join = (jit.KERNEL_TYPE if nogil else _HOLDING)(jit.TABLE[thread_pool.FORK_JOIN])
     return int(fork_join(descriptor.ctypes.data))
 
 
@@ -191,17 +192,17 @@ def threads_of(places: Words) -> int:
 
 def workers() -> list[int]:
     """The state of each worker that was started."""
-    states = [pool.WORKERS + i * jit.LINE for i in range(jit.TABLE[pool.STARTED])]
+    states = [thread_pool.WORKERS + i * jit.LINE for i in range(jit.TABLE[thread_pool.STARTED])]
     return [jit.TABLE[i] for i in states]
 
 
 def wait_until_asleep() -> None:
     end = time.monotonic() + 20
-    while any(state != pool.ASLEEP for state in workers()):
+    while any(state != thread_pool.ASLEEP for state in workers()):
         assert time.monotonic() < end, "workers do not go to sleep"
         time.sleep(0.001)
 
 
 def job_number() -> int:
     """Of the last job that was given to workers; others run serially."""
-    return int(jit.TABLE[pool.TICKET]) >> 32
+    return int(jit.TABLE[thread_pool.TICKET]) >> 32

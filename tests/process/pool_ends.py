@@ -45,10 +45,10 @@ def fork_inside_a_job() -> None:
     """Of another thread, whose job the child has the words of, and nobody who would finish it."""
     import jobs
 
-    from fastgrad._kernels import pool
+    from fastgrad._kernels.runtime import thread_pool
 
     def child() -> None:
-        pool._start(0)
+        thread_pool._start(0)
         time.sleep(0.1)
         assert inside[0] == 2, "a new worker did a task of the parent's job"
         large_product()
@@ -163,9 +163,9 @@ def call_after_the_pool_has_stopped() -> None:
 
     fastgrad.set_num_threads(3)
     assert jobs.all_meet(3)
-    from fastgrad._kernels import pool
+    from fastgrad._kernels.runtime import thread_pool
 
-    pool.stop()
+    thread_pool.stop()
     counts = jobs.zeros(9)
     number = jobs.job_number()
     assert jobs.run(jobs.COUNT, (counts, 0), 9) == 0 and (counts == 1).all()

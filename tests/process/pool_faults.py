@@ -31,13 +31,13 @@ def workers_compile_slowly() -> Iterator[None]:
     Half a second makes sure that they meet; none of it is slept if none compiles. What workers call
     to be given a task (on a second import) they may compile: nobody waits for them yet.
     """
-    from fastgrad._kernels import jit, pool
+    from fastgrad._kernels.runtime import jit, thread_pool
 
     compile_slot, seen = jit.compile_slot, []
 
     def slowly(index: int) -> int:
         name = threading.current_thread().name
-        if name.startswith("fastgrad-") and index != pool.TAKE:
+        if name.startswith("fastgrad-") and index != thread_pool.TAKE:
             seen.append(f"{name} compiles slot {index}")
             time.sleep(0.5)
         return compile_slot(index)
@@ -79,7 +79,7 @@ def no_thread_to_be_had() -> None:
 def one_thread_of_three_to_be_had() -> None:
     import jobs
 
-    from fastgrad._kernels import jit
+    from fastgrad._kernels.runtime import jit
 
     start = threading.Thread.start
     started: list[str] = []
@@ -102,7 +102,7 @@ def one_thread_of_three_to_be_had() -> None:
 def no_primitives() -> None:
     import jobs
 
-    from fastgrad._kernels import pool
+    from fastgrad._kernels.runtime import thread_pool
 
     for error in (AttributeError, OSError, TypeError):
 
@@ -110,7 +110,7 @@ def no_primitives() -> None:
             raise error("this platform has none")
 
         fastgrad.set_num_threads(3)
-        with replaced(pool, "_find_primitives", fail):
+        with replaced(thread_pool, "_find_primitives", fail):
             counts = jobs.zeros(9)
             assert jobs.run(jobs.COUNT, (counts, 0), 9) == 0 and (counts == 1).all()
             large_product()
@@ -175,7 +175,7 @@ def interrupt_a_long_call() -> None:
     """Ctrl-C in the main thread while a product runs on all threads."""
     import jobs
 
-    from fastgrad._kernels import jit, pool, scratch
+    from fastgrad._kernels.runtime import jit, scratch, thread_pool
 
     fastgrad.set_num_threads(3)
     assert jobs.all_meet(3)
@@ -198,7 +198,7 @@ def interrupt_a_long_call() -> None:
         interrupted = True
     other.join()
     assert interrupted
-    assert jit.TABLE[pool.BUSY] == 0
+    assert jit.TABLE[thread_pool.BUSY] == 0
     assert not any(jit.TABLE[jit.SCRATCH + 2 * i] for i in range(scratch.ARENAS))
     large_product()
     assert jobs.all_meet(3)
@@ -207,7 +207,7 @@ def interrupt_a_long_call() -> None:
 @scenario
 def interrupt_while_compiling() -> None:
     """On a cold cache: the exception comes out of the call, and the next call compiles anew."""
-    from fastgrad._kernels import jit
+    from fastgrad._kernels.runtime import jit
 
     fastgrad.set_num_threads(3)
     compile_it = jit._compile

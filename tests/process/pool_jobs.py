@@ -229,15 +229,15 @@ def control_word() -> None:
     import numba
     from numba import types
 
-    from fastgrad._kernels import atomic
+    from fastgrad._kernels.codegen import atomics
 
     @numba.njit(types.intp())
     def get() -> Any:
-        return atomic.control_word()
+        return atomics.control_word()
 
     @numba.njit(types.intp(types.intp))
     def put(word: Any) -> Any:
-        return atomic.set_control_word(word)
+        return atomics.set_control_word(word)
 
     flush = {"x86_64": 0x8040, "aarch64": 1 << 24}[os.uname().machine]
     fastgrad.set_num_threads(3)

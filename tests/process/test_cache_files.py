@@ -13,13 +13,13 @@ from typing import Any
 import numba
 import pytest
 
-from fastgrad._kernels import disk, jit, sources
+from fastgrad._kernels.runtime import disk_cache, jit, source_hash
 
 CALL = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
 
 
 def build(number: int) -> Callable[[int], int]:
-    version = sources.stamp()
+    version = source_hash.stamp()
 
     def kernel(d):  # type: ignore[no-untyped-def]
         _ = version
@@ -37,8 +37,8 @@ def compiled(number: int) -> tuple[int, int]:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(disk, "_warned", False)
-    monkeypatch.setattr(disk, "_pruned", True)
+    monkeypatch.setattr(disk_cache, "_warned", False)
+    monkeypatch.setattr(disk_cache, "_pruned", True)
     return tmp_path
 
 
@@ -84,7 +84,7 @@ def test_what_cannot_be_unpickled_is_compiled(folder: Path, monkeypatch) -> None
 
     compiled(7)
     with monkeypatch.context() as patch:
-        patch.setattr(disk.pickle, "loads", fail)
+        patch.setattr(disk_cache.pickle, "loads", fail)
         assert compiled(7) == (1007, 0)
     assert compiled(7) == (1007, 1)
 
@@ -102,9 +102,9 @@ def test_the_file_of_another_kernel_is_refused(folder: Path) -> None:
 def test_two_processes_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has looked before the other has written, and they write in turn."""
     written: list[tuple[Any, ...]] = []
-    save = disk.DiskCache.save_overload
+    save = disk_cache.DiskCache.save_overload
     with monkeypatch.context() as patch:
-        patch.setattr(disk.DiskCache, "save_overload", lambda *args: written.append(args))
+        patch.setattr(disk_cache.DiskCache, "save_overload", lambda *args: written.append(args))
         for number in (1, 2, 1):
             compiled(number)
     for args in reversed(written):
@@ -120,15 +120,15 @@ def test_what_cannot_be_written_is_not(what: str, folder: Path, monkeypatch) -> 
 
     with monkeypatch.context() as patch, warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        real = disk.DiskCache.save_overload
+        real = disk_cache.DiskCache.save_overload
 
         def save(*args: Any) -> None:  # numba's locators write, too
             with pytest.MonkeyPatch.context() as inside:
-                owner = disk.caching if what == "open" else os
+                owner = disk_cache.caching if what == "open" else os
                 inside.setattr(owner, what, full, raising=False)
                 real(*args)
 
-        patch.setattr(disk.DiskCache, "save_overload", save)
+        patch.setattr(disk_cache.DiskCache, "save_overload", save)
         assert compiled(1) == (1001, 0) and compiled(2) == (1002, 0)
     (message,) = [str(each.message) for each in seen]
     assert message.startswith("fastgrad: compiled kernels cannot be kept (No space left on device:")
@@ -142,28 +142,28 @@ def test_no_file_can_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     path.unlink()
     path.mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(disk, "_warned", True)
+        patch.setattr(disk_cache, "_warned", True)
         assert compiled(1) == (1001, 0)
 
 
 def test_after_an_upgrade_under_the_process_nothing_is_written(folder: Path, monkeypatch) -> None:
     """Its kernels are those of the sources it has imported, not of the files that are there now."""
-    monkeypatch.setattr(sources, "_imported", sources.stamp() ^ 1)
+    monkeypatch.setattr(source_hash, "_imported", source_hash.stamp() ^ 1)
     assert compiled(1) == (1001, 0) and files(folder) == []
 
 
 def test_old_versions_go_and_the_last_ones_stay(folder: Path) -> None:
     compiled(1)
     (now,) = files(folder)
-    stamp = f"{sources.stamp():014x}"
+    stamp = f"{source_hash.stamp():014x}"
     stay, go = [now], []
     for age in range(1, 7):
         for kernel in "ab":
             path = now.parent / f"fastgrad-{age:014x}-{kernel}.py311-0.nbc"
             path.write_bytes(b"")
             os.utime(path, (1e9, now.stat().st_mtime - 100 * age))
-            (stay if age < disk._VERSIONS else go).append(path)
-    for name, age in ((f"{now.name}.tmp.1f", 0.0), (f"{now.name}.tmp.2f", 2 * disk._LEFT)):
+            (stay if age < disk_cache._VERSIONS else go).append(path)
+    for name, age in ((f"{now.name}.tmp.1f", 0.0), (f"{now.name}.tmp.2f", 2 * disk_cache._LEFT)):
         path = now.parent / name
         path.write_bytes(b"")
         os.utime(path, (1e9, path.stat().st_mtime - age))
@@ -171,7 +171,7 @@ def test_old_versions_go_and_the_last_ones_stay(folder: Path) -> None:
     for name in ("user.f-1.py311.nbi", "user.f-1.py311.1.nbc", f"fastgrad-{stamp}.txt", "x.nbc"):
         (now.parent / name).write_bytes(b"")
         stay.append(now.parent / name)
-    disk._prune(str(now.parent))
+    disk_cache._prune(str(now.parent))
     assert files(folder) == sorted(stay) and not set(go) & set(stay) and len(go) == 7
 
 
@@ -203,24 +203,24 @@ def imported(package: Path) -> Any:
 
 
 def test_an_edit_of_the_same_time_and_length(package: Path) -> None:
-    before = sources.fingerprint(package)
+    before = source_hash.fingerprint(package)
     edit(package, "x = 2\n")
-    assert sources.fingerprint(package) != before
+    assert source_hash.fingerprint(package) != before
     edit(package, "x = 1\n")
-    assert sources.fingerprint(package) == before
+    assert source_hash.fingerprint(package) == before
 
 
 def test_the_bytecode_that_is_run_in_place_of_the_source(package: Path, monkeypatch) -> None:
     monkeypatch.setattr("sys.dont_write_bytecode", False)
-    before = sources.fingerprint(package)
-    assert imported(package) == 1 and sources.fingerprint(package) == before
+    before = source_hash.fingerprint(package)
+    assert imported(package) == 1 and source_hash.fingerprint(package) == before
     (pyc,) = (package / "__pycache__").iterdir()
     edit(package, "x = 2\n")
     assert imported(package) == 1  # Python goes by time and length
-    stale = sources.fingerprint(package)
+    stale = source_hash.fingerprint(package)
     pyc.unlink()
     assert imported(package) == 2
-    fresh = sources.fingerprint(package)
+    fresh = source_hash.fingerprint(package)
     assert len({before, stale, fresh}) == 3
 
 
@@ -229,10 +229,10 @@ def test_bytecode_that_python_replaces_does_not_count(package: Path, monkeypatch
     monkeypatch.setattr("sys.dont_write_bytecode", False)
     assert imported(package) == 1
     edit(package, "x = 2\n", 1.7e9 + 5)
-    first = sources.fingerprint(package)
-    assert imported(package) == 2 and sources.fingerprint(package) == first
+    first = source_hash.fingerprint(package)
+    assert imported(package) == 2 and source_hash.fingerprint(package) == first
     (pyc,) = (package / "__pycache__").iterdir()
     for text in (b"", b"half"):
         pyc.write_bytes(text)
         edit(package, "x = 2\n", 1.7e9 + 5)
-        assert sources.fingerprint(package) == first
+        assert source_hash.fingerprint(package) == first

@@ -16,7 +16,7 @@ import pytest
 import without_jit
 
 import fastgrad
-from fastgrad._kernels.target import current
+from fastgrad._kernels.codegen.target import current
 
 pytestmark = pytest.mark.skipif(
     numba.config.DISABLE_JIT or not current().isa.fma,

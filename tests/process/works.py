@@ -17,7 +17,7 @@ from numba import njit
 
 import fastgrad
 from fastgrad import MLP, SGD, Adam
-from fastgrad._kernels.activations import BY_NAME
+from fastgrad._kernels.formulas.activations import BY_NAME
 
 ACTIVATIONS = (None, *BY_NAME)
 # m, n, k: several paths, some cut into tasks, some with several blocks of k

@@ -1,6 +1,6 @@
 """A row times a column: eight accumulators of a vector each, and their lanes summed.
 
-In place of fastgrad/_kernels/dot.py in the copy that price.py measures; same kernel.
+In place of fastgrad/_kernels/gemm/inner_product.py in the copy that price.py measures; same kernel.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """acc (rows, n) += A (rows, k) . B (k, n) where both lie along k, with lanes along k and summed.
 
-In place of fastgrad/_kernels/dots.py in the copy that price.py measures; same arguments.
+In place of fastgrad/_kernels/gemm/row_dots.py in the copy that price.py measures; same arguments.
 """
 
 from __future__ import annotations

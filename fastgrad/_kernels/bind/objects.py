@@ -1,0 +1,150 @@
+"""Where CPython and numpy keep what arguments.py reads of their objects, found out and verified.
+
+The offsets are those of every CPython and numpy so far; ``verify`` compares what stands there in
+live objects with what Python says of them, before compiled code looks for the first time. What is
+an address in this process stands in the table: machine code is cached for others.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..formulas import activations
+from ..runtime.jit import DISABLED, PYTHON, SCRATCH, SLOTS, TABLE, keep, raise_status
+from ..runtime.scratch import ARENAS
+from .grads import LinearGrads
+
+# Bytes from the start of an object: the first is 16, or 32 where there is no GIL.
+HEADER = object.__basicsize__
+TYPE = HEADER - 8
+DATA, NDIM, LENGTHS, STRIDES, DTYPE, FLAGS = (HEADER + n for n in (0, 8, 16, 24, 40, 48))
+FORMAT = HEADER + 8  # of a dtype: kind, character, byte order, flags; then the number of the type
+SIZE, ITEMS = HEADER, tuple.__basicsize__  # of a tuple
+WRITEABLE = 0x400  # in FLAGS
+
+# Words of the table: addresses of types and singletons, ...
+NDARRAY, TUPLE, GRADS, RAISE, NONE, TRUE, FALSE = range(PYTHON, PYTHON + 7)
+_SINGLETONS = (np.ndarray, tuple, LinearGrads, raise_status, None, True, False)
+# ... for float32 and float64 the address of the dtype and its word at FORMAT, ...
+DTYPES, FORMATS = PYTHON + 7, PYTHON + 9
+# ... addresses of functions, ...
+FUNCTIONS = (
+    "PyLong_FromLong", "PyLong_AsLongLong", "PyEval_SaveThread", "PyEval_RestoreThread",
+    "Py_IncRef", "Py_DecRef", "PyType_GenericAlloc", "PyObject_CallObject", "PyArray_Empty",
+)  # fmt: skip
+FUNCTION = {name: PYTHON + 11 + i for i, name in enumerate(FUNCTIONS)}
+# ... and, from here by code, of the names of activations.
+NAMES = PYTHON + 11 + len(FUNCTIONS)
+assert SCRATCH + 2 * ARENAS <= PYTHON and NAMES + len(activations.TABLE) < SLOTS
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+_ABI = (0x1000009, 0x2000000)  # of numpy 1 and 2: their tables of functions have the same places
+_ABI_AT, _NDARRAY_AT, _EMPTY_AT = 0, 2, 184  # in that table
+
+
+@functools.cache
+def verify() -> bool:
+    """Fill the table. False where something is not as assumed, or nothing is to be compiled:
+    then nothing may be read."""
+    try:
+        if DISABLED or ctypes.sizeof(ctypes.c_void_p) != 8 or not _objects_are_as_assumed():
+            return False
+        for name in FUNCTIONS[:-1]:
+            TABLE[FUNCTION[name]] = _address(getattr(ctypes.pythonapi, name))
+        TABLE[FUNCTION["PyArray_Empty"]] = _numpy_empty()
+    except (AttributeError, ImportError, ValueError):  # no such symbol, no such module
+        return False
+    for index, one in enumerate(_SINGLETONS, NDARRAY):
+        TABLE[index] = id(keep(one))
+    for i, dtype in enumerate(_FLOATS):
+        TABLE[DTYPES + i], TABLE[FORMATS + i] = id(dtype), _word(id(dtype) + FORMAT)
+    for row in activations.TABLE:
+        TABLE[NAMES + row.code] = id(keep(sys.intern(row.name)))
+    return True
+
+
+def _word(address: int) -> int:
+    return ctypes.c_int64.from_address(address).value
+
+
+def _int(address: int) -> int:
+    return ctypes.c_int32.from_address(address).value
+
+
+def _address(function: Any) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+def _objects_are_as_assumed() -> bool:
+    """Whether arrays, dtypes and tuples have their fields where this file says."""
+    if np.ndarray.__basicsize__ < FLAGS + 4 or np.dtype.__basicsize__ < FORMAT + 8:
+        return False
+    for kind in (tuple, LinearGrads):
+        items = tuple.__new__(kind, (object(), object(), object()))
+        at = (TYPE, SIZE, ITEMS, ITEMS + 8, ITEMS + 16)
+        if [_word(id(items) + offset) for offset in at] != [id(kind), 3, *map(id, items)]:
+            return False
+        # between them, from Python 3.14 on, the hash: not computed yet
+        if any(_word(id(items) + offset) != -1 for offset in range(SIZE + 8, ITEMS, 8)):
+            return False
+    return all(_is_array_as_assumed(a) for a in _samples()) and _are_formats_as_assumed()
+
+
+def _is_array_as_assumed(a: np.ndarray[Any, Any]) -> bool:
+    at, n = id(a), a.ndim
+    fields = [_word(at + TYPE), _word(at + DATA), _int(at + NDIM), _word(at + DTYPE)]
+    if fields != [id(type(a)), a.__array_interface__["data"][0], n, id(a.dtype)]:
+        return False
+    flags, writeable = _int(at + FLAGS), WRITEABLE if a.flags.writeable else 0
+    if flags != a.flags.num or flags & WRITEABLE != writeable:
+        return False
+    lengths, strides = _word(at + LENGTHS), _word(at + STRIDES)
+    if strides != lengths + 8 * n or not lengths:  # one block: so these are the addresses meant
+        return False
+    shape = tuple(_word(lengths + 8 * i) for i in range(n))
+    return shape == a.shape and tuple(_word(strides + 8 * i) for i in range(n)) == a.strides
+
+
+def _are_formats_as_assumed() -> bool:
+    """Whether the word at FORMAT tells the two dtypes from the others, and from swapped ones."""
+    known = [_word(id(d) + FORMAT) for d in _FLOATS]
+    others = [np.dtype(c) for c in "?bBhHiIlLqQegFDGOSUVMm"]
+    others += [d.newbyteorder() for d in _FLOATS]
+    equal = np.dtype(np.float32, metadata={"equal": "but not identical"})
+    return (
+        known[0] != known[1]
+        and not any(_word(id(d) + FORMAT) in known for d in others)
+        and _word(id(equal) + FORMAT) == known[0]
+    )
+
+
+def _samples() -> Iterator[np.ndarray[Any, Any]]:
+    for dtype in _FLOATS:
+        base = np.arange(60, dtype=dtype)
+        read_only = base[3:7]
+        read_only.flags.writeable = False
+        cube = base.reshape(3, 4, 5)
+        yield from (base, read_only, base.reshape(4, 15), base.reshape(15, 4).T, cube[::-2, :, 1:])
+        yield from (np.broadcast_to(base[:4], (2, 4)), np.empty((0, 7), dtype), cube.astype(">f8"))
+
+
+def _numpy_empty() -> int:
+    """Address of PyArray_Empty, from the table that every extension module takes it from."""
+    try:
+        core: Any = importlib.import_module("numpy._core._multiarray_umath")
+    except ImportError:  # numpy 1
+        core = importlib.import_module("numpy.core._multiarray_umath")
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    prototype = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
+    functions = prototype(_address(pointer))(core._ARRAY_API, None)
+    abi = ctypes.CFUNCTYPE(ctypes.c_uint)(_word(functions + 8 * _ABI_AT))
+    if abi() not in _ABI or _word(functions + 8 * _NDARRAY_AT) != id(np.ndarray):
+        raise ValueError("numpy's table of functions is not the one that is known")
+    return _word(functions + 8 * _EMPTY_AT)

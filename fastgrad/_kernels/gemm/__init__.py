@@ -1,0 +1,1 @@
+"""C = A·B + bias, activated: the paths by shape, and what they are made of."""

@@ -1,0 +1,1 @@
+"""Backward, losses, optimizer steps and a whole training step."""

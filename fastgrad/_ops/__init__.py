@@ -1,0 +1,1 @@
+"""The public functions: arguments checked, the kernel called, results made."""

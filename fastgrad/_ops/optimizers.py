@@ -1,0 +1,286 @@
+"""Optimizer steps: parameters and gradients in, parameters changed in place.
+
+Every operation is one correctly rounded float operation an element (+ - * / sqrt), in the order
+written here, so a step has the same bits on every CPU and for any split of the array. The kernels
+are in _kernels/layer/optimizers.py; reference.losses states them in numpy.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._kernels.layer.optimizers import ADAM as ADAM_KERNEL
+from .._kernels.layer.optimizers import SGD as SGD_KERNEL
+from .._kernels.layer.optimizers import SQUARES
+from . import checks
+from . import numbers as _numbers
+from .kernel_call import bits, data, run
+from .numbers import shown
+
+Array = NDArray[Any]
+_MOST_STEPS = 2**63 - 1  # b**step is 0 long before
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Settings of sgd_step."""
+
+    lr: float
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        _replace(self, _check_sgd("SGD", self.lr, self.momentum, self.nesterov, self.weight_decay))
+
+    @property
+    def slots(self) -> int:
+        """Arrays of state, each the size of the parameters."""
+        return 1 if self.momentum else 0
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Settings of adam_step."""
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        _replace(self, _check_adam("Adam", self.lr, self.betas, self.eps, self.weight_decay))
+
+    @property
+    def slots(self) -> int:
+        return 2
+
+
+def sgd_step(
+    param: Array,
+    grad: Array,
+    lr: float,
+    velocity: Array | None = None,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+) -> None:
+    """param, grad, velocity: one shape and dtype (float32 or float64); param, velocity change.
+
+    g = grad + weight_decay * param;  velocity = momentum * velocity + g;
+    d = g + momentum * velocity if nesterov else velocity;  param = param - lr * d.
+    Without momentum d = g and velocity is left alone (Sutskever et al. 2013, as PyTorch writes it).
+    """
+    lr, momentum, nesterov, weight_decay = _check_sgd(
+        "sgd_step", lr, momentum, nesterov, weight_decay
+    )
+    if momentum and velocity is None:
+        raise ValueError(
+            f"sgd_step: momentum is {momentum} but velocity is missing; pass np.zeros_like(param)"
+        )
+    state = {} if velocity is None or not momentum else {"velocity": velocity}
+    _check_arrays("sgd_step", param, grad, state)
+    _sgd(lr, momentum, nesterov, weight_decay, param, grad, *state.values())
+
+
+def adam_step(
+    param: Array,
+    grad: Array,
+    m: Array,
+    v: Array,
+    step: int,
+    lr: float = 1e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> None:
+    """param, grad, m, v: one shape and dtype (float32 or float64); param, m, v change.
+
+    step: 1, 2, ...  m = b1*m + (1-b1)*g;  v = b2*v + (1-b2)*g*g;  where weight_decay is not 0,
+    param = param - (lr*weight_decay)*param;  then
+    param = param - lr/(1-b1**step) * m / (sqrt(v)/sqrt(1-b2**step) + eps).
+    Kingma & Ba 2015; decoupled weight decay: Loshchilov & Hutter 2019.
+    """
+    lr, betas, eps, weight_decay = _check_adam("adam_step", lr, betas, eps, weight_decay)
+    try:
+        count = operator.index(step)
+    except TypeError:
+        raise TypeError(f"adam_step: step is {shown(step)}; pass an integer of 1 or more") from None
+    if count < 1:
+        raise ValueError(f"adam_step: step is {shown(count)}; the first step is 1")
+    _check_arrays("adam_step", param, grad, {"m": m, "v": v})
+    _adam(count, lr, betas, eps, weight_decay, param, grad, m, v)
+
+
+def clip_grad_norm(grad: Array | Sequence[Array], max_norm: float) -> float:
+    """grad: an array of any shape, or a sequence of them, float32 or float64 -> their norm before.
+
+    norm = sqrt of the sum of the squares of all elements. Where it is above max_norm, each element
+    is multiplied, in place, by max_norm / norm, rounded to the dtype (Pascanu et al. 2013);
+    max_norm may be Inf, to measure only. A norm that is not finite changes nothing.
+
+    The order of the sum, in float64, where squares of float32 are exact: in an array, the elements
+    in C order, in blocks of 2**14; in a block, element i is in chain i % 32 of fused
+    multiply-adds from +0.0, and the upper half of the chains is added to the lower half until one
+    is left. Blocks are added in order, then arrays.
+    """
+    caller = "clip_grad_norm"
+    limit = _check_max_norm(caller, max_norm)
+    grads: dict[str, Any] = {"grad": grad}
+    if isinstance(grad, list | tuple):
+        grads = {f"grad[{i}]": g for i, g in enumerate(grad)}
+    for name, g in grads.items():
+        _check_written(caller, name, g)
+    checks.distinct_outputs(caller, **grads)
+    total, squares = 0.0, ctypes.c_double()
+    for g in grads.values():
+        flat = np.ascontiguousarray(g)
+        run(SQUARES, g.dtype, g.size, data(flat), ctypes.addressof(squares))
+        total += squares.value
+    norm = math.sqrt(total)
+    if limit < norm < math.inf:
+        with np.errstate(all="ignore"):
+            for g in grads.values():
+                np.multiply(g, g.dtype.type(limit / norm), out=g)
+    return norm
+
+
+def _sgd(lr: float, momentum: float, nesterov: bool, weight_decay: float, *arrays: Array) -> None:
+    numbers = (bits(lr), bits(momentum), int(bool(nesterov)), bits(weight_decay))
+    _in_place(SGD_KERNEL, arrays, *([] if len(arrays) == 3 else [0]), *numbers)
+
+
+def _adam(
+    step: int,
+    lr: float,
+    betas: tuple[float, float],
+    eps: float,
+    weight_decay: float,
+    *arrays: Array,
+) -> None:
+    numbers = (bits(lr), bits(betas[0]), bits(betas[1]), bits(eps), bits(weight_decay))
+    _in_place(ADAM_KERNEL, arrays, min(step, _MOST_STEPS), *numbers)
+
+
+def _in_place(number: int, arrays: tuple[Array, ...], *words: int) -> None:
+    """A kernel on flat arrays: param, grad, state; on copies of them where they are not flat."""
+    param = arrays[0]
+    if _are_flat(arrays):
+        run(number, param.dtype, param.size, *map(data, arrays), *words)
+        return
+    copies = [np.array(a, order="C") for a in arrays]  # elementwise: the bits are the same
+    run(number, param.dtype, param.size, *map(data, copies), *words)
+    for a, changed in zip(arrays[:1] + arrays[2:], copies[:1] + copies[2:], strict=True):
+        a[...] = changed
+
+
+def _are_flat(arrays: Sequence[Array]) -> bool:
+    """Whether elements stand in one order without gaps, the same in all."""
+    return all(a.flags.c_contiguous for a in arrays) or all(a.flags.f_contiguous for a in arrays)
+
+
+def _check_sgd(
+    caller: str, lr: float, momentum: float, nesterov: bool, weight_decay: float
+) -> tuple[float, float, bool, float]:
+    """The settings as Python's numbers, so that they compare and save alike."""
+    lr = _numbers.at_least_0(caller, "lr", lr)
+    momentum = _numbers.at_least_0(caller, "momentum", momentum, below=1)
+    nesterov = checks.flag(caller, "nesterov", nesterov)
+    weight_decay = _numbers.at_least_0(caller, "weight_decay", weight_decay)
+    if nesterov and not momentum:
+        raise ValueError(f"{caller}: nesterov needs momentum above 0, but momentum is {momentum}")
+    return lr, momentum, nesterov, weight_decay
+
+
+def _check_adam(
+    caller: str, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
+) -> tuple[float, tuple[float, float], float, float]:
+    """The settings as Python's numbers, so that they compare and save alike."""
+    lr = _numbers.at_least_0(caller, "lr", lr)
+    try:
+        b1, b2 = betas
+    except (TypeError, ValueError):
+        raise ValueError(f"{caller}: betas is {shown(betas)}; pass two numbers") from None
+    b1 = _numbers.at_least_0(caller, "betas[0]", b1, below=1)
+    b2 = _numbers.at_least_0(caller, "betas[1]", b2, below=1)
+    eps = _numbers.at_least_0(caller, "eps", eps)
+    return lr, (b1, b2), eps, _numbers.at_least_0(caller, "weight_decay", weight_decay)
+
+
+def _replace(settings: SGD | Adam, values: tuple[object, ...]) -> None:
+    for name, value in zip(vars(settings), values, strict=True):
+        object.__setattr__(settings, name, value)
+
+
+def _check_arrays(caller: str, param: Array, grad: Array, state: dict[str, Array]) -> None:
+    if _are_as_usual(param, grad, *state.values()):
+        return
+    _check_written(caller, "param", param)
+    shape, dtype = param.shape, param.dtype
+    if checks.array(caller, "grad", grad).dtype != dtype:
+        raise TypeError(
+            f"{caller}: grad has dtype {grad.dtype} but param has {dtype}; "
+            f"pass grad.astype(np.{dtype})"
+        )
+    if grad.shape != shape:
+        raise ValueError(f"{caller}: grad has shape {grad.shape} but param has shape {shape}")
+    for name, value in state.items():
+        remedy = "start with np.zeros_like(param)"
+        if not checks.is_array(value):
+            what = f"{name} is {checks.kind(value)}, expected a numpy.ndarray to write"
+            raise TypeError(f"{caller}: {what}; {remedy}")
+        if value.dtype != dtype:
+            raise TypeError(
+                f"{caller}: {name} has dtype {value.dtype} but param has {dtype}; {remedy}"
+            )
+        if value.shape != shape:
+            raise ValueError(
+                f"{caller}: {name} has shape {value.shape} but param has shape {shape}; {remedy}"
+            )
+        checks.output(caller, name, value, shape, dtype)
+    checks.distinct_outputs(caller, param=param, grad=grad, **state)
+
+
+def _are_as_usual(*arrays: Array) -> bool:
+    """Whether what is checked one by one below is plain at once."""
+    shape, dtype = getattr(arrays[0], "shape", None), getattr(arrays[0], "dtype", None)
+    if dtype != np.float32 and dtype != np.float64:
+        return False
+    for i, a in enumerate(arrays):
+        if type(a) is not np.ndarray or a.shape != shape or a.dtype != dtype:
+            return False
+        if not a.flags.carray and (i != 1 or not a.flags.c_contiguous):  # grad is only read
+            return False
+    return not any(np.may_share_memory(a, b) for a, b in itertools.combinations(arrays, 2))
+
+
+def _check_written(caller: str, name: str, value: Array) -> None:
+    """``value`` is an array of floats that can be written."""
+    if not checks.is_array(value):
+        what = f"{name} is {checks.kind(value)}, expected a numpy.ndarray, "
+        if caller == "clip_grad_norm":
+            what += "or a list or tuple of them, "
+        raise TypeError(f"{caller}: {what}as it is changed in place")
+    dtype = value.dtype
+    if dtype != np.float32 and dtype != np.float64:  # equal only in native byte order
+        raise TypeError(
+            f"{caller}: {name} has dtype {dtype}, expected float32 or float64, as it is "
+            f"changed in place; keep it as {name}.astype(np.float32)"
+        )
+    checks.output(caller, name, value, value.shape, dtype)
+
+
+def _check_max_norm(caller: str, value: float) -> float:
+    norm = _numbers.number(caller, "max_norm", value)
+    if not norm > 0:
+        _numbers.refuse(caller, "max_norm", value, norm, "it must be above 0")
+    return norm
