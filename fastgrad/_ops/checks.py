@@ -18,12 +18,12 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def array(function: str, name: str, value: Any) -> Array:
-    """``value`` if it is an ndarray or memmap of a dtype we compute with."""
+    """``value`` as an ndarray or memmap of a dtype we compute with.
+
+    What is no array becomes one where numpy reads numbers in it and nothing is lost.
+    """
     if not is_array(value):
-        remedy = f"; pass np.asarray({name})"
-        if value is None or isinstance(value, str | bytes | dict | type):
-            remedy = ""  # what numpy makes of these are no numbers
-        raise TypeError(f"{function}: {name} is {kind(value)}, expected a numpy.ndarray{remedy}")
+        value = _as_array(function, name, value)
     dtype = value.dtype
     if dtype.kind in "biu" or (dtype.kind == "f" and dtype.itemsize in (4, 8)):
         return value  # type: ignore[no-any-return]
@@ -41,6 +41,40 @@ def array(function: str, name: str, value: Any) -> Array:
         f"{function}: {name} has dtype {brief(str(dtype))}, "
         f"expected float32, float64, an integer or bool; {remedy}"
     )
+
+
+def ndarray(function: str, name: str, value: Any) -> Array:
+    """``value`` if it is an array as it stands: in compiled code nothing else can be one."""
+    if not is_array(value):
+        remedy = "" if isinstance(value, _NO_ARRAYS) else f"; pass np.asarray({name})"
+        what = f"{name} is {kind(value)}, expected a numpy.ndarray"
+        raise TypeError(f"{function}: {what}{remedy}")
+    return array(function, name, value)
+
+
+# Of these numpy makes something, but no numbers.
+_NO_ARRAYS = (type(None), str, bytes, bytearray, dict, set, frozenset, type)
+
+
+def _as_array(function: str, name: str, value: Any) -> Array:
+    """Lists, pandas objects, tensors on a CPU ...: whatever np.asarray loses nothing of."""
+    what = f"{function}: {name} is {kind(value)}"
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{what}, whose mask would be lost; pass {name}.filled(value)")
+    if isinstance(value, np.ndarray):
+        raise TypeError(f"{what}, expected a numpy.ndarray; pass np.asarray({name})")
+    if isinstance(value, _NO_ARRAYS) or callable(value):
+        raise TypeError(f"{what}, expected a numpy.ndarray")
+    try:
+        found = np.asarray(value)
+    except Exception as error:  # whatever the type of the value raises
+        raise TypeError(f"{what}, which numpy cannot read: {brief(str(error), 100)}") from None
+    if found.dtype.kind not in "biufc":
+        raise TypeError(
+            f"{what}, which numpy reads as {brief(str(found.dtype))}; "
+            f"pass an array of float32, float64, integers or bools"
+        )
+    return found
 
 
 def is_array(value: Any) -> bool:

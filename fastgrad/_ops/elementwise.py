@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._kernels.bind import builtins
-from .._kernels.formulas.elementwise import NUMBERS
-from .._kernels.runtime import jit
-from .fast_path import done
+from .._kernels.gemm.args import Formula, Rows
+from .._kernels.gemm.elementwise import KERNELS
+from .kernel_call import data, run
 
 
 def _apply(name: str, x: NDArray[Any]) -> NDArray[Any]:
     """x float32 or float64, any shape -> new array of the same shape and dtype."""
-    source = np.ascontiguousarray(x).reshape(-1)
-    result = np.empty_like(source)
-    done(builtins.unary(source, result, jit.slot(NUMBERS[name], "float32")))
+    source = np.ascontiguousarray(x)
+    result = np.empty(source.shape, source.dtype)
+    args = Formula(1, source.size, Rows(data(source), 0), Rows(data(result), 0))
+    run(KERNELS[name], source.dtype, args)
     return result.reshape(x.shape)
 
 

@@ -11,8 +11,12 @@ from .._kernels.bind import builtins
 from .._kernels.bind.grads import LinearGrads as LinearGrads
 from .._kernels.formulas.activations import Activation
 from .._kernels.formulas.activations import ActivationName as ActivationName
+from .._kernels.gemm.args import Product
+from .._kernels.gemm.dispatch import gemm
+from .._kernels.layer.args import Backward
+from .._kernels.layer.backward import linear_backward as backward_kernel
 from . import checks, layout
-from .fast_path import as_rows, done, known_name, plain
+from .kernel_call import NO_MATRIX, NO_ROWS, data, matrix, rows, run
 
 Array = NDArray[Any]
 
@@ -38,28 +42,13 @@ def linear_forward(
 
     Raises TypeError and ValueError, before anything is written, for arguments that do not fit.
     """
-    y = builtins.forward(x, weight, bias, activation, out, preactivation_out)
-    if y is None and type(x) is np.ndarray and x.ndim != 2:
-        y = _forward_rows(x, weight, bias, activation, out, preactivation_out)
-    if y is not None:
-        return y
-    name = known_name(activation)
-    if name is not None:
-        return linear_forward(x, weight, bias, name, out, preactivation_out)
-    return _careful_forward(x, weight, bias, activation, out, preactivation_out)
+    y = builtins.linear_forward(x, weight, bias, activation, out, preactivation_out)
+    if y is None:
+        y = _checked_forward(x, weight, bias, activation, out, preactivation_out)
+    return y  # type: ignore[no-any-return]
 
 
-def _forward_rows(x: Array, weight: Any, bias: Any, activation: Any, out: Any, z: Any) -> Any:
-    """The quick way for 1-D x and dense (..., in); None where it is not to be had."""
-    lead = x.shape[:-1]
-    views = as_rows(lead, x, out, z)
-    if views is None:
-        return None
-    y = builtins.forward(views[0], weight, bias, activation, *views[1:])
-    return y if y is None else y.reshape(*lead, y.shape[1]) if out is None else out
-
-
-def _careful_forward(
+def _checked_forward(
     x: Any, weight: Any, bias: Any, activation: Any, out: Any, preactivation_out: Any
 ) -> Array:
     f = "linear_forward"
@@ -85,12 +74,12 @@ def _careful_forward(
     checks.distinct_outputs(f, out=out, preactivation_out=preactivation_out)
 
     y = np.empty(shape, dtype) if out is None else out
-    x, weight = plain(checks.cast(x, dtype)), plain(checks.cast(weight, dtype))
-    row = None if bias is None else plain(np.ascontiguousarray(bias, dtype))
+    x, weight = checks.cast(x, dtype), checks.cast(weight, dtype)
+    row = None if bias is None else np.ascontiguousarray(bias, dtype)
     inputs = [x, weight] if row is None else [x, weight, row]
     targets = [y] if preactivation_out is None else [y, preactivation_out]
     fresh = [_unless_overlapping(t, *inputs, *targets[:i]) for i, t in enumerate(targets)]
-    _forward([plain(t) for t in fresh], x, weight, row, act.name if act else None)
+    _forward(fresh, x, weight, row, act.code if act else 0)
     for target, values in zip(targets, fresh, strict=True):
         if values is not target:
             target[...] = values
@@ -123,42 +112,17 @@ def linear_backward(
     The bits equal those of one call for each gradient, and of micro-batches accumulated in order
     when all but the last are multiples of fastgrad.KC rows.
     """
-    grads = builtins.backward(
+    grads = builtins.linear_backward(
         grad_output, x, weight, activation, output, preactivation, needs, out, accumulate
     )
-    if grads is None and type(x) is np.ndarray and x.ndim != 2:
-        grads = _backward_rows(
+    if grads is None:
+        grads = _checked_backward(
             grad_output, x, weight, activation, output, preactivation, needs, out, accumulate
         )
-    if grads is not None:
-        return grads
-    name = known_name(activation)
-    if name is not None:
-        return linear_backward(
-            grad_output, x, weight, name, output, preactivation, needs, out, accumulate
-        )
-    return _careful_backward(
-        grad_output, x, weight, activation, output, preactivation, needs, out, accumulate
-    )
+    return grads  # type: ignore[no-any-return]
 
 
-def _backward_rows(
-    g: Any, x: Array, weight: Any, name: Any, y: Any, z: Any, needs: Any, out: Any, accumulate: Any
-) -> LinearGrads | None:
-    """The quick way for 1-D x and dense (..., in); None where it is not to be had."""
-    if type(out) is not tuple or len(out) != 3:
-        return None
-    views = as_rows(x.shape[:-1], g, x, y, z, out[0])
-    if views is None:
-        return None
-    g, rows, y, z, dx = views
-    grads = builtins.backward(g, rows, weight, name, y, z, needs, (dx, *out[1:]), accumulate)
-    if grads is None or grads.x is None:
-        return grads
-    return LinearGrads(grads.x.reshape(x.shape) if dx is None else out[0], *grads[1:])
-
-
-def _careful_backward(
+def _checked_backward(
     grad_output: Any,
     x: Any,
     weight: Any,
@@ -198,8 +162,8 @@ def _careful_backward(
             checks.output(f, names[i], given[i], shapes[i], dtype)
     checks.distinct_outputs(f, **dict(zip(names, given, strict=True)))
 
-    g, x, weight = (plain(checks.cast(a, dtype)) for a in (g, x, weight))
-    saved = g if saved is None else plain(checks.cast(saved, dtype))
+    g, x, weight = (checks.cast(a, dtype) for a in (g, x, weight))
+    saved = g if saved is None else checks.cast(saved, dtype)
     targets: list[Array | None] = [None, None, None]
     fresh: list[Array | None] = [None, None, None]
     for i in range(3):
@@ -211,8 +175,8 @@ def _careful_backward(
             fresh[i] = _unless_overlapping(
                 to, g, x, weight, saved, *before, keep=adds[i], unit=i > 0
             )
-    dx, dw, db = (None if t is None else plain(t) for t in fresh)
-    _backward((dx, dw, db), g, x, weight, saved, act.name if act else None, adds)
+    dx, dw, db = fresh
+    _backward((dx, dw, db), g, x, weight, saved, act.code if act else 0, adds)
     for target, values in zip(targets, fresh, strict=True):
         if target is not None and values is not target:
             target[...] = values
@@ -280,19 +244,24 @@ def _unless_overlapping(
 
 
 def _forward(
-    targets: list[Array], x: Array, weight: Array, bias: Array | None, name: str | None
+    targets: list[Array], x: Array, weight: Array, bias: Array | None, activation: int
 ) -> None:
     """targets: [y] or [y, z], all (..., out), none overlapping an input."""
     if all(layout.collapses(a) for a in (x, *targets)):
         y, *z = (layout.as_rows(a) for a in targets)
         if all(layout.has_unit_stride(a) for a in (y, *z)):
-            rows = layout.as_rows(x)
-            done(builtins.forward(rows, weight, bias, name, y, z[0] if z else None))
+            left = layout.as_rows(x)
+            args = Product(
+                len(left), weight.shape[1], weight.shape[0], matrix(left), matrix(weight),
+                matrix(y), rows(z[0]) if z else NO_ROWS, 0 if bias is None else data(bias),
+                activation, 0, 0,
+            )  # fmt: skip
+            run(gemm, x.dtype, args)
             return
     for block in layout.row_blocks(layout.rows_of(x), x.dtype, x.shape[-1], weight.shape[1]):
         rows_in_block = block.stop - block.start
         parts = [np.empty((rows_in_block, weight.shape[1]), x.dtype) for _ in targets]
-        _forward(parts, layout.gather(x, block), weight, bias, name)
+        _forward(parts, layout.gather(x, block), weight, bias, activation)
         for target, part in zip(targets, parts, strict=True):
             layout.scatter(target, block, part)
 
@@ -303,7 +272,7 @@ def _backward(
     x: Array,
     weight: Array,
     saved: Array,
-    name: str | None,
+    activation: int,
     adds: list[bool],
 ) -> None:
     """targets: dx, dw, db or None, none overlapping an input; dw and db as kernels write them."""
@@ -312,10 +281,13 @@ def _backward(
     whole = all(layout.collapses(a) for a in rowwise)
     if whole and (dx is None or layout.is_writable_matrix(layout.as_rows(dx))):
         g, x, saved = (layout.as_rows(a) for a in (g, x, saved))
-        out = (None if dx is None else layout.as_rows(dx), dw, db)
-        needs = tuple(to is not None for to in out)
-        add = tuple(to is not None and a for to, a in zip(out, adds, strict=True))
-        done(builtins.backward(g, x, weight, name, saved, saved, needs, out, add))
+        add = [to is not None and a for to, a in zip(targets, adds, strict=True)]
+        args = Backward(
+            *x.shape, weight.shape[1], matrix(g), matrix(x), matrix(weight), matrix(saved),
+            *(NO_MATRIX if to is None else matrix(layout.as_rows(to)) for to in (dx, dw)),
+            0 if db is None else data(db), activation, *add,
+        )  # fmt: skip
+        run(backward_kernel, x.dtype, args)
         return
     adds = list(adds)
     for block in layout.row_blocks(layout.rows_of(x), x.dtype, x.shape[-1], weight.shape[1]):
@@ -332,7 +304,7 @@ def _backward(
             layout.gather(x, block),
             weight,
             layout.gather(saved, block),
-            name,
+            activation,
             adds,
         )
         if dx is not None and part is not None:

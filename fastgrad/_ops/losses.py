@@ -13,12 +13,20 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from .._kernels.layer.losses import BINARY_CROSS_ENTROPY, MSE, SOFTMAX_LABELS, SOFTMAX_PROBABILITIES
-from .._kernels.runtime.jit import BAD_LABEL
-from . import checks as _validate
-from . import numbers as _numbers
+from .._kernels.bind import builtins
+from .._kernels.gemm.args import Matrix
+from .._kernels.layer.args import Loss
+from .._kernels.layer.losses import (
+    BINARY_CROSS_ENTROPY,
+    MSE,
+    SOFTMAX_LABELS,
+    SOFTMAX_PROBABILITIES,
+)
+from .._kernels.runtime.registry import Kernel
+from .._kernels.runtime.table import BAD_LABEL
+from . import checks, numbers
 from .elementwise import exp
-from .kernel_call import bits, data, run
+from .kernel_call import bits, data, matrix, rows, run
 
 Array = NDArray[Any]
 
@@ -34,13 +42,16 @@ def softmax_cross_entropy(
     term, also of -Inf. The row's maximum is taken off first, so no exp overflows. float32 or
     float64 as the logits.
     """
+    result = builtins.softmax_cross_entropy(logits, labels, label_smoothing)
+    if result is not None:
+        return result  # type: ignore[no-any-return]
     caller = "softmax_cross_entropy"
     z = as_float(caller, "logits", logits)
     if z.ndim != 2 or z.size == 0:
         raise ValueError(
             f"{caller}: logits has shape {z.shape}; pass (rows, classes), both above 0"
         )
-    check_labels(caller, labels, len(z), z.shape[1], any_range=True)
+    labels = check_labels(caller, labels, len(z), z.shape[1], any_range=True)
     smoothing = check_smoothing(caller, label_smoothing)
     grad = np.empty(z.shape, z.dtype)
     return _smoothed_cross_entropy(z, labels, grad, smoothing), grad
@@ -51,9 +62,12 @@ def binary_cross_entropy_with_logits(logits: Array, targets: Array) -> tuple[flo
 
     loss = mean of max(z, 0) - z*t + log(1 + exp(-|z|)); gradient = (sigmoid(z) - t) / size.
     """
+    result = builtins.binary_cross_entropy_with_logits(logits, targets)
+    if result is not None:
+        return result  # type: ignore[no-any-return]
     caller = "binary_cross_entropy_with_logits"
     z = as_float(caller, "logits", logits)
-    check_targets(caller, "logits", z.shape, targets)
+    targets = check_targets(caller, "logits", z.shape, targets)
     check_probabilities(caller, "targets", targets)
     grad = np.empty(z.shape, z.dtype)
     return _binary_cross_entropy_with_logits(z, targets, grad), grad
@@ -61,8 +75,11 @@ def binary_cross_entropy_with_logits(logits: Array, targets: Array) -> tuple[flo
 
 def mse(prediction: Array, target: Array) -> tuple[float, Array]:
     """prediction (..., M), target of that shape -> mean of (p - t)**2, gradient 2(p - t) / size."""
+    result = builtins.mse(prediction, target)
+    if result is not None:
+        return result  # type: ignore[no-any-return]
     p = as_float("mse", "prediction", prediction)
-    check_targets("mse", "prediction", p.shape, target)
+    target = check_targets("mse", "prediction", p.shape, target)
     grad = np.empty(p.shape, p.dtype)
     return _mse(p, target, grad), grad
 
@@ -77,13 +94,13 @@ def _softmax_cross_entropy(z: Array, labels: Array, grad: Array) -> float:
 def _smoothed_cross_entropy(z: Array, labels: Array, grad: Array, smoothing: float) -> float:
     if labels.ndim == 2:
         return _mean(SOFTMAX_PROBABILITIES, z, labels, grad, smoothing)
-    numbers = labels.astype(np.int64, copy=not labels.flags.aligned)
+    aligned = labels.astype(np.int64, copy=not labels.flags.aligned)
     loss = ctypes.c_double()
-    status = run(
-        SOFTMAX_LABELS, z.dtype, *z.shape, data(z), *z.strides, data(numbers),
-        numbers.strides[0], 0, data(grad), grad.strides[0], ctypes.addressof(loss), bits(smoothing),
+    args = Loss(
+        *z.shape, matrix(z), Matrix(data(aligned), aligned.strides[0], 0), rows(grad),
+        ctypes.addressof(loss), bits(smoothing),
     )  # fmt: skip
-    if status == BAD_LABEL:
+    if run(SOFTMAX_LABELS, z.dtype, args) == BAD_LABEL:
         _refuse_label("softmax_cross_entropy", labels, z.shape[1])
     return loss.value
 
@@ -96,17 +113,17 @@ def _mse(prediction: Array, target: Array, grad: Array) -> float:
     return _mean(MSE, prediction, target, grad)
 
 
-def _mean(number: int, z: Array, target: Array, grad: Array, smoothing: float = 0.0) -> float:
+def _mean(kernel: Kernel, z: Array, target: Array, grad: Array, smoothing: float = 0.0) -> float:
     t = target
     if t.dtype != z.dtype:
         with np.errstate(all="ignore"):
             t = target.astype(z.dtype)
     z, t, grad = _as_rows(z), _as_rows(t), _as_rows(grad)
     loss = ctypes.c_double()
-    run(
-        number, z.dtype, *z.shape, data(z), *z.strides, data(t), *t.strides,
-        data(grad), grad.strides[0], ctypes.addressof(loss), bits(smoothing),
-    )  # fmt: skip
+    args = Loss(
+        *z.shape, matrix(z), matrix(t), rows(grad), ctypes.addressof(loss), bits(smoothing)
+    )
+    run(kernel, z.dtype, args)
     return loss.value
 
 
@@ -137,8 +154,8 @@ def _row_chain(a: Array) -> Array:
 
 def as_float(caller: str, name: str, value: Array) -> Array:
     """The array as float32 or float64; integers and bools become what float32 promotes them to."""
-    checked = _validate.array(caller, name, value)
-    return _validate.cast(checked, _validate.result_dtype(checked))
+    checked = checks.array(caller, name, value)
+    return checks.cast(checked, checks.result_dtype(checked))
 
 
 def check_labels(
@@ -148,7 +165,7 @@ def check_labels(
     classes: int,
     inputs: str = "logits",
     any_range: bool = False,
-) -> None:
+) -> Array:
     """labels: (rows,) integers below classes, or (rows, classes) probabilities.
 
     any_range: whether integers are from 0 to classes - 1 is left to the kernel.
@@ -159,7 +176,7 @@ def check_labels(
             f"{caller}: labels has dtype {labels.dtype}, shape {labels.shape}, {expected}; "
             f"number the classes with np.unique(labels, return_inverse=True)[1]"
         )
-    _validate.array(caller, "labels", labels)
+    labels = checks.array(caller, "labels", labels)
     if labels.ndim == 2:
         if labels.shape == (rows, 1) and classes > 1 and labels.dtype.kind in "iu":
             raise ValueError(
@@ -174,7 +191,7 @@ def check_labels(
         if off.any():
             row = int(np.argmax(off))
             raise ValueError(f"{caller}: labels row {row} sums to {sums[row]:.6g}; it must be 1")
-        return
+        return labels
     if labels.dtype.kind not in "iu":
         raise TypeError(
             f"{caller}: labels has dtype {labels.dtype}, shape {labels.shape}, {expected}; "
@@ -187,6 +204,7 @@ def check_labels(
         )
     if not (any_range or (labels.min() >= 0 and labels.max() < classes)):
         _refuse_label(caller, labels, classes, inputs)
+    return labels
 
 
 def _refuse_label(caller: str, labels: Array, classes: int, inputs: str = "logits") -> NoReturn:
@@ -203,15 +221,15 @@ def _refuse_label(caller: str, labels: Array, classes: int, inputs: str = "logit
 
 def check_smoothing(caller: str, value: float) -> float:
     """label_smoothing: a number from 0 to 1."""
-    return _numbers.from_0_to_1(caller, "label_smoothing", value)
+    return numbers.from_0_to_1(caller, "label_smoothing", value)
 
 
 def check_targets(
     caller: str, other: str, shape: tuple[int, ...], target: Array, name: str | None = None
-) -> None:
+) -> Array:
     """The target is an array of numbers of exactly the shape of ``other``, not empty."""
     name = name or ("target" if other == "prediction" else "targets")
-    _validate.array(caller, name, target)
+    target = checks.array(caller, name, target)
     if target.shape != shape:
         raise ValueError(
             f"{caller}: {name} has shape {target.shape} but {other} has {shape}; "
@@ -219,6 +237,7 @@ def check_targets(
         )
     if not shape or 0 in shape:
         raise ValueError(f"{caller}: {other} has shape {shape}; a mean needs 1 element or more")
+    return target
 
 
 def check_probabilities(caller: str, name: str, values: Array) -> None:

@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._kernels.bind import builtins
+from .._kernels.gemm.args import Product
+from .._kernels.gemm.dispatch import gemm
 from . import checks
 from . import layout as _layout
-from .fast_path import as_rows, done, plain
+from .kernel_call import NO_ROWS, matrix, run
 
 Array = NDArray[Any]
 
@@ -30,10 +32,10 @@ def matmul(a: Array, b: Array, out: Array | None = None, accumulate: bool = Fals
     Raises TypeError for what is not an array of real numbers, ValueError for shapes that do not
     fit, an out that cannot be written or that overlaps itself.
     """
-    c = builtins.product(a, b, out, accumulate)
+    c = builtins.matmul(a, b, out, accumulate)
     if c is None:
-        c = _reshaped("matmul", a, b, out, accumulate)
-    return _product("matmul", a, b, out, accumulate) if c is None else c
+        c = builtins.matmul_stack(a, b, out, accumulate)
+    return _checked("matmul", a, b, out, accumulate) if c is None else c
 
 
 def matmul_nt(a: Array, b: Array, out: Array | None = None, accumulate: bool = False) -> Any:
@@ -41,10 +43,10 @@ def matmul_nt(a: Array, b: Array, out: Array | None = None, accumulate: bool = F
 
     Everything else as in `matmul`; a 1-D b is its own transpose.
     """
-    c = builtins.product_nt(a, b, out, accumulate)
+    c = builtins.matmul_nt(a, b, out, accumulate)
     if c is None:
-        c = _reshaped("matmul_nt", a, b, out, accumulate)
-    return _product("matmul_nt", a, b, out, accumulate) if c is None else c
+        c = builtins.matmul_nt_stack(a, b, out, accumulate)
+    return _checked("matmul_nt", a, b, out, accumulate) if c is None else c
 
 
 def matmul_tn(a: Array, b: Array, out: Array | None = None, accumulate: bool = False) -> Any:
@@ -52,10 +54,10 @@ def matmul_tn(a: Array, b: Array, out: Array | None = None, accumulate: bool = F
 
     Everything else as in `matmul`; a 1-D a is its own transpose.
     """
-    c = builtins.product_tn(a, b, out, accumulate)
+    c = builtins.matmul_tn(a, b, out, accumulate)
     if c is None:
-        c = _reshaped("matmul_tn", a, b, out, accumulate)
-    return _product("matmul_tn", a, b, out, accumulate) if c is None else c
+        c = builtins.matmul_tn_stack(a, b, out, accumulate)
+    return _checked("matmul_tn", a, b, out, accumulate) if c is None else c
 
 
 # function -> (transpose a, transpose b, what K is called in a, in b, what to try if K differs)
@@ -66,34 +68,7 @@ _FORMS = {
 }
 
 
-def _reshaped(function: str, a: Any, b: Any, out: Any, accumulate: Any) -> Any:
-    """The quick way for vectors and dense stacks; None where it is not to be had."""
-    if type(a) is not np.ndarray or type(b) is not np.ndarray or a.ndim == b.ndim == 2:
-        return None
-    transpose_a, transpose_b = _FORMS[function][:2]
-    if a.ndim > 2 and b.ndim == 2 and not transpose_a:
-        views = as_rows(a.shape[:-1], a, out)
-        if views is None:
-            return None
-        entry = builtins.product_nt if transpose_b else builtins.product
-        c = entry(views[0], b, views[1], accumulate)
-        return c if c is None else out if out is not None else c.reshape(*a.shape[:-1], -1)
-    if max(a.ndim, b.ndim) > 2 or min(a.ndim, b.ndim) < 1:
-        return None
-    if out is not None and (type(out) is not np.ndarray or out.ndim != a.ndim + b.ndim - 2):
-        return None
-    left = a[None] if a.ndim == 1 else a.T if transpose_a else a
-    right = b[:, None] if b.ndim == 1 else b.T if transpose_b else b
-    to = out if out is None else out[None, :] if out.ndim and a.ndim == 1 else out[..., None]
-    if to is not None and to.ndim == 1:
-        to = to[None]
-    c = builtins.product(left, right, to, accumulate)
-    if c is None or out is not None:
-        return c if c is None else out
-    return c[0, 0] if a.ndim == b.ndim else c.reshape(-1)
-
-
-def _product(function: str, a: Any, b: Any, out: Any, accumulate: Any) -> Any:
+def _checked(function: str, a: Any, b: Any, out: Any, accumulate: Any) -> Any:
     a = checks.array(function, "a", a)
     b = checks.array(function, "b", b)
     accumulate = checks.flag(function, "accumulate", accumulate)
@@ -110,12 +85,12 @@ def _product(function: str, a: Any, b: Any, out: Any, accumulate: Any) -> Any:
     result = np.empty(shape, dtype) if out is None else out
     if out is not None:
         checks.output(function, "out", out, shape, dtype)
-    left, right = (plain(checks.cast(operand, dtype)) for operand in (left, right))
+    left, right = checks.cast(left, dtype), checks.cast(right, dtype)
 
     target = result
     if out is not None and (np.may_share_memory(out, left) or np.may_share_memory(out, right)):
         target = out.copy() if accumulate else np.empty(shape, dtype)
-    matrices = plain(target)
+    matrices: Array = np.asarray(target)
     if a.ndim == 1:
         matrices = matrices[..., None, :] if b.ndim > 1 else matrices[..., None]
     if b.ndim == 1:
@@ -166,17 +141,16 @@ def _run(c: Array, a: Array, b: Array, accumulate: bool) -> None:
         return
     a = np.broadcast_to(a, (*c.shape[:-2], *a.shape[-2:]))
     b = np.broadcast_to(b, (*c.shape[:-2], *b.shape[-2:]))
-    for i in np.ndindex(c.shape[:-3]):
-        if c.size and _layout.is_writable_matrix(c[i][0]):
-            done(builtins.product_stack(a[i], b[i], c[i], accumulate))
-        else:
-            for j in range(c.shape[-3]):
-                _matrix(c[i][j], a[i][j], b[i][j], accumulate)
+    for i in np.ndindex(c.shape[:-2]):
+        _matrix(c[i], a[i], b[i], accumulate)
 
 
 def _matrix(c: Array, a: Array, b: Array, accumulate: bool) -> None:
     if _layout.is_writable_matrix(c):
-        done(builtins.product(a, b, c, accumulate))
+        args = Product(
+            *c.shape, a.shape[1], matrix(a), matrix(b), matrix(c), NO_ROWS, 0, 0, accumulate, 0
+        )
+        run(gemm, c.dtype, args)
         return
     for rows in _layout.row_blocks(c.shape[0], c.dtype, c.shape[1]):
         block = np.array(c[rows], order="C")

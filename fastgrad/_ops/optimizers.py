@@ -8,21 +8,20 @@ are in _kernels/layer/optimizers.py; reference.losses states them in numpy.
 from __future__ import annotations
 
 import ctypes
-import itertools
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._kernels.layer.optimizers import ADAM as ADAM_KERNEL
-from .._kernels.layer.optimizers import SGD as SGD_KERNEL
-from .._kernels.layer.optimizers import SQUARES
-from . import checks
-from . import numbers as _numbers
+from .._kernels.bind import builtins
+from .._kernels.layer import args
+from .._kernels.layer.optimizers import adam, sgd, squares
+from .._kernels.runtime.registry import Kernel
+from . import checks, numbers
 from .kernel_call import bits, data, run
 from .numbers import shown
 
@@ -80,6 +79,8 @@ def sgd_step(
     d = g + momentum * velocity if nesterov else velocity;  param = param - lr * d.
     Without momentum d = g and velocity is left alone (Sutskever et al. 2013, as PyTorch writes it).
     """
+    if builtins.sgd_step(param, grad, lr, velocity, momentum, nesterov, weight_decay):
+        return
     lr, momentum, nesterov, weight_decay = _check_sgd(
         "sgd_step", lr, momentum, nesterov, weight_decay
     )
@@ -88,7 +89,7 @@ def sgd_step(
             f"sgd_step: momentum is {momentum} but velocity is missing; pass np.zeros_like(param)"
         )
     state = {} if velocity is None or not momentum else {"velocity": velocity}
-    _check_arrays("sgd_step", param, grad, state)
+    grad = _check_arrays("sgd_step", param, grad, state)
     _sgd(lr, momentum, nesterov, weight_decay, param, grad, *state.values())
 
 
@@ -110,6 +111,9 @@ def adam_step(
     param = param - lr/(1-b1**step) * m / (sqrt(v)/sqrt(1-b2**step) + eps).
     Kingma & Ba 2015; decoupled weight decay: Loshchilov & Hutter 2019.
     """
+    if type(betas) is tuple and len(betas) == 2:
+        if builtins.adam_step(param, grad, m, v, step, lr, *betas, eps, weight_decay):
+            return
     lr, betas, eps, weight_decay = _check_adam("adam_step", lr, betas, eps, weight_decay)
     try:
         count = operator.index(step)
@@ -117,7 +121,7 @@ def adam_step(
         raise TypeError(f"adam_step: step is {shown(step)}; pass an integer of 1 or more") from None
     if count < 1:
         raise ValueError(f"adam_step: step is {shown(count)}; the first step is 1")
-    _check_arrays("adam_step", param, grad, {"m": m, "v": v})
+    grad = _check_arrays("adam_step", param, grad, {"m": m, "v": v})
     _adam(count, lr, betas, eps, weight_decay, param, grad, m, v)
 
 
@@ -141,11 +145,11 @@ def clip_grad_norm(grad: Array | Sequence[Array], max_norm: float) -> float:
     for name, g in grads.items():
         _check_written(caller, name, g)
     checks.distinct_outputs(caller, **grads)
-    total, squares = 0.0, ctypes.c_double()
+    total, found = 0.0, ctypes.c_double()
     for g in grads.values():
         flat = np.ascontiguousarray(g)
-        run(SQUARES, g.dtype, g.size, data(flat), ctypes.addressof(squares))
-        total += squares.value
+        run(squares, g.dtype, args.Squares(g.size, data(flat), ctypes.addressof(found)))
+        total += found.value
     norm = math.sqrt(total)
     if limit < norm < math.inf:
         with np.errstate(all="ignore"):
@@ -155,8 +159,12 @@ def clip_grad_norm(grad: Array | Sequence[Array], max_norm: float) -> float:
 
 
 def _sgd(lr: float, momentum: float, nesterov: bool, weight_decay: float, *arrays: Array) -> None:
-    numbers = (bits(lr), bits(momentum), int(bool(nesterov)), bits(weight_decay))
-    _in_place(SGD_KERNEL, arrays, *([] if len(arrays) == 3 else [0]), *numbers)
+    words = (bits(lr), bits(momentum), int(bool(nesterov)), bits(weight_decay))
+
+    def settings(param: int, grad: int, velocity: int = 0) -> args.Sgd:
+        return args.Sgd(arrays[0].size, param, grad, velocity, *words)
+
+    _in_place(sgd, arrays, settings)
 
 
 def _adam(
@@ -167,18 +175,22 @@ def _adam(
     weight_decay: float,
     *arrays: Array,
 ) -> None:
-    numbers = (bits(lr), bits(betas[0]), bits(betas[1]), bits(eps), bits(weight_decay))
-    _in_place(ADAM_KERNEL, arrays, min(step, _MOST_STEPS), *numbers)
+    words = (bits(lr), bits(betas[0]), bits(betas[1]), bits(eps), bits(weight_decay))
+
+    def settings(param: int, grad: int, m: int, v: int) -> args.Adam:
+        return args.Adam(arrays[0].size, param, grad, m, v, min(step, _MOST_STEPS), *words)
+
+    _in_place(adam, arrays, settings)
 
 
-def _in_place(number: int, arrays: tuple[Array, ...], *words: int) -> None:
+def _in_place(kernel: Kernel, arrays: tuple[Array, ...], settings: Callable[..., Any]) -> None:
     """A kernel on flat arrays: param, grad, state; on copies of them where they are not flat."""
-    param = arrays[0]
+    dtype = arrays[0].dtype
     if _are_flat(arrays):
-        run(number, param.dtype, param.size, *map(data, arrays), *words)
+        run(kernel, dtype, settings(*map(data, arrays)))
         return
     copies = [np.array(a, order="C") for a in arrays]  # elementwise: the bits are the same
-    run(number, param.dtype, param.size, *map(data, copies), *words)
+    run(kernel, dtype, settings(*map(data, copies)))
     for a, changed in zip(arrays[:1] + arrays[2:], copies[:1] + copies[2:], strict=True):
         a[...] = changed
 
@@ -192,10 +204,10 @@ def _check_sgd(
     caller: str, lr: float, momentum: float, nesterov: bool, weight_decay: float
 ) -> tuple[float, float, bool, float]:
     """The settings as Python's numbers, so that they compare and save alike."""
-    lr = _numbers.at_least_0(caller, "lr", lr)
-    momentum = _numbers.at_least_0(caller, "momentum", momentum, below=1)
+    lr = numbers.at_least_0(caller, "lr", lr)
+    momentum = numbers.at_least_0(caller, "momentum", momentum, below=1)
     nesterov = checks.flag(caller, "nesterov", nesterov)
-    weight_decay = _numbers.at_least_0(caller, "weight_decay", weight_decay)
+    weight_decay = numbers.at_least_0(caller, "weight_decay", weight_decay)
     if nesterov and not momentum:
         raise ValueError(f"{caller}: nesterov needs momentum above 0, but momentum is {momentum}")
     return lr, momentum, nesterov, weight_decay
@@ -205,15 +217,15 @@ def _check_adam(
     caller: str, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
 ) -> tuple[float, tuple[float, float], float, float]:
     """The settings as Python's numbers, so that they compare and save alike."""
-    lr = _numbers.at_least_0(caller, "lr", lr)
+    lr = numbers.at_least_0(caller, "lr", lr)
     try:
         b1, b2 = betas
     except (TypeError, ValueError):
         raise ValueError(f"{caller}: betas is {shown(betas)}; pass two numbers") from None
-    b1 = _numbers.at_least_0(caller, "betas[0]", b1, below=1)
-    b2 = _numbers.at_least_0(caller, "betas[1]", b2, below=1)
-    eps = _numbers.at_least_0(caller, "eps", eps)
-    return lr, (b1, b2), eps, _numbers.at_least_0(caller, "weight_decay", weight_decay)
+    b1 = numbers.at_least_0(caller, "betas[0]", b1, below=1)
+    b2 = numbers.at_least_0(caller, "betas[1]", b2, below=1)
+    eps = numbers.at_least_0(caller, "eps", eps)
+    return lr, (b1, b2), eps, numbers.at_least_0(caller, "weight_decay", weight_decay)
 
 
 def _replace(settings: SGD | Adam, values: tuple[object, ...]) -> None:
@@ -221,12 +233,12 @@ def _replace(settings: SGD | Adam, values: tuple[object, ...]) -> None:
         object.__setattr__(settings, name, value)
 
 
-def _check_arrays(caller: str, param: Array, grad: Array, state: dict[str, Array]) -> None:
-    if _are_as_usual(param, grad, *state.values()):
-        return
+def _check_arrays(caller: str, param: Array, grad: Array, state: dict[str, Array]) -> Array:
+    """grad, as an array."""
     _check_written(caller, "param", param)
     shape, dtype = param.shape, param.dtype
-    if checks.array(caller, "grad", grad).dtype != dtype:
+    grad = checks.array(caller, "grad", grad)
+    if grad.dtype != dtype:
         raise TypeError(
             f"{caller}: grad has dtype {grad.dtype} but param has {dtype}; "
             f"pass grad.astype(np.{dtype})"
@@ -248,19 +260,7 @@ def _check_arrays(caller: str, param: Array, grad: Array, state: dict[str, Array
             )
         checks.output(caller, name, value, shape, dtype)
     checks.distinct_outputs(caller, param=param, grad=grad, **state)
-
-
-def _are_as_usual(*arrays: Array) -> bool:
-    """Whether what is checked one by one below is plain at once."""
-    shape, dtype = getattr(arrays[0], "shape", None), getattr(arrays[0], "dtype", None)
-    if dtype != np.float32 and dtype != np.float64:
-        return False
-    for i, a in enumerate(arrays):
-        if type(a) is not np.ndarray or a.shape != shape or a.dtype != dtype:
-            return False
-        if not a.flags.carray and (i != 1 or not a.flags.c_contiguous):  # grad is only read
-            return False
-    return not any(np.may_share_memory(a, b) for a, b in itertools.combinations(arrays, 2))
+    return grad
 
 
 def _check_written(caller: str, name: str, value: Array) -> None:
@@ -280,7 +280,7 @@ def _check_written(caller: str, name: str, value: Array) -> None:
 
 
 def _check_max_norm(caller: str, value: float) -> float:
-    norm = _numbers.number(caller, "max_norm", value)
+    norm = numbers.number(caller, "max_norm", value)
     if not norm > 0:
-        _numbers.refuse(caller, "max_norm", value, norm, "it must be above 0")
+        numbers.refuse(caller, "max_norm", value, norm, "it must be above 0")
     return norm

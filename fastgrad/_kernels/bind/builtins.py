@@ -1,71 +1,156 @@
 """What Python calls with arrays: builtin functions, each compiled when it is first looked up.
 
-    product, product_nt, product_tn (a, b, out, accumulate) -> out
-    product_stack (a, b, out, accumulate) -> out
-    forward       (x, weight, bias, activation, out, preactivation_out) -> out
-    backward      (g, x, weight, activation, output, preactivation, needs, out, accumulate)
-                  -> LinearGrads
-    unary         (x, out, slot of the formula for float32) -> out
+    matmul, matmul_nt, matmul_tn, and the same with _stack (a, b, out, accumulate) -> c
+    linear_forward   (x, weight, bias, activation, out, preactivation_out) -> y
+    linear_backward  (g, x, weight, activation, output, preactivation, needs, out, accumulate)
+                     -> LinearGrads
+    softmax_cross_entropy (logits, labels, label_smoothing) -> (loss, gradient)
+    binary_cross_entropy_with_logits, mse (prediction, target) -> (loss, gradient)
+    sgd_step   (param, grad, lr, velocity, momentum, nesterov, weight_decay) -> True
+    adam_step  (param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay) -> True
 
-They take what the public functions take: an out that is None is a new array (not of a stack), an
-activation is a name. Their answer to anything but plain ndarrays of one dtype, float32 or float64,
-that a kernel can work on where they are is None, with nothing written: the public functions then
-take their careful way, which finds the message or the temporary that is called for. Where a kernel
-fails they raise.
+They are the fast path: they take what rules.py takes. Their answer to anything else is None, with
+nothing written: the public functions then take the checked path. Where a kernel fails they raise.
 """
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import Any
 
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ..runtime.jit import compile_callable, keep, stamp
-from . import by_hand, objects, rules
+from ..codegen.words import Word
+from ..layer import losses
+from ..runtime import compiler
+from ..runtime.table import keep
+from . import abi, rules
+from .frame import Result
+from .object_frame import ObjectFrame
 
-# name -> name in calls.py, and the object that the builtin belongs to
-_NAMES: dict[str, tuple[str, object]] = {
-    **{name: (name, None) for name in rules.CALLS},
-    "product": ("product", rules.NEITHER),
-    "product_nt": ("product", rules.SECOND),
-    "product_tn": ("product", rules.FIRST),
-}
-NAMES = tuple(_NAMES)
 METH_FASTCALL = 0x80
 
 
+def _product(rule: Callable[..., Result]) -> Callable[[ObjectFrame], Word]:
+    """The object that a product belongs to says which operand is given transposed."""
+
+    def emit(f: ObjectFrame) -> Word:
+        a, b, out, accumulate = f.handles
+        turn_a, turn_b = f.self_ == f.object("False"), f.self_ == f.object("True")
+        result = rule(f, a, b, out, f.flag(accumulate), turn_a, turn_b)
+        return f.references(result)[0]
+
+    return emit
+
+
+def _forward(f: ObjectFrame) -> Word:
+    return f.references(rules.forward(f, *f.handles))[0]
+
+
+def _backward(f: ObjectFrame) -> Word:
+    *arguments, needs, out, accumulate = f.handles
+    needed = [f.flag(item) for item in f.triple(needs)]
+    results = rules.backward(f, *arguments, needed, f.triple(out), f.flags(accumulate))
+    none = f.object("None")
+    items = [
+        result._replace(given=need.choose(result.given, none))
+        for need, result in zip(needed, results, strict=True)
+    ]
+    return f.new_of("LinearGrads", f.new_tuple(f.references(*items)))
+
+
+def _softmax(f: ObjectFrame) -> Word:
+    loss = f.memory(1)
+    result = rules.softmax_cross_entropy(f, *f.handles, f.object("None"), loss)
+    return _with_loss(f, loss, result)
+
+
+def _mean(kernel: Any) -> Callable[[ObjectFrame], Word]:
+    def emit(f: ObjectFrame) -> Word:
+        loss = f.memory(1)
+        result = rules.mean_loss(f, kernel, *f.handles, f.object("None"), loss)
+        return _with_loss(f, loss, result)
+
+    return emit
+
+
+def _with_loss(f: ObjectFrame, loss: Word, result: Result) -> Word:
+    return f.new_tuple([f.new_float(f.load(loss)), *f.references(result)])
+
+
+def _sgd(f: ObjectFrame) -> Word:
+    *before, nesterov, decay = f.handles
+    rules.sgd_step(f, *before, f.flag(nesterov), decay)
+    return f.reference(f.object("True"))
+
+
+def _adam(f: ObjectFrame) -> Word:
+    rules.adam_step(f, *f.handles)
+    return f.reference(f.object("True"))
+
+
+# code -> what emits it, number of arguments
+_CODES: dict[str, tuple[Callable[[ObjectFrame], Word], int]] = {
+    "product": (_product(rules.product), 4),
+    "stack": (_product(rules.stack), 4),
+    "linear_forward": (_forward, 6),
+    "linear_backward": (_backward, 9),
+    "softmax_cross_entropy": (_softmax, 3),
+    "binary_cross_entropy_with_logits": (_mean(losses.BINARY_CROSS_ENTROPY), 2),
+    "mse": (_mean(losses.MSE), 2),
+    "sgd_step": (_sgd, 7),
+    "adam_step": (_adam, 10),
+}
+# name -> code, and the object that the builtin belongs to
+_NAMES: dict[str, tuple[str, object]] = {
+    **{name: (name, None) for name in _CODES if name not in ("product", "stack")},
+    **{
+        name + suffix: (code, of)
+        for name, of in (("matmul", None), ("matmul_nt", True), ("matmul_tn", False))
+        for suffix, code in (("", "product"), ("_stack", "stack"))
+    },
+}
+NAMES = tuple(_NAMES)
+
+
 def __getattr__(name: str) -> Any:
-    """The function ``name``: compiled, or from the cache, or, where that cannot be, by hand."""
+    """The function ``name``: compiled, from the cache, or, where nothing may be read, a refusal."""
     if name not in _NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    call, of = _NAMES[name]
-    made = _builtin(name, _compile(call), of) if objects.verify() else getattr(by_hand, name)
+    code, of = _NAMES[name]
+    made = builtin(name, _compile(code), of) if abi.verify() else refuse
     globals()[name] = made
     return made
 
 
-def _compile(call: str) -> int:
-    version, number = stamp(), list(rules.CALLS).index(call)
-    layout = (objects.HEADER, objects.ITEMS)  # what machine code knows of this Python
+def refuse(*args: Any) -> None:
+    return None
 
-    def entry(of, args, nargs):  # type: ignore[no-untyped-def]
-        _ = version, layout
-        return _call(number, of, args, nargs)
 
-    return compile_callable(entry)
+def _compile(code: str) -> int:
+    number = list(_CODES).index(code)
+    layout = abi.HEADER  # what machine code knows of this Python
+
+    def fast_path(of, args, nargs):  # type: ignore[no-untyped-def]
+        return _emit(number, of, args, nargs)
+
+    return compiler.address_of(f"python_{code}.{layout}", fast_path)
 
 
 @intrinsic(prefer_literal=True)
-def _call(typing_context: Any, number: Any, of: Any, args: Any, nargs: Any) -> Any:
-    def codegen(context: Any, b: Any, signature: Any, values: Any) -> Any:
-        return rules.emit(b, values[1:], signature.args[0].literal_value)
+def _emit(typing_context: Any, number: Any, of: Any, args: Any, nargs: Any) -> Any:
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        emit, count = list(_CODES.values())[signature.args[0].literal_value]
+        f = ObjectFrame(b, values[1:], count)
+        return f.finish(emit(f))
 
     return types.intp(number, types.intp, types.intp, types.intp), codegen
 
 
-class _Definition(ctypes.Structure):  # PyMethodDef
+class Definition(ctypes.Structure):  # PyMethodDef
     _fields_ = [
         ("name", ctypes.c_char_p),
         ("address", ctypes.c_void_p),
@@ -74,10 +159,20 @@ class _Definition(ctypes.Structure):  # PyMethodDef
     ]
 
 
-def _builtin(name: str, address: int, of: object) -> Any:
+def definition(name: str, address: int) -> Definition:
+    """What is given to Python's functions is never freed."""
+    made: Definition = keep(Definition(name.encode(), address, METH_FASTCALL, None))
+    return made
+
+
+def builtin(name: str, address: int, of: object) -> Any:
     """A Python function whose code is at ``address``, and which is given ``of``."""
-    definition = keep(_Definition(name.encode(), address, METH_FASTCALL, None))
+    return of_definition()(definition(name, address), of, None)
+
+
+def of_definition() -> Any:
+    """(definition, object, None) -> the builtin of the object."""
     prototype = ctypes.PYFUNCTYPE(
-        ctypes.py_object, ctypes.POINTER(_Definition), ctypes.py_object, ctypes.c_void_p
+        ctypes.py_object, ctypes.POINTER(Definition), ctypes.py_object, ctypes.c_void_p
     )
-    return prototype(("PyCFunction_NewEx", ctypes.pythonapi))(definition, of, None)
+    return prototype(("PyCFunction_NewEx", ctypes.pythonapi))

@@ -1,30 +1,45 @@
 """The gateway: what a user's compiled function calls, at word 1 of the table, with a descriptor.
 
-Plain calls go on to the kernel of their function; what such a kernel does not take, and whatever it
-has no kernel for, goes to Python, which sees to errors as well. The caller is told DONE, or which
-kind of exception is waiting for it.
+Calls that rules.py takes go on to the kernel of their function; what they refuse, and whatever has
+no rule, goes to Python, which sees to errors as well. The caller is told DONE, or which kind of
+exception is waiting for it.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..codegen.memory import call_kernel, word
-from ..runtime.callbacks import KERNEL_TYPE
-from ..runtime.jit import TABLE, address_of, compile_slot, register, register_callback, slot, stamp
-from .records import BROKEN, CAREFUL, DONE, FUNCTION, LAYOUT, NUMBER, VERSION
-from .user_layers import USER_BACKWARD, USER_FORWARD
-from .user_products import USER_PRODUCT
-from .user_steps import USER_LOSS, USER_STEP
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
-GATEWAY = 1  # its word of the table, which never changes
+from ..codegen import structs
+from ..codegen.calls import call
+from ..codegen.structs import address
+from ..codegen.words import Word as IrWord
+from ..layer import losses
+from ..runtime import registry
+from ..runtime.registry import Floats, Kernel, Word, kernel
+from ..runtime.table import DTYPES, GATEWAY, TABLE
+from . import rules
+from .record_frame import RecordFrame
+from .records import BROKEN, CHECKED, DONE, LAYOUT, NUMBER, Descriptor
+
+_ONE = DTYPES[:1]
 
 # Set from above: (address of a descriptor, a kernel's status), and an exception on the way there,
 # -> what the caller is told.
 python: Callable[[int, int], int] = lambda descriptor, status: BROKEN  # noqa: E731
 keep: Callable[[BaseException], int] = lambda error: BROKEN  # noqa: E731
+
+
+class Refused(NamedTuple):
+    """A call for Python."""
+
+    descriptor: int  # address
+    status: int
 
 
 def _in_python(words: int) -> int:
@@ -36,50 +51,130 @@ def _caught(error: BaseException) -> int:
     return keep(error)
 
 
-IN_PYTHON = register_callback("user_call_in_python", _in_python, _caught)
+IN_PYTHON = registry.callback("user_call_in_python", _in_python, Refused, _caught)
 
 
-def gateway(dtype: str) -> Any:
-    version = stamp()
-    product, forward, backward, loss, step = (
-        slot(number, "float32")
-        for number in (USER_PRODUCT, USER_FORWARD, USER_BACKWARD, USER_LOSS, USER_STEP)
-    )
-    last_product, layer, its_backward = (
-        NUMBER[name] for name in ("matmul_tn", "linear_forward", "linear_backward")
-    )
-    softmax, mse = NUMBER["softmax_cross_entropy"], NUMBER["mse"]
-    sgd, adam = NUMBER["sgd_step"], NUMBER["adam_step"]
+def _product(rule: Callable[..., Any]) -> Callable[[RecordFrame], None]:
+    def emit(f: RecordFrame) -> None:
+        a, b, out, add = f.handles
+        number = f.load(f.descriptor, 8 * structs.offset(Descriptor, "function"))
+        turn_a, turn_b = number == NUMBER["matmul_tn"], number == NUMBER["matmul_nt"]
+        rule(f, a, b, out, f.flag(add), turn_a, turn_b)
 
-    def kernel_gateway(d):  # type: ignore[no-untyped-def]
-        _ = version
-        number, status = word(d, FUNCTION), CAREFUL
-        if word(d, VERSION) == LAYOUT:
-            if number == layer:
-                status = call_kernel(forward, (d,))
-            elif number == its_backward:
-                status = call_kernel(backward, (d,))
-            elif number <= last_product:
-                status = call_kernel(product, (d,))
-            elif number == softmax or number == mse:
-                status = call_kernel(loss, (d,))
-            elif number == sgd or number == adam:
-                status = call_kernel(step, (d,))
+    return emit
+
+
+def _forward(f: RecordFrame) -> None:
+    rules.forward(f, *f.handles)
+
+
+def _backward(f: RecordFrame) -> None:
+    needs, outs, adds = (f.handles[i : i + 3] for i in (6, 9, 12))
+    rules.backward(f, *f.handles[:6], f.flags(needs), outs, f.flags(adds))
+
+
+def _softmax(f: RecordFrame) -> None:
+    *arguments, loss, grad = f.handles
+    rules.softmax_cross_entropy(f, *arguments, grad, f.load(loss))
+
+
+def _mean(of: Kernel) -> Callable[[RecordFrame], None]:
+    def emit(f: RecordFrame) -> None:
+        prediction, target, loss, grad = f.handles
+        rules.mean_loss(f, of, prediction, target, grad, f.load(loss))
+
+    return emit
+
+
+def _sgd(f: RecordFrame) -> None:
+    *before, nesterov, decay = f.handles
+    rules.sgd_step(f, *before, f.truth(nesterov), decay)
+
+
+def _adam(f: RecordFrame) -> None:
+    rules.adam_step(f, *f.handles)
+
+
+def _kernel(name: str, emit: Callable[[RecordFrame], None], count: int) -> Kernel:
+    """value: the address of a descriptor. The status is DONE, or what the rule makes of it."""
+
+    @intrinsic
+    def emitted(typing_context: Any, descriptor: Any) -> Any:
+        def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+            f = RecordFrame(b, args[0], count)
+            emit(f)
+            return f.finish(IrWord(b, ir.Constant(ir.IntType(64), DONE)))
+
+        return types.intp(types.intp), codegen
+
+    def build(t: Floats) -> Callable[..., Any]:
+        def body(p):  # type: ignore[no-untyped-def]
+            return emitted(p.value)
+
+        return body
+
+    return registry.register(f"user_{name}", build, Word, _ONE)
+
+
+# In the order of their functions' numbers
+_product_kernel = _kernel("product", _product(rules.product), 4)
+_stack_kernel = _kernel("stack", _product(rules.stack), 4)
+_RULES = {
+    "linear_forward": _kernel("linear_forward", _forward, 6),
+    "linear_backward": _kernel("linear_backward", _backward, 16),
+    "softmax_cross_entropy": _kernel("softmax", _softmax, 5),
+    "binary_cross_entropy_with_logits": _kernel("bce", _mean(losses.BINARY_CROSS_ENTROPY), 4),
+    "mse": _kernel("mse", _mean(losses.MSE), 4),
+    "sgd_step": _kernel("sgd_step", _sgd, 7),
+    "adam_step": _kernel("adam_step", _adam, 10),
+}
+
+
+@kernel(Descriptor, dtypes=_ONE)
+def gateway(t: Floats) -> Any:
+    """Sends a call to the kernel of its function, or to Python."""
+    product, stack, in_python = t[_product_kernel], t[_stack_kernel], IN_PYTHON
+    first = NUMBER["linear_forward"]
+    assert [NUMBER[name] for name in _RULES] == list(range(first, first + len(_RULES)))
+    forward, backward, softmax, bce, mse, sgd, adam = (t[k] for k in _RULES.values())
+
+    def body(p):  # type: ignore[no-untyped-def]
+        word = Word(value=address(p))
+        which, status = p.function - first, CHECKED
+        if p.layout == LAYOUT:
+            if which < 0:
+                status = call(product, word)
+                if status == CHECKED:
+                    status = call(stack, word)
+            elif which == 0:
+                status = call(forward, word)
+            elif which == 1:
+                status = call(backward, word)
+            elif which == 2:
+                status = call(softmax, word)
+            elif which == 3:
+                status = call(bce, word)
+            elif which == 4:
+                status = call(mse, word)
+            elif which == 5:
+                status = call(sgd, word)
+            elif which == 6:
+                status = call(adam, word)
         if status == DONE:
             return DONE
-        return call_kernel(IN_PYTHON, (d, status))
+        return call(in_python, Refused(descriptor=address(p), status=status))
 
-    return kernel_gateway
+    return body
 
 
-_SLOT = slot(register("gateway", gateway, ("float32",)), "float32")
+_SLOT = gateway.slot(_ONE[0])
 
 
 def _first_call(descriptor: int) -> int:
-    """What the word holds at first: as jit's empty slots do."""
-    compile_slot(_SLOT)
+    """What the word holds at first: as empty slots do."""
+    registry.compile_slot(_SLOT)
     TABLE[GATEWAY] = TABLE[_SLOT]
-    return int(KERNEL_TYPE(TABLE[_SLOT])(descriptor))
+    return int(registry.function_in(_SLOT)(descriptor))
 
 
-TABLE[GATEWAY] = address_of(_first_call, _caught)
+TABLE[GATEWAY] = registry.callable_address(_first_call, _caught)

@@ -1,6 +1,6 @@
-"""Strided arrays as words, and the memory they touch: what must hold before an output is written.
+"""Strided operands as words, and the memory they touch: what must hold before an output is written.
 
-Wherever the words come from: Python's objects, or numba's arrays in a user's function.
+Wherever the words come from: Python's objects, or records of a user's compiled function.
 """
 
 from __future__ import annotations
@@ -11,6 +11,17 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..codegen.words import Word
+from ..gemm.args import Matrix, Rows
+
+
+class Operand(NamedTuple):
+    """An array of any number of dimensions, as it is found."""
+
+    data: Word
+    ndim: Word
+    lengths: Word  # address of so many words
+    strides: Word  # in bytes; likewise
+    itemsize: Word
 
 
 class Span(NamedTuple):
@@ -21,28 +32,31 @@ class Span(NamedTuple):
 
 
 class Array(NamedTuple):
+    """Of a known number of dimensions; strides in bytes."""
+
     data: Word
     lengths: tuple[Word, ...]
-    strides: tuple[Word, ...]  # bytes
+    strides: tuple[Word, ...]
     itemsize: Word
 
     @property
-    def words(self) -> tuple[Word, ...]:
-        """As descriptors have it."""
-        return (self.data, *self.strides)
+    def matrix(self) -> Matrix:
+        return Matrix(self.data, *self.strides)  # type: ignore[arg-type]
 
-    def turned_where(self, turned: Word) -> Array:
-        """A matrix, or its transpose."""
-        pairs = (self.lengths, self.strides)
-        first, second = ((turned.choose(y, x), turned.choose(x, y)) for x, y in pairs)
-        return Array(self.data, first, second, self.itemsize)
+    @property
+    def rows(self) -> Rows:
+        return Rows(self.data, self.strides[0])  # type: ignore[arg-type]
 
-    def matrix(self, i: Word) -> Array:
-        """The i-th of a stack of matrices."""
+    @property
+    def transposed(self) -> Array:
+        return Array(self.data, self.lengths[::-1], self.strides[::-1], self.itemsize)
+
+    def at(self, i: Word) -> Array:
+        """The i-th along the first dimension."""
         data = self.data + i * self.strides[0]
         return Array(data, self.lengths[1:], self.strides[1:], self.itemsize)
 
-    def has_lengths(self, lengths: Sequence[Word]) -> Word:
+    def has_lengths(self, *lengths: Word) -> Word:
         pairs = zip(self.lengths, lengths, strict=True)
         return functools.reduce(operator.and_, (have == wanted for have, wanted in pairs))
 
@@ -57,16 +71,13 @@ class Array(NamedTuple):
         return Span(empty.choose(0, low), empty.choose(0, high))
 
     def is_dense(self) -> Word:
-        """Whether a matrix (the last two dimensions) has unit stride along rows or columns."""
-        return self.has_dense_rows() | self._is_dense_along(-2, -1)
+        """Whether a matrix has unit stride along rows or columns, and lines that do not overlap."""
+        return self.has_dense_rows() | self.transposed.has_dense_rows()
 
     def has_dense_rows(self) -> Word:
-        return self._is_dense_along(-1, -2)
-
-    def _is_dense_along(self, along: int, across: int) -> Word:
-        """Unit stride along one dimension, and no overlap of the lines."""
-        length, lines, pitch = self.lengths[along], self.lengths[across], self.strides[across]
-        unit = (self.strides[along] == self.itemsize) | (length <= 1) | (lines == 0)
+        lines, length = self.lengths
+        pitch, step = self.strides
+        unit = (step == self.itemsize) | (length <= 1) | (lines == 0)
         pitch = (pitch < 0).choose(-pitch, pitch)
         return unit & ((pitch >= length * self.itemsize) | (lines <= 1))
 
@@ -74,6 +85,9 @@ class Array(NamedTuple):
         return (self.strides[0] == self.itemsize) | (self.lengths[0] <= 1)
 
 
-def apart(one: Span, other: Span) -> Word:
-    """Whether two spans have no byte in common."""
-    return (one.high <= other.low) | (other.high <= one.low)
+def disjoint(outputs: Sequence[Array], inputs: Sequence[Array] = ()) -> Word:
+    """Whether no output has a byte in common with another one, or with an input."""
+    written, read = [a.span() for a in outputs], [a.span() for a in inputs]
+    pairs = [(x, y) for i, x in enumerate(written) for y in (*written[i + 1 :], *read)]
+    apart = ((x.high <= y.low) | (y.high <= x.low) for x, y in pairs)
+    return functools.reduce(operator.and_, apart)

@@ -1,208 +1,361 @@
-"""What each builtin of entries.py does, emitted: what it requires, results, descriptor, kernel."""
+"""The rules of a call, said once: what is plain, what is written, which struct, which kernel.
+
+Each is emitted over a frame of Python's objects, and over one of a user's records. It refuses what a
+kernel cannot do where it lies: a dtype that has to be converted, an overlap, an output that has no
+unit stride. What is given back are the results, for the frame to answer with.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-from llvmlite import ir
+import struct
+from collections.abc import Sequence
 
 from ..codegen.simd import for_range
 from ..codegen.words import Word
 from ..formulas.activations import TABLE
-from ..gemm.dispatch import GEMM
-from ..layer.backward import BACKWARD_KERNEL
-from ..runtime.jit import READY, SLOTS
-from . import objects
-from .frame import Frame
-from .operands import Array, apart
+from ..gemm.args import Matrix, Product, Rows
+from ..gemm.dispatch import gemm
+from ..layer import losses
+from ..layer.args import Adam, Backward, Loss, Sgd
+from ..layer.backward import linear_backward
+from ..layer.optimizers import adam, sgd
+from ..runtime.registry import Kernel
+from ..runtime.table import BAD_LABEL
+from .frame import MOST_DIMENSIONS, Frame, Result, Shape
+from .operands import Array, Operand, disjoint
 
-# The object that a product belongs to says which operand is given transposed.
-NEITHER, FIRST, SECOND = None, False, True
+
+def _bits(x: float) -> int:
+    return int(struct.unpack("q", struct.pack("d", x))[0])
 
 
-def product(f: Frame) -> ir.Value:
-    """c (m, n) = or += a (m, k) . b (k, n)"""
-    a, b, out, accumulate = f.objects
-    is_new, add = f.is_none(out), f.flag(accumulate)
-    left, right = f.arrays((a, 2), (b, 2))
-    left = left.turned_where(f.self_ == f.known(objects.FALSE))
-    right = right.turned_where(f.self_ == f.known(objects.TRUE))
-    (m, k), (k_of_b, n) = left.lengths, right.lengths
-    given = f.array_where(~is_new, out, 2, is_output=True)
-    to = given.span()
+# Of float64 that are not negative, those below are those whose bits are below.
+_ONE, _INFINITY, _TINIEST = _bits(1.0), _bits(float("inf")), _bits(5e-324)
+
+
+def _is_below(bits: Word, limit: int) -> Word:
+    """From +0.0 up to a limit, which is left out."""
+    return (bits >= 0) & (bits < limit)
+
+
+# products -----------------------------------------------------------------------------------------
+
+
+def product(
+    f: Frame, a: Word, b: Word, out: Word, add: Word, turn_a: Word, turn_b: Word
+) -> Result:
+    """c (..., n) = or += a (..., k) · b (k, n), one of them given transposed; vectors too."""
+    left, right = f.floats(a, b)
+    is_row, is_column = left.ndim == 1, right.ndim == 1
+    f.require(left.ndim >= 1, right.ndim >= 1, right.ndim <= 2, ~turn_a | (left.ndim <= 2))
+    x = _transposed_where(turn_a & ~is_row, f.matrix(left))
+    y = _transposed_where(turn_b | is_column, f.matrix(right))
+    (m, k), (k_of_b, n) = x.lengths, y.lengths
+    # the lengths of c: those of a but for k, and n
+    lengths, rows = f.memory(MOST_DIMENSIONS), left.ndim - 1
+    first = turn_a.choose(left.lengths + 8, left.lengths)
+    with for_range(f.b, rows.ir) as i:
+        f.store(f.item(first, Word(f.b, i)), lengths + Word(f.b, i) * 8)
+    f.store(n, lengths + rows * 8)
+    ndim = is_column.choose(rows, rows + 1)
+    shape = Shape(Operand(left.data, ndim, lengths, left.strides, f.itemsize), ndim, ())
+
+    def view(c: Operand) -> Array:
+        row = f.variable(), f.variable()
+        with f.b.if_else(is_column.ir) as (column, matrix):
+            with column:
+                f.set(row[0], f.flat(c).strides[0])
+                f.set(row[1], f.itemsize)
+            with matrix:
+                for variable, stride in zip(row, f.matrix(c).strides, strict=True):
+                    f.set(variable, stride)
+        return Array(c.data, (m, n), (f.get(row[0]), f.get(row[1])), f.itemsize)
+
+    result = f.output(out, shape, (m, n), view)
     f.require(
         k == k_of_b,
-        ~(is_new & add),
-        is_new | given.has_lengths((m, n)),
-        given.is_dense(),
-        apart(to, left.span()),
-        apart(to, right.span()),
+        ~(result.is_new & add),
+        result.array.is_dense(),
+        disjoint([result.array], [x, y]),
     )
-    c, made = f.new_where(is_new, given, (m, n))
-    with f.gil_released_where(f.is_long(m * n * k, m * n, m * k, k * n)):
-        status = f.kernel(f.of_dtype(GEMM), _descriptor(f, left, right, c, add))
+    if not f.makes_numbers:
+        f.require(~result.is_new | (ndim >= 1))
+    (c,) = f.create(result)
+    with f.released(m * n * k, m * n, m * k, k * n):
+        status = f.run(f.slot(gemm), _product(f, x, y, c, add))
     f.check(status)
-    return f.answer(f.reference(out, made))
+    return result
 
 
-def _descriptor(f: Frame, a: Array, b: Array, c: Array, add: Word) -> Sequence[Word]:
+def _transposed_where(condition: Word, a: Array) -> Array:
+    pairs = zip(a.lengths + a.strides, a.transposed.lengths + a.transposed.strides, strict=True)
+    words = [condition.choose(other, plain) for plain, other in pairs]
+    return Array(a.data, tuple(words[:2]), tuple(words[2:]), a.itemsize)
+
+
+def _product(f: Frame, a: Array, b: Array, c: Array, add: Word) -> Product:
     (m, k), (_, n) = a.lengths, b.lengths
-    zero = f.constant(0)
-    return (m, n, k, *a.words, *b.words, *c.words, *[zero] * 4, add.choose(1, zero), zero)
+    accumulate = add.choose(1, f.constant(0))
+    return Product(
+        m, n, k, a.matrix, b.matrix, c.matrix, Rows(0, 0), 0, 0, accumulate, 0
+    )  # type: ignore[arg-type]
 
 
-def product_stack(f: Frame) -> ir.Value:
-    """c (s, m, n) = or += a (s, m, k) . b (s, k, n), matrix by matrix.
-
-    That the matrices of c do not overlap each other, the caller has made sure of.
-    """
-    a, b, out, accumulate = f.objects
-    add = f.flag(accumulate)
-    left, right, c = f.arrays((a, 3), (b, 3), (out, 3))
-    (s, m, k), (s_of_b, k_of_b, n) = left.lengths, right.lengths
-    to = c.span()
+def stack(
+    f: Frame, a: Word, b: Word, out: Word, add: Word, turn_a: Word, turn_b: Word
+) -> Result:
+    """c (..., m, n) = or += a (..., m, k) · b (..., k, n), matrix by matrix; or one for all."""
+    left, right = f.floats(a, b)
+    f.require(left.ndim >= 2, right.ndim >= 2, (left.ndim > 2) | (right.ndim > 2))
+    one_a, one_b = left.ndim == 2, right.ndim == 2
+    f.require(one_a | one_b | (left.ndim == right.ndim))
+    lead = Operand(*(one_a.choose(y, x) for x, y in zip(left, right, strict=True)))
+    count = lead.ndim - 2
+    with f.where(~(one_a | one_b)):
+        f.same_lengths(left, right, count)
+    x, y = _stacked(f, left), _stacked(f, right)
+    x_i = _transposed_where(turn_a, Array(x.data, x.lengths[1:], x.strides[1:], f.itemsize))
+    y_i = _transposed_where(turn_b, Array(y.data, y.lengths[1:], y.strides[1:], f.itemsize))
+    (m, k), (k_of_b, n) = x_i.lengths, y_i.lengths
+    s = one_a.choose(y.lengths[0], x.lengths[0])
+    result = f.output(out, Shape(lead, count, (m, n)), (s, m, n), lambda c: _stacked(f, c))
+    given = result.array
+    matrix = Array(given.data, given.lengths[1:], given.strides[1:], f.itemsize)
+    span, pitch = matrix.span(), given.strides[0]
     f.require(
-        f.is_writeable(out),
         k == k_of_b,
-        s == s_of_b,
-        c.has_lengths((s, m, n)),
-        c.is_dense(),
-        apart(to, left.span()),
-        apart(to, right.span()),
+        ~(result.is_new & add),
+        matrix.is_dense(),
+        (given.lengths[0] <= 1) | (pitch >= span.high - span.low) | (-pitch >= span.high - span.low),
+        disjoint([given], [x, y]),
     )
+    (c,) = f.create(result)
     total = f.variable()
-    with f.gil_released_where(f.is_long(s * m * n * k, s * m * n, s * m * k, s * k * n)):
+    with f.released(s * m * n * k, s * m * n, s * m * k, s * k * n):
         with for_range(f.b, s.ir) as i:
-            a_i, b_i, c_i = (stack.matrix(Word(f.b, i)) for stack in (left, right, c))
-            status = f.kernel(f.of_dtype(GEMM), _descriptor(f, a_i, b_i, c_i, add))
+            at = Word(f.b, i)
+            x_at, y_at = (
+                Array(o.data + at * pile.strides[0], o.lengths, o.strides, f.itemsize)
+                for o, pile in ((x_i, x), (y_i, y))
+            )
+            status = f.run(f.slot(gemm), _product(f, x_at, y_at, c.at(at), add))
             f.set(total, f.get(total) | status)
     f.check(f.get(total))
-    return f.answer(f.reference(out))
+    return result
 
 
-def forward(f: Frame) -> ir.Value:
-    """y (n, m) = act(z), z (n, m) = x (n, k) . w (k, m) + bias (m,)"""
-    x, weight, bias, activation, out, z_out = f.objects
-    is_new, no_bias, no_z = f.is_none(out), f.is_none(bias), f.is_none(z_out)
+def _stacked(f: Frame, o: Operand) -> Array:
+    """(..., m, n) as (s, m, n); of a matrix s is 1."""
+    last, before = o.ndim - 1, o.ndim - 2
+    first = f.flat(o, before)
+    lengths, strides = (
+        (f.item(words, before), f.item(words, last)) for words in (o.lengths, o.strides)
+    )
+    return Array(o.data, first.lengths + lengths, first.strides + strides, f.itemsize)
+
+
+# a layer ------------------------------------------------------------------------------------------
+
+
+def forward(
+    f: Frame, x: Word, weight: Word, bias: Word, activation: Word, out: Word, z_out: Word
+) -> Result:
+    """y (..., m) = act(z), z (..., m) = x (..., k) · weight (k, m) + bias (m,)"""
     code = f.activation(activation)
-    left, right = f.arrays((x, 2), (weight, 2))
+    no_bias, no_z = f.is_none(bias), f.is_none(z_out)
+    from_x, from_weight = f.floats(x, weight)
+    left, right = f.matrix(from_x), f.fixed(from_weight, 2)
     (n, k), (k_of_w, m) = left.lengths, right.lengths
-    row = f.array_where(~no_bias, bias, 1)
-    given = f.array_where(~is_new, out, 2, is_output=True)
-    z = f.array_where(~no_z, z_out, 2, is_output=True)
-    inputs = [a.span() for a in (left, right, row)]
-    to_y, to_z = given.span(), z.span()
+    row = f.fixed(f.like(bias, ~no_bias), 1, ~no_bias)
+    shape = Shape(from_x, from_x.ndim - 1, (m,))
+    result = f.output(out, shape, (n, m), f.matrix)
+    of_z = f.output(z_out, shape, (n, m), f.matrix, ~no_z)
+    z = of_z.array
     f.require(
         k == k_of_w,
-        no_bias | row.has_lengths((m,)),
+        no_bias | row.has_lengths(m),
         row.is_dense_vector(),
-        is_new | given.has_lengths((n, m)),
-        given.has_dense_rows(),
-        no_z | z.has_lengths((n, m)),
+        result.array.has_dense_rows(),
         z.has_dense_rows(),
-        apart(to_y, to_z),
-        *(apart(to, read) for to in (to_y, to_z) for read in inputs),
+        disjoint([result.array, z], [left, right, row]),
     )
-    y, made = f.new_where(is_new, given, (n, m))
-    zero = f.constant(0)
-    with f.gil_released_where(f.is_long(n * k * m, n * m, n * k, k * m)):
-        status = f.kernel(
-            f.of_dtype(GEMM),
-            (n, m, k, *left.words, *right.words, *y.words,
-             z.data, z.strides[0], row.data, code, zero, zero),
-        )  # fmt: skip
+    (y,) = f.create(result)
+    with f.released(n * k * m, n * m, n * k, k * m):
+        status = f.run(f.slot(gemm), Product(
+            n, m, k, left.matrix, right.matrix, y.matrix, z.rows, row.data, code, 0, 0,
+        ))  # type: ignore[arg-type]  # fmt: skip
     f.check(status)
-    return f.answer(f.reference(out, made))
+    return result
 
 
-def backward(f: Frame) -> ir.Value:
-    """dx (n, k), dw (k, m), db (m,) = or += the backward of forward; g and saved (n, m)"""
-    g, x, weight, activation, output, preactivation, needs, out, accumulate = f.objects
+def backward(
+    f: Frame, g: Word, x: Word, weight: Word, activation: Word, output: Word,
+    preactivation: Word, needs: Sequence[Word], outs: Sequence[Word], adds: Sequence[Word],
+) -> list[Result]:  # fmt: skip
+    """dx (..., k), dw (k, m), db (m,) = or += the backward of forward; g and saved (..., m)."""
     code = f.activation(activation)
-    needed = [f.flag(item) for item in f.triple(needs)]
-    adds, outs = f.flags(accumulate), f.triple(out)
-    is_none = [f.is_none(item) for item in outs]
     saved = (code == 0).choose(g, preactivation)
     for row in TABLE:
         if row.saved == "output":
             saved = (code == row.code).choose(output, saved)
-    inputs = f.arrays((g, 2), (x, 2), (weight, 2), (saved, 2))
-    (n, k), (k_of_w, m) = inputs[1].lengths, inputs[2].lengths
-    lengths = ((n, k), (k, m), (m,))
-    wanted = [need & none for need, none in zip(needed, is_none, strict=True)]
-    targets = [
-        f.array_where(need & ~none, item, ndim, is_output=True)
-        for need, none, item, ndim in zip(needed, is_none, outs, (2, 2, 1), strict=True)
+    operands = f.floats(x, g, weight, saved)
+    from_x, from_g, from_weight, from_saved = operands
+    left, right = f.matrix(from_x), f.fixed(from_weight, 2)
+    (n, k), (k_of_w, m) = left.lengths, right.lengths
+    rows = Shape(from_x, from_x.ndim - 1, (m,))
+    f.require_shape(from_g, rows)
+    f.require_shape(from_saved, rows)
+    grad, kept = f.matrix(from_g), f.matrix(from_saved)
+    nothing = f.constant(0)
+    shapes = (
+        (Shape(from_x, from_x.ndim - 1, (k,)), (n, k)),
+        (Shape(from_x, nothing, (k, m)), (k, m)),
+        (Shape(from_x, nothing, (m,)), (m,)),
+    )
+    views = (f.matrix, lambda o: f.fixed(o, 2), lambda o: f.fixed(o, 1))
+    results = [
+        f.output(out, shape, lengths, view, need)
+        for out, (shape, lengths), view, need in zip(outs, shapes, views, needs, strict=True)
     ]
-    dx, dw, db = (target.span() for target in targets)
+    given = [result.array for result in results]
+    none = [f.is_none(out) for out in outs]
     f.require(
         k == k_of_w,
-        inputs[0].has_lengths((n, m)),
-        inputs[3].has_lengths((n, m)),
-        *(
-            ~need | none | target.has_lengths(want)
-            for need, none, target, want in zip(needed, is_none, targets, lengths, strict=True)
-        ),
-        targets[0].is_dense(),
-        targets[1].is_dense(),
-        targets[2].is_dense_vector(),
-        *(apart(one, other) for one, other in ((dx, dw), (dx, db), (dw, db))),
-        *(apart(to, a.span()) for a in inputs for to in (dx, dw, db)),
+        given[0].is_dense(),
+        given[1].is_dense(),
+        given[2].is_dense_vector(),
+        disjoint(given, [grad, left, right, kept]),
         # to add to nothing is an error
-        ~((adds[0] | adds[1] | adds[2]) & is_none[0] & is_none[1] & is_none[2]),
+        ~((adds[0] | adds[1] | adds[2]) & none[0] & none[1] & none[2]),
     )
-    made = []
-    for i in range(3):
-        targets[i], new = f.new_where(wanted[i], targets[i], lengths[i])
-        made.append(new)
-    zero = f.constant(0)
-    bits = [(add & ~none).choose(1, zero) for add, none in zip(adds, is_none, strict=True)]
-    words = [word for a in (*inputs, *targets[:2]) for word in a.words]
-    words = [n, k, m, *words, targets[2].data, code, *bits]
-    with f.gil_released_where(f.is_long(n * k * m * 2, n * m, n * k, k * m)):
-        status = f.kernel(f.of_dtype(BACKWARD_KERNEL), words)
-    f.check(status)
-    none = f.known(objects.NONE)
-    results = [
-        f.reference(need.choose(item, none), new)
-        for need, item, new in zip(needed, outs, made, strict=True)
+    dx, dw, db = f.create(*results)
+    is_needed = [need.choose(a.data, 0) for need, a in zip(needs, (dx, dw, db), strict=True)]
+    accumulate = [
+        (add & ~new).choose(1, nothing) for add, new in zip(adds, none, strict=True)
     ]
-    return f.answer(f.new_of(f.known(objects.GRADS), results))
-
-
-def unary(f: Frame) -> ir.Value:
-    """y (n,) = a formula of x (n,), both of unit stride; its slot for float32 is given."""
-    x, out, number = f.objects
-    index = f.call("PyLong_AsLongLong", number)
-    f.require(index >= SLOTS, index + 1 < READY)
-    source, target = f.arrays((x, 1), (out, 1))
-    n = source.lengths[0]
-    f.require(
-        f.is_writeable(out),
-        target.has_lengths((n,)),
-        source.is_dense_vector(),
-        target.is_dense_vector(),
-        apart(source.span(), target.span()),
-    )
-    zero, one = f.constant(0), f.constant(1)
-    with f.gil_released_where(f.is_long(n)):
-        words = (one, n, source.data, zero, target.data, zero)
-        status = f.kernel(index + f.is_double.choose(1, zero), words)
+    with f.released(n * k * m * 2, n * m, n * k, k * m):
+        status = f.run(f.slot(linear_backward), Backward(
+            n, k, m, grad.matrix, left.matrix, right.matrix, kept.matrix,
+            Matrix(is_needed[0], *dx.strides), Matrix(is_needed[1], *dw.strides), is_needed[2],
+            code, *accumulate,
+        ))  # type: ignore[arg-type]  # fmt: skip
     f.check(status)
-    return f.answer(f.reference(out))
+    return results
 
 
-# name -> function, number of arguments
-CALLS: dict[str, tuple[Callable[[Frame], ir.Value], int]] = {
-    "product": (product, 4),
-    "product_stack": (product_stack, 4),
-    "forward": (forward, 6),
-    "backward": (backward, 9),
-    "unary": (unary, 3),
-}
+# losses -------------------------------------------------------------------------------------------
 
 
-def emit(b: ir.IRBuilder, args: Sequence[ir.Value], number: int) -> ir.Value:
-    """The body of the builtin at the place ``number`` of CALLS."""
-    call, count = list(CALLS.values())[number]
-    return call(Frame(b, args, count))
+def softmax_cross_entropy(
+    f: Frame, logits: Word, labels: Word, smoothing: Word, grad: Word, loss: Word
+) -> Result:
+    """logits (n, m), int64 labels (n,) -> loss, an address, and grad (n, m)."""
+    (operand,) = f.floats(logits)
+    z, targets = f.fixed(operand, 2), f.fixed(f.labels(labels), 1)
+    n, m = z.lengths
+    bits = f.number(smoothing)
+    aligned = ((targets.data | targets.strides[0]) & 7) == 0
+    f.require(targets.has_lengths(n), aligned, _is_below(bits, _ONE + 1))
+    at = Matrix(targets.data, targets.strides[0], 0)  # type: ignore[arg-type]
+    return _loss(f, losses.SOFTMAX_LABELS, operand, z, at, bits, grad, loss)
+
+
+def mean_loss(
+    f: Frame, kernel: Kernel, prediction: Word, target: Word, grad: Word, loss: Word
+) -> Result:
+    """prediction (..., m), target of that shape -> loss and grad; (n,) is n rows of one."""
+    operand, other = f.floats(prediction, target)
+    f.require_shape(other, Shape(operand, operand.ndim, ()))
+    p, t = _loss_rows(f, operand), _loss_rows(f, other)
+    return _loss(f, kernel, operand, p, t.matrix, f.constant(0), grad, loss)
+
+
+def _loss_rows(f: Frame, o: Operand) -> Array:
+    return _transposed_where(o.ndim == 1, f.matrix(o))
+
+
+def _loss(
+    f: Frame, kernel: Kernel, operand: Operand, z: Array, targets: Matrix, smoothing: Word,
+    grad: Word, loss: Word,
+) -> Result:  # fmt: skip
+    n, m = z.lengths
+    f.require(n >= 1, m >= 1)
+    shape = Shape(operand, operand.ndim, ())
+    result = f.output(grad, shape, (n, m), f.matrix)
+    f.require(result.is_new)
+    (g,) = f.create(result)
+    with f.released(n * m * 8, n * m):
+        status = f.run(
+            f.slot(kernel), Loss(n, m, z.matrix, targets, g.rows, loss, smoothing)
+        )  # type: ignore[arg-type]
+    f.check(status, refusal=BAD_LABEL)
+    return result
+
+
+# optimizer steps ----------------------------------------------------------------------------------
+
+
+def _parameters(f: Frame, *arrays: tuple[Word, Word]) -> list[Array]:
+    """(handle, needed) each: param and then what has its shape; all but the second are written.
+
+    All C-contiguous, and disjoint; what is not needed has data 0.
+    """
+    (param,) = f.floats(arrays[0][0])
+    found = []
+    for i, (handle, needed) in enumerate(arrays):
+        operand = f.like(handle, needed)
+        if i != 1:
+            present = needed.choose(handle, f.nothing())
+            f.require(~needed | f.is_writeable(present))
+        with f.where(needed):
+            f.require_shape(operand, Shape(param, param.ndim, ()))
+        flat = f.flat(operand, needed=needed)
+        f.require(flat.is_dense_vector() | ~needed)
+        length = needed.choose(flat.lengths[0], 0)
+        found.append(Array(flat.data, (length,), flat.strides, f.itemsize))
+    f.require(disjoint(found))
+    return found
+
+
+def sgd_step(
+    f: Frame, param: Word, grad: Word, lr: Word, velocity: Word, momentum: Word, nesterov: Word,
+    weight_decay: Word,
+) -> None:  # fmt: skip
+    """nesterov is a truth value already."""
+    rate, part, decay = (f.number(h) for h in (lr, momentum, weight_decay))
+    is_moving = part >= _TINIEST
+    f.require(
+        _is_below(rate, _INFINITY),
+        _is_below(decay, _INFINITY),
+        _is_below(part, _ONE),
+        ~nesterov | is_moving,
+        ~is_moving | ~f.is_none(velocity),
+    )
+    always = f.constant(0) == 0
+    p, g, v = _parameters(f, (param, always), (grad, always), (velocity, is_moving))
+    (count,) = p.lengths
+    with f.released(count, count):
+        status = f.run(f.slot(sgd), Sgd(
+            count, p.data, g.data, v.data, rate, part, nesterov.choose(1, f.constant(0)), decay,
+        ))  # type: ignore[arg-type]  # fmt: skip
+    f.check(status)
+
+
+def adam_step(
+    f: Frame, param: Word, grad: Word, m: Word, v: Word, step: Word, lr: Word, beta1: Word,
+    beta2: Word, eps: Word, weight_decay: Word,
+) -> None:  # fmt: skip
+    numbers = [f.number(h) for h in (lr, beta1, beta2, eps, weight_decay)]
+    count_of_steps = f.integer(step)
+    limits = (_INFINITY, _ONE, _ONE, _INFINITY, _INFINITY)
+    f.require(
+        count_of_steps >= 1, *(_is_below(x, end) for x, end in zip(numbers, limits, strict=True))
+    )
+    always = f.constant(0) == 0
+    arrays = _parameters(f, *((handle, always) for handle in (param, grad, m, v)))
+    (count,) = arrays[0].lengths
+    with f.released(count, count):
+        status = f.run(f.slot(adam), Adam(
+            count, *(a.data for a in arrays), count_of_steps, *numbers,
+        ))  # type: ignore[arg-type]  # fmt: skip
+    f.check(status)

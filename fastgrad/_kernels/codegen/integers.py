@@ -64,3 +64,23 @@ def remainder(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
 def ceil_div(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
     """x / y rounded up; y > 0."""
     return b.udiv(b.add(x, b.sub(y, i64(1))), y)
+
+
+@intrinsic
+def double(typing_context: Any, bits: Any) -> Any:
+    """The float64 of these bits."""
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        return b.bitcast(args[0], ir.DoubleType())
+
+    return types.float64(types.intp), codegen
+
+
+@intrinsic
+def bits_of(typing_context: Any, x: Any) -> Any:
+    """A float64 as a word."""
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        return b.bitcast(args[0], ir.IntType(64))
+
+    return types.intp(types.float64), codegen

@@ -7,7 +7,7 @@ Everything is emitted as written: no fast-math flag, no contraction, no reassoci
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,9 +28,11 @@ def declare(module: ir.Module, name: str, result: ir.Type, args: list[ir.Type]) 
     return found or ir.Function(module, ir.FunctionType(result, args), name)
 
 
-def new_function(module: ir.Module, name: str, nargs: int) -> tuple[ir.Function, ir.IRBuilder]:
+def new_function(
+    module: ir.Module, name: str, nargs: int, result: ir.Type = VOID
+) -> tuple[ir.Function, ir.IRBuilder]:
     """A function of this module alone: ``nargs`` 64-bit integers in, nothing out, never inlined."""
-    function = ir.Function(module, ir.FunctionType(VOID, [I64] * nargs), name)
+    function = ir.Function(module, ir.FunctionType(result, [I64] * nargs), name)
     function.linkage = "internal"
     function.attributes.add("noinline")
     function.attributes.add("nounwind")
@@ -61,6 +63,12 @@ def keep_rolled(branch: ir.Instruction) -> None:
     loop = module.add_metadata([unroll, unroll])
     loop.operands = (loop, unroll)  # a loop's name is a node that begins with itself
     branch.set_metadata("llvm.loop", loop)
+
+
+def at_most(b: ir.IRBuilder, x: ir.Value, limit: int | ir.Value) -> ir.Value:
+    """The lesser one, of signed integers."""
+    limit = i64(limit) if isinstance(limit, int) else limit
+    return b.select(b.icmp_signed("<", x, limit), x, limit)
 
 
 class Value:
@@ -220,6 +228,24 @@ class Simd:
         iota = ir.Constant(self.int, list(range(self.lanes)))
         wide = self.builder.trunc(count, self.int.element) if self.itemsize == 4 else count
         return self.builder.icmp_unsigned("<", iota, self.spread(wide))
+
+    def lanes_left(self, columns: ir.Value, group: int = 0) -> ir.Value:
+        """Mask of the ``group``-th vector of a row that has ``columns`` left."""
+        b = self.builder
+        left = at_most(b, b.sub(columns, i64(group * self.lanes)), self.lanes)
+        return self.first(b.select(b.icmp_signed(">", left, i64(0)), left, i64(0)))
+
+    def over_columns(
+        self, columns: ir.Value, vector: Callable[[ir.Value, ir.Value | None], None]
+    ) -> None:
+        """``vector(offset in bytes, mask or None)`` for whole vectors, then for what is left."""
+        b = self.builder
+        whole = b.and_(columns, i64(-self.lanes))
+        rest = b.sub(columns, whole)
+        with for_range(b, whole, self.lanes) as c:
+            vector(b.mul(c, i64(self.itemsize)), None)
+        with b.if_then(b.icmp_signed("!=", rest, i64(0))):
+            vector(b.mul(whole, i64(self.itemsize)), self.first(rest))
 
     def load(self, base: ir.Value, offset: int = 0, mask: ir.Value | None = None) -> Value:
         """A vector from memory of any alignment; lanes outside ``mask`` are not read: +0.0."""

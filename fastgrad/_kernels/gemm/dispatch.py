@@ -1,139 +1,139 @@
-"""C (m, n) = epilogue(A (m, k) . B (k, n)): brought into one form, then the path for its shape.
+"""C (m, n) = epilogue(A (m, k) · B (k, n)): brought into one form, then the path for its shape.
 
-The form: C has unit stride along n, and the last two steps of the epilogue are resolved (relu on
+The form (args.Gemm): the output has unit stride along n, and the epilogue is resolved (relu on
 registers, another activation from Z to Y behind the tile). Every path is a kernel of that form:
-    stream.py   few rows, or few columns: the other operand passes by once
-    tall.py     long k, small C: blocks of k side by side
-    dot.py      a row times a column
-    blocks.py   everything else: packed blocks, shared between threads
-and small products go to one task of block.py at once. The bits are the same from all; k is always
-cut at multiples of KC (the contract). Thresholds: paths.py. A product that is itself a task takes
-paths alone whose kernels backward.py compiles before the job.
+    few_rows.py        few rows, or few columns: the other operand passes by once
+    split_k.py         long k, small C: blocks of k side by side
+    inner_product.py   a row times a column
+    blocked.py         everything else: packed blocks, shared between threads
+and small products go to one task of macrokernel.py at once. The bits are the same from all; k is
+always cut at multiples of KC (the contract). A product that is itself a task takes paths alone whose
+kernels layer/backward.py compiles before the job.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from ..codegen.calls import call, inlined, nth
 from ..codegen.integers import ceil_div, pick
-from ..codegen.memory import call_kernel, in_memory, word
-from ..codegen.target import KC, current
+from ..codegen.structs import load, on_stack
 from ..formulas.activations import RELU
-from ..formulas.elementwise import VALUE
-from ..runtime.jit import OK, register, slot, stamp
-from ..runtime.thread_pool import ensure, threads_in_force
+from ..runtime.pool_kernels import ensure, run_task, threads_in_force
+from ..runtime.registry import Floats, kernel
+from ..runtime.table import OK
 from . import thresholds
-from .blocked import BLOCKS
-from .few_rows import STREAM
-from .inner_product import DOT
-from .macrokernel import BLOCK, IN_PLACE
-from .split_k import TALL
+from .args import IN_PLACE, BlockPlan, Epilogue, Gemm, Matrix, Panels, Product, Rows
+from .blocked import blocked
+from .elementwise import VALUE
+from .few_rows import few_rows
+from .inner_product import inner_product
+from .macrokernel import macrokernel
+from .split_k import split_k
 
-# The descriptor of a product, 64-bit words; strides in bytes. c and z have unit stride along n or,
-# without bias, activation and z, along m.
-DESCRIPTOR = (
-    "m", "n", "k",
-    "a", "a_row", "a_k",
-    "b", "b_k", "b_column",
-    "c", "c_row", "c_column",
-    "z", "z_row",  # pre-activation, or 0
-    "bias",  # unit stride, or 0
-    "activation",  # code of activations.py
-    "accumulate",
-    "alone",  # 1: a task of a job, on this thread only
-)  # fmt: skip
+# Paths, as ``path_of`` says them
+_BLOCKED, _FEW_ROWS, _SPLIT_K, _INNER, _DIRECT = range(5)
 
 
-def gemm(dtype: str) -> Any:
-    version = stamp()
-    size = 4 if dtype == "float32" else 8
-    isa = current().isa
-    kc_max, columns = KC[dtype], isa.columns(size)
-    lanes, most_vectors = isa.lanes(size), isa.vectors
-    relu, value_slot = RELU, slot(VALUE, dtype)
-    block, blocks = slot(BLOCK, dtype), slot(BLOCKS, dtype)
-    stream, tall, dot = slot(STREAM, dtype), slot(TALL, dtype), slot(DOT, dtype)
-    direct_fmas = thresholds.DIRECT_FMAS
-    stream_rows, gather_rows = thresholds.STREAM_ROWS, thresholds.GATHER_ROWS * 4 // size
-    far_rows, far_bytes = thresholds.STREAM_FAR_ROWS, thresholds.STREAM_FAR_BYTES
-    stream_elements, row_elements = thresholds.STREAM_ELEMENTS, thresholds.STREAM_ROW_ELEMENTS
-    column_elements, stream_columns = thresholds.STREAM_COLUMN_ELEMENTS, thresholds.STREAM_COLUMNS
-    tall_bytes = thresholds.TALL_BYTES
-    fork_fmas = thresholds.FORK_FMAS * 4 // size
+def _path_of(t: Floats) -> Any:
+    size, kc = t.size, t.kc
 
-    def kernel_gemm(d):  # type: ignore[no-untyped-def]
-        _ = version
-        m, n, k = word(d, 0), word(d, 1), word(d, 2)
-        a, a_row, a_k = word(d, 3), word(d, 4), word(d, 5)
-        b, b_k, b_column = word(d, 6), word(d, 7), word(d, 8)
-        c, c_row, c_column = word(d, 9), word(d, 10), word(d, 11)
-        z, z_row, bias = word(d, 12), word(d, 13), word(d, 14)
-        activation, accumulate = word(d, 15), pick(word(d, 16), 1, 0)
-        if m == 0 or n == 0 or (k == 0 and accumulate != 0):
+    @inlined
+    def path_of(p, alone):  # type: ignore[no-untyped-def]
+        """By shape and strides; the number of threads is decided here as well."""
+        m, n, k, a, b, e = p.m, p.n, p.k, p.a, p.b, p.epilogue
+        b_dense = b.column == size
+        if m * n == 1 and k > kc and a.column == size and b.row == size and alone == 0:
+            if e.y.data == 0 and e.bias == 0 and e.relu == 0:
+                return _INNER
+        fmas = m * n * k
+        if fmas * size >= 4 * thresholds.FORK_FMAS and alone == 0:
+            p.threads = threads_in_force()
+        least_b = thresholds.ROW_ELEMENTS if m == 1 else thresholds.FEW_ROWS_ELEMENTS
+        wide = n >= thresholds.FEW_ROWS_COLUMNS
+        if m <= thresholds.FEW_ROWS and n * k >= least_b and (wide or not b_dense):
+            return _FEW_ROWS
+        far = n * k * size > thresholds.FAR_ROWS_BYTES
+        if m <= thresholds.FAR_ROWS and far and b_dense and wide:
+            return _FEW_ROWS
+        if e.y.data == 0 and m * k >= thresholds.FEW_COLUMNS_ELEMENTS:
+            tall = m >= thresholds.FEW_ROWS_COLUMNS or (n <= 4 and m >= 16)
+            gathered = n * size <= 4 * thresholds.GATHER_ROWS
+            if tall and (gathered or (n <= thresholds.FEW_ROWS and a.row == size)):
+                return _FEW_ROWS
+        if p.threads == 1 and fmas <= thresholds.DIRECT_FMAS and (b_dense or n == 1):
+            return _DIRECT
+        long_k = k > 2 * p.threads * kc and m * n * size <= thresholds.SPLIT_K_BYTES
+        if p.threads > 1 and long_k and b_dense:
+            if e.bias == 0 and e.y.data == 0 and e.relu == 0:
+                return _SPLIT_K
+        return _BLOCKED
+
+    return path_of
+
+
+def _directly(t: Floats) -> Any:
+    size, lanes, most_vectors = t.size, t.lanes, t.isa.vectors
+    columns_max, block = t.isa.columns(size), t[macrokernel]
+
+    @inlined
+    def directly(p):  # type: ignore[no-untyped-def]
+        """One task of the macro-kernel, on operands where they lie."""
+        m, n, k, b = p.m, p.n, p.k, p.b
+        panels = ceil_div(n, columns_max)
+        vectors = ceil_div(ceil_div(n, lanes), panels)
+        width = vectors * lanes
+        plan = on_stack(BlockPlan(
+            m=m, n=n, k=k, a=p.a, b=Panels(data=b.data, row=b.row, panel=width * b.column),
+            to=p.to, to_chunk=0, epilogue=p.epilogue, pack_a=IN_PLACE,
+            rows=m, row_blocks=1, columns=n, column_groups=1, depth=k, width=width,
+            row_plan=pick(panels - 1, most_vectors, vectors),
+        ))  # fmt: skip
+        return run_task(block, plan, 0)
+
+    return directly
+
+
+@kernel(Product)
+def gemm(t: Floats) -> Any:
+    size, relu = t.size, RELU
+    path_of, directly = _path_of(t), _directly(t)
+    value, by_blocks, by_rows = t[VALUE], t[blocked], t[few_rows]
+    by_chunks, by_lanes = t[split_k], t[inner_product]
+
+    def body(p):  # type: ignore[no-untyped-def]
+        m, n, a, b, c_row = p.m, p.n, load(p.a), load(p.b), p.c.row
+        accumulate = pick(p.accumulate, 1, 0)
+        if m == 0 or n == 0 or (p.k == 0 and accumulate != 0):
             return OK
-        if c_column != size and n > 1:  # C has unit stride along m: the transposed product
-            m, n = n, m
-            a, a_row, a_k, b, b_k, b_column = b, b_column, b_k, a, a_k, a_row
-            c_row = c_column
-        to, to_row, y = c, c_row, 0
-        in_tile = 1 if activation == relu and z == 0 else 0
-        if z != 0:
-            to, to_row = z, z_row
-        if in_tile == 0 and (activation != 0 or z != 0):
-            y = c
-            status = ensure(value_slot + 2 * activation)
+        if p.c.column != size and n > 1:  # C has unit stride along m: the transposed product
+            m, n, c_row = n, m, p.c.column
+            a = Matrix(data=p.b.data, row=p.b.column, column=p.b.row)
+            b = Matrix(data=p.a.data, row=p.a.column, column=p.a.row)
+        to, to_row, y = p.c.data, c_row, 0
+        in_tile = 1 if p.activation == relu and p.z.data == 0 else 0
+        if p.z.data != 0:
+            to, to_row = p.z.data, p.z.row
+        if in_tile == 0 and (p.activation != 0 or p.z.data != 0):
+            y = p.c.data
+            status = ensure(nth(value, p.activation))
             if status != OK:
                 return status
-
-        fmas = m * n * k
-        few_rows = (
-            (m <= stream_rows and n * k >= pick(m - 1, stream_elements, row_elements)
-             and (n >= stream_columns or b_column != size))
-            or (m <= far_rows and n * k * size > far_bytes and b_column == size
-                and n >= stream_columns)
-        )  # fmt: skip
-        few_columns = (
-            y == 0 and m * k >= column_elements
-            and (m >= stream_columns or (n <= 4 and m >= 16))
-            and (n <= gather_rows or (n <= stream_rows and a_row == size))
-        )  # fmt: skip
-        if m * n == 1 and k > kc_max and a_k == size and b_k == size and y == 0:
-            if bias == 0 and in_tile == 0 and word(d, 17) == 0:
-                return call_kernel(dot, (
-                    m, n, k, a, a_row, a_k, b, b_k, b_column, to, to_row,
-                    accumulate, bias, in_tile, y, c_row, activation, 1,
-                ))  # fmt: skip
-        stream_it = few_rows or few_columns
-        threads = 1
-        if fmas >= fork_fmas and word(d, 17) == 0:
-            threads = threads_in_force()
-        if (
-            threads == 1 and not stream_it and fmas <= direct_fmas
-            and (b_column == size or n == 1)
-        ):  # fmt: skip
-            strips = ceil_div(n, columns)
-            vectors = ceil_div(ceil_div(n, lanes), strips)
-            width = vectors * lanes
-            plan = in_memory((
-                m, n, k, a, a_row, a_k, b, b_k, width * b_column, to, to_row, 0,
-                accumulate, bias, in_tile, y, c_row, activation, IN_PLACE, m, 1, n, 1,
-                k, width, pick(strips - 1, most_vectors, vectors),
-            ))  # fmt: skip
-            return call_kernel(block, (plan, 0))
-        path = blocks
-        if stream_it:
-            path = stream
-        elif (
-            threads > 1 and k > 2 * threads * kc_max and m * n * size <= tall_bytes
-            and b_column == size and bias == 0 and y == 0 and in_tile == 0
-        ):  # fmt: skip
-            path = tall
-        return call_kernel(path, (
-            m, n, k, a, a_row, a_k, b, b_k, b_column, to, to_row,
-            accumulate, bias, in_tile, y, c_row, activation, threads,
+        form = on_stack(Gemm(
+            m=m, n=n, k=p.k, a=a, b=b, to=Rows(data=to, row=to_row),
+            epilogue=Epilogue(accumulate=accumulate, bias=p.bias, relu=in_tile,
+                              y=Rows(data=y, row=c_row), activation=p.activation),
+            threads=1,
         ))  # fmt: skip
+        path = path_of(form, p.alone)
+        if path == _DIRECT:
+            return directly(form)
+        if path == _FEW_ROWS:
+            return call(by_rows, form)
+        if path == _SPLIT_K:
+            return call(by_chunks, form)
+        if path == _INNER:
+            return call(by_lanes, form)
+        return call(by_blocks, form)
 
-    return kernel_gemm
-
-
-GEMM = register("gemm", gemm)
+    return body

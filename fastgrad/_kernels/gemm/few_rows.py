@@ -1,315 +1,221 @@
-"""Products with few rows: B streams past once, row by row, and C waits in cache.
+"""Products with few rows: B passes by once, row by row, and C waits in cache.
 
 A register tile of a few rows would wait for its own FMAs (1 x 2 chains hide nothing) and read B
-in strips a tile wide, which memory serves badly. Here some steps of k are taken at a time over a
+in panels a tile wide, which memory serves badly. Here some steps of k are taken at a time over a
 whole run of columns: the chains rest in memory between, which rounds nothing. Products with few
 columns are the same task, transposed.
+
+Assumptions: A, B and C have any strides; B that lies along k is transposed on the way, by pieces;
+a C without unit stride along n is kept in scratch rows and copied when a run is complete.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
-
+from ..codegen.calls import call, nth, subroutine
 from ..codegen.integers import ceil_div, least, most, pick, quotient, remainder
-from ..codegen.memory import call_kernel, in_memory, word
-from ..codegen.simd import Simd, for_range, i64, new_function
-from ..codegen.target import KC, Isa, current
-from ..formulas.elementwise import VALUE
-from ..runtime.jit import OK, OUT_OF_MEMORY, register, slot, stamp
+from ..codegen.structs import on_stack, view
+from ..runtime.pool_kernels import fork_join, run_task
+from ..runtime.registry import Floats, kernel, task
 from ..runtime.scratch import HEADER, acquire, release
-from ..runtime.thread_pool import FORK_JOIN
+from ..runtime.table import OK, OUT_OF_MEMORY
 from . import thresholds
-from .macrokernel import minus_zeros
-from .microkernel import relu_threshold
-from .packing import COPY, copy
-from .row_dots import run_dots
+from .args import Copy, Formula, Gemm, Matrix, Rows, RunsPlan
+from .elementwise import VALUE
+from .microkernel import minus_zeros
+from .packing import copy
+from .row_dots import RowDots, row_dots
+from .row_steps import STEP_ROWS, Finish, RowSteps, finish, row_steps
 
-# A task has `columns` columns from task * columns on; 64-bit words, strides in bytes.
-PLAN = (
-    "m", "n", "k",
-    "a", "a_row", "a_k",
-    "b", "b_k", "b_column",
-    "to", "to_row", "to_column",
-    "accumulate",
-    "bias", "bias_row", "bias_column",  # one of the strides 0; bias 0: none
-    "relu",
-    "y", "y_row", "activation",  # from `to` to y in the end, if y is not 0
-    "columns",
-)  # fmt: skip
+_VECTOR_BYTES = 64  # room for the longest vector
 
 
-# Rows of C that are in registers at a time: 3 rows are 2 and 1.
-RUN_ROWS = (4, 2, 1)
+class Run(NamedTuple):
+    """Some columns of C, and scratch for them: rows of ``step`` columns."""
+
+    columns: int
+    b: Matrix  # (k, columns)
+    to: Matrix  # (m, columns)
+    bias: int
+    y: int
+    chains: int  # m rows: the chains of the block of k that is under way
+    kept: int  # m rows: C, where C itself has no unit stride
+    spread: int  # one vector: a bias that all columns share
+    gathered: int  # rows of B, transposed
+    row: int  # bytes of each row of scratch
 
 
-def steps_at_a_time(isa: Isa, rows: int) -> int:
-    """How many steps of k: rows x steps elements of A stay in registers over a run."""
-    return max(1, isa.rows * isa.vectors * 2 // 3 // rows)
+def _multiply(t: Floats) -> Any:
+    size, lanes = t.size, t.lanes
+    pack, dots, steps = t[copy], t[row_dots], t[row_steps]
 
-
-@intrinsic(prefer_literal=True)
-def run_steps(typing_context: Any, itemsize: Any, rows: Any, words: Any) -> Any:
-    """acc (rows, n) += A (rows, k) . B (k, n), step by step in increasing k.
-
-    (n, k, a, a_row, a_k, b, b_k, acc, acc_row); B and acc have unit stride along n.
-    """
-
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        module, isa, size = b.module, current().isa, signature.args[0].literal_value
-        values = cgutils.unpack_tuple(b, args[2])
-        done = b.append_basic_block("done")
-        switch = b.switch(args[1], done)
-        for rows in RUN_ROWS:
-            case = b.append_basic_block(f"rows{rows}")
-            switch.add_case(i64(rows), case)
-            b.position_at_end(case)
-            b.call(_emit_runs(module, isa, size, rows), values)
-            b.branch(done)
-        b.position_at_end(done)
-        return context.get_dummy_value()
-
-    return types.void(itemsize, types.intp, types.UniTuple(types.intp, 9)), codegen
-
-
-def _emit_runs(module: ir.Module, isa: Isa, itemsize: int, rows: int) -> ir.Function:
-    name = f"fastgrad_stream_f{8 * itemsize}_{rows}"
-    if name in module.globals:
-        return module.globals[name]
-    function, b = new_function(module, name, 9)
-    n, k, a, a_row, a_k, b_rows, b_k, acc, acc_row = function.args
-    steps = steps_at_a_time(isa, rows)
-    many, one = (_emit_run(module, isa, itemsize, rows, s) for s in (steps, 1))
-    whole = b.sub(k, b.srem(k, i64(steps)))
-
-    def call(run: ir.Function, i: ir.Value) -> None:
-        from_a, from_b = b.add(a, b.mul(i, a_k)), b.add(b_rows, b.mul(i, b_k))
-        b.call(run, [n, from_a, a_row, a_k, from_b, b_k, acc, acc_row])
-
-    with for_range(b, whole, steps) as i:
-        call(many, i)
-    with for_range(b, b.sub(k, whole)) as i:
-        call(one, b.add(whole, i))
-    b.ret_void()
-    return function
-
-
-def _emit_run(module: ir.Module, isa: Isa, itemsize: int, rows: int, steps: int) -> ir.Function:
-    name = f"fastgrad_stream_f{8 * itemsize}_{rows}x{steps}"
-    if name in module.globals:
-        return module.globals[name]
-    function, b = new_function(module, name, 8)
-    n, a, a_row, a_k, b_rows, b_k, acc, acc_row = function.args
-    ops = Simd(b, itemsize, isa.lanes(itemsize), isa.fma)
-    rows_of_a = [b.add(a, b.mul(a_row, i64(r))) for r in range(rows)]
-    xs = [
-        [ops.broadcast(b.add(row, b.mul(a_k, i64(s)))) for s in range(steps)] for row in rows_of_a
-    ]
-    from_b = [b.add(b_rows, b.mul(b_k, i64(s))) for s in range(steps)]
-    to = [b.add(acc, b.mul(acc_row, i64(r))) for r in range(rows)]
-
-    def vector(offset: ir.Value, mask: ir.Value | None) -> None:
-        chains = [ops.load(b.add(t, offset), 0, mask) for t in to]
-        for s in range(steps):
-            column = ops.load(b.add(from_b[s], offset), 0, mask)
-            chains = [ops.fma(xs[r][s], column, chain) for r, chain in enumerate(chains)]
-        for t, chain in zip(to, chains, strict=True):
-            ops.store(chain, b.add(t, offset), 0, mask)
-
-    _over_columns(ops, n, vector)
-    b.ret_void()
-    return function
-
-
-def _over_columns(ops: Simd, n: ir.Value, vector: Any) -> None:
-    """``vector(offset in bytes, mask or None)`` for whole vectors, then for what is left."""
-    b = ops.builder
-    whole = b.and_(n, i64(-ops.lanes))
-    rest = b.sub(n, whole)
-    with for_range(b, whole, ops.lanes) as j:
-        vector(b.mul(j, i64(ops.itemsize)), None)
-    with b.if_then(b.icmp_signed("!=", rest, i64(0))):
-        vector(b.mul(whole, i64(ops.itemsize)), ops.first(rest))
-
-
-@intrinsic(prefer_literal=True)
-def finish(typing_context: Any, itemsize: Any, words: Any) -> Any:
-    """A row: to = relu((old + acc) + bias), and acc = +0.0 for the next block of k.
-
-    (n, acc, old, old_step, bias, bias_step, relu, to); a step is the itemsize, or 0 for one vector
-    that serves all columns, as -0.0 does where nothing is to be added.
-    """
-
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        function = _emit_finish(b.module, signature.args[0].literal_value)
-        b.call(function, [b.extract_value(args[1], i) for i in range(8)])
-        return context.get_dummy_value()
-
-    return types.void(itemsize, types.UniTuple(types.intp, 8)), codegen
-
-
-def _emit_finish(module: ir.Module, itemsize: int) -> ir.Function:
-    isa = current().isa
-    name = f"fastgrad_finish_f{8 * itemsize}"
-    if name in module.globals:
-        return module.globals[name]
-    function, b = new_function(module, name, 8)
-    n, acc, old, old_step, bias, bias_step, relu, to = function.args
-    ops = Simd(b, itemsize, isa.lanes(itemsize), isa.fma)
-    threshold = relu_threshold(ops, relu)
-    size = i64(itemsize)
-
-    def vector(offset: ir.Value, mask: ir.Value | None) -> None:
-        j = b.sdiv(offset, size)
-        x = ops.load(b.add(old, b.mul(j, old_step)), 0, mask)
-        x = x + ops.load(b.add(acc, offset), 0, mask)
-        x = x + ops.load(b.add(bias, b.mul(j, bias_step)), 0, mask)
-        ops.store(ops.select(x <= threshold, 0.0, x), b.add(to, offset), 0, mask)
-        ops.store(ops.constant(0.0), b.add(acc, offset), 0, mask)
-
-    _over_columns(ops, n, vector)
-    b.ret_void()
-    return function
-
-
-def stream_task(dtype: str) -> Any:
-    version = stamp()
-    size = 4 if dtype == "float32" else 8
-    kc_max, value_slot = KC[dtype], slot(VALUE, dtype)
-    lanes = current().isa.lanes(size)
-    header, vector, run_rows = HEADER, 64, RUN_ROWS[0]
-    run_bytes, run_columns = thresholds.RUN_BYTES, thresholds.RUN_COLUMNS
-    gather_columns, gather_k, piece_k = (
-        thresholds.GATHER_COLUMNS,
-        thresholds.GATHER_K,
-        thresholds.PIECE_K,
-    )
-
-    def kernel_stream_task(d):  # type: ignore[no-untyped-def]
-        _ = version
-        p, task = word(d, 0), word(d, 1)
-        m, k = word(p, 0), word(p, 2)
-        a_row, a_k = word(p, 4), word(p, 5)
-        b_k, b_column = word(p, 7), word(p, 8)
-        to_row, to_column, accumulate = word(p, 10), word(p, 11), word(p, 12)
-        bias, bias_row, bias_column = word(p, 13), word(p, 14), word(p, 15)
-        y, y_row = word(p, 17), word(p, 18)
-        first = task * word(p, 20)
-        last = least(first + word(p, 20), word(p, 1))
-        zeros = minus_zeros(size)
-        scratch = acquire()
-        if scratch == 0:
-            return OUT_OF_MEMORY
-        gather, dense = b_column != size, to_column == size
-        dots = gather and b_k == size
-        step = most(run_columns, quotient(run_bytes, size * m * lanes) * lanes)
-        piece = kc_max if m == 1 or m == 2 or m == 4 else piece_k
+    @subroutine
+    def multiply(plan, run, k0, kc):  # type: ignore[no-untyped-def]
+        """The chains += A (m, kc) · B (kc, columns), for one block of k."""
+        m, a, b, columns = plan.m, plan.a, run.b, run.columns
+        from_a, from_b = a.data + k0 * a.column, b.data + k0 * b.row
+        gather = b.column != size
+        done = 0
+        if gather and b.row == size:
+            call(dots, RowDots(
+                rows=m, n=columns, k=kc, a=Matrix(data=from_a, row=a.row, column=a.column),
+                b=from_b, b_column=b.column, to=Rows(data=run.chains, row=run.row),
+            ))  # fmt: skip
+            done = kc - remainder(kc, lanes)
+        piece = thresholds.PIECE_K
+        if m == 1 or m == 2 or m == 4:  # one group of rows, so B is read once anyway
+            piece = kc
         if gather:
-            step, piece = gather_columns, gather_k
-        acc = scratch + header
-        acc_row = step * size
-        kept = acc + m * acc_row  # rows of C where C itself has no unit stride
-        spread = kept + m * acc_row
-        gathered = spread + vector
-        status = OK
-        for row in range(m):  # the first run starts with whatever was in the scratch
-            finish(size, (least(step, last - first), acc + row * acc_row, zeros, 0, zeros, 0, 0,
-                          kept + row * acc_row))  # fmt: skip
+            piece = thresholds.GATHER_K
+        for k in range(done, kc, most(piece, 1)):
+            some = least(piece, kc - k)
+            rows, row = from_b + k * b.row, b.row
+            if gather:
+                source = Matrix(data=rows, row=b.row, column=b.column)
+                rows, row = run.gathered, run.row
+                call(pack, Copy(rows=some, columns=columns, source=source,
+                                to=Rows(data=rows, row=row)))  # fmt: skip
+            i = 0
+            while i < m:
+                group = least(STEP_ROWS[0], m - i)
+                group = pick(group & 1, 1, group)
+                group = pick(m - i - 3, group, 2)  # 3 rows are 2 and 1
+                call(steps, RowSteps(
+                    rows=group, n=columns, k=some,
+                    a=Matrix(data=from_a + i * a.row + k * a.column, row=a.row, column=a.column),
+                    b=Rows(data=rows, row=row),
+                    to=Rows(data=run.chains + i * run.row, row=run.row),
+                ))  # fmt: skip
+                i += group
+        return OK
+
+    return multiply
+
+
+def _end_block(t: Floats) -> Any:
+    size, lanes = t.size, t.lanes
+    pack, end = t[copy], t[finish]
+
+    @subroutine
+    def end_block(plan, run, add, ends):  # type: ignore[no-untyped-def]
+        """C = or += the chains, which then start anew; with ``ends`` + bias, relu."""
+        bias, to = plan.bias, run.to
+        dense = to.column == size
+        zeros = minus_zeros(size)
+        for i in range(plan.m):
+            target = to.data + i * to.row if dense else run.kept + i * run.row
+            plus, plus_step = zeros, 0
+            if ends != 0 and run.bias != 0:
+                plus, plus_step = run.bias + i * bias.row, size
+                if bias.column == 0:
+                    call(pack, Copy(rows=1, columns=lanes,
+                                    source=Matrix(data=plus, row=0, column=0),
+                                    to=Rows(data=run.spread, row=0)))  # fmt: skip
+                    plus, plus_step = run.spread, 0
+            call(end, Finish(
+                n=run.columns, chains=run.chains + i * run.row,
+                old=pick(add, target, zeros), old_step=add * size,
+                bias=plus, bias_step=plus_step, relu=ends * plan.relu, to=target,
+            ))  # fmt: skip
+        return OK
+
+    return end_block
+
+
+@task(RunsPlan, uses=(copy,))
+def runs(t: Floats) -> Any:
+    """The columns of a task, run by run."""
+    size, lanes, kc_max = t.size, t.lanes, t.kc
+    multiply, end_block = _multiply(t), _end_block(t)
+    pack, end, value = t[copy], t[finish], t[VALUE]
+
+    def body(p):  # type: ignore[no-untyped-def]
+        plan = view(p.plan, RunsPlan)
+        m, k, b, to = plan.m, plan.k, plan.b, plan.to
+        first = p.index * plan.columns
+        last = least(first + plan.columns, plan.n)
+        arena = acquire()
+        if arena == 0:
+            return OUT_OF_MEMORY
+        step = most(
+            thresholds.RUN_COLUMNS, quotient(thresholds.RUN_BYTES, size * m * lanes) * lanes
+        )
+        if b.column != size:
+            step = thresholds.GATHER_COLUMNS
+        row, chains = step * size, arena + HEADER
+        zeros, dense, status = minus_zeros(size), to.column == size, OK
+        for i in range(m):  # the first run starts with whatever was in the scratch
+            call(end, Finish(
+                n=least(step, last - first), chains=chains + i * row, old=zeros, old_step=0,
+                bias=zeros, bias_step=0, relu=0, to=chains + (m + i) * row,
+            ))  # fmt: skip
         for j in range(first, last, step):
-            w = least(step, last - j)
-            b = word(p, 6) + j * b_column
-            to = word(p, 9) + j * to_column
-            if not dense and accumulate != 0:
-                copy(size, (m, w, to, to_row, to_column, kept, acc_row))
+            run = on_stack(Run(
+                columns=least(step, last - j),
+                b=Matrix(data=b.data + j * b.column, row=b.row, column=b.column),
+                to=Matrix(data=to.data + j * to.column, row=to.row, column=to.column),
+                bias=pick(plan.bias.data, plan.bias.data + j * plan.bias.column, 0),
+                y=pick(plan.y.data, plan.y.data + j * size, 0),
+                chains=chains, kept=chains + m * row, spread=chains + 2 * m * row,
+                gathered=chains + 2 * m * row + _VECTOR_BYTES, row=row,
+            ))  # fmt: skip
+            kept = Rows(data=run.kept, row=row)
+            if not dense and plan.accumulate != 0:
+                call(pack, Copy(rows=m, columns=run.columns, source=run.to, to=kept))
             k0 = 0
             while True:
                 kc = least(kc_max, k - k0)
-                a = word(p, 3) + k0 * a_k
-                from_b = b + k0 * b_k
-                done = 0
-                if dots:
-                    run_dots(size, (m, w, kc, a, a_row, a_k, from_b, b_column, acc, acc_row))
-                    done = kc - remainder(kc, lanes)
-                for kk in range(done, kc, piece):
-                    some = least(piece, kc - kk)
-                    rows, row_bytes = from_b + kk * b_k, b_k
-                    if gather:
-                        copy(size, (some, w, rows, b_k, b_column, gathered, acc_row))
-                        rows, row_bytes = gathered, acc_row
-                    i = 0
-                    while i < m:
-                        group = least(run_rows, m - i)
-                        group = pick(group & 1, 1, group)
-                        group = pick(m - i - 3, group, 2)
-                        run_steps(size, group, (
-                            w, some, a + i * a_row + kk * a_k, a_row, a_k,
-                            rows, row_bytes, acc + i * acc_row, acc_row))  # fmt: skip
-                        i += group
-                ends = 1 if k0 + kc >= k else 0
-                old = 1 if k0 > 0 or accumulate != 0 else 0
-                for row in range(m):
-                    target = to + row * to_row if dense else kept + row * acc_row
-                    plus, plus_step = zeros, 0
-                    if ends != 0 and bias != 0:
-                        plus, plus_step = bias + row * bias_row + j * bias_column, size
-                        if bias_column == 0:
-                            copy(size, (1, lanes, plus, 0, 0, spread, 0))
-                            plus, plus_step = spread, 0
-                    finish(size, (w, acc + row * acc_row, pick(old, target, zeros),
-                                  old * size, plus, plus_step, ends * word(p, 16),
-                                  target))  # fmt: skip
+                multiply(plan, run, k0, kc)
+                add = 1 if k0 > 0 or plan.accumulate != 0 else 0
+                end_block(plan, run, add, 1 if k0 + kc >= k else 0)
                 k0 += kc_max
                 if k0 >= k:
                     break
             if not dense:
-                copy(size, (w, m, kept, size, acc_row, to, to_column))
-            if y != 0:
-                words = (m, w, to, to_row, y + j * size, y_row)
-                status |= call_kernel(value_slot + 2 * word(p, 19), words)
-        release(scratch)
+                call(pack, Copy(
+                    rows=run.columns, columns=m,
+                    source=Matrix(data=run.kept, row=size, column=row),
+                    to=Rows(data=run.to.data, row=run.to.column),
+                ))  # fmt: skip
+            if run.y != 0:
+                status |= call(nth(value, plan.activation), Formula(
+                    rows=m, columns=run.columns, x=Rows(data=run.to.data, row=to.row),
+                    y=Rows(data=run.y, row=plan.y.row),
+                ))  # fmt: skip
+        release(arena)
         return status
 
-    return kernel_stream_task
+    return body
 
 
-def stream(dtype: str) -> Any:
-    """A kernel of the form of gemm.py: the tasks, on the product or on its transpose."""
-    version = stamp()
-    size = 4 if dtype == "float32" else 8
-    task, fork_join = slot(STREAM_TASK, dtype), FORK_JOIN
-    stream_rows, fork_ns = thresholds.STREAM_ROWS, thresholds.STREAM_FORK_NS
-    unit, bytes_per_ns = thresholds.STREAM_COLUMNS, thresholds.BYTES_PER_NS
+@kernel(Gemm)
+def few_rows(t: Floats) -> Any:
+    """The tasks, on the product or on its transpose."""
+    size, run_task_of = t.size, t[runs]
 
-    def kernel_stream(d):  # type: ignore[no-untyped-def]
-        _ = version
-        m, n, k = word(d, 0), word(d, 1), word(d, 2)
-        a, a_row, a_k = word(d, 3), word(d, 4), word(d, 5)
-        b, b_k, b_column = word(d, 6), word(d, 7), word(d, 8)
-        to, to_row, accumulate, bias = word(d, 9), word(d, 10), word(d, 11), word(d, 12)
-        relu, y, threads = word(d, 13), word(d, 14), word(d, 17)
-        swap = y == 0 and n < m and n <= stream_rows
-        long = m if swap else n
-        ns = quotient(long * k * size, bytes_per_ns)
+    def body(p):  # type: ignore[no-untyped-def]
+        m, n, a, b, to, e = p.m, p.n, p.a, p.b, p.to, p.epilogue
+        transposed = e.y.data == 0 and n < m and n <= thresholds.FEW_ROWS
+        long = m if transposed else n
+        ns = quotient(long * p.k * size, thresholds.BYTES_PER_NS)
         part = long
-        if threads > 1 and ns > fork_ns:
-            part = ceil_div(ceil_div(long, 2 * threads), unit) * unit
-        if swap:
-            plan = in_memory((n, m, k, b, b_column, b_k, a, a_k, a_row, to, size, to_row,
-                              accumulate, bias, size, 0, relu, 0, 0, 0, part))  # fmt: skip
-        else:
-            plan = in_memory((m, n, k, a, a_row, a_k, b, b_k, b_column, to, to_row, size,
-                              accumulate, bias, 0, size, relu, y, word(d, 15), word(d, 16),
-                              part))  # fmt: skip
+        if p.threads > 1 and ns > thresholds.FEW_ROWS_FORK_NS:
+            unit = thresholds.FEW_ROWS_COLUMNS
+            part = ceil_div(ceil_div(long, 2 * p.threads), unit) * unit
+        plan = on_stack(RunsPlan(
+            m=m, n=n, k=p.k, a=a, b=b, to=Matrix(data=to.data, row=to.row, column=size),
+            accumulate=e.accumulate, bias=Matrix(data=e.bias, row=0, column=size), relu=e.relu,
+            y=e.y, activation=e.activation, columns=part,
+        ))  # fmt: skip
+        if transposed:
+            plan.m, plan.n = n, m
+            plan.a.data, plan.a.row, plan.a.column = b.data, b.column, b.row
+            plan.b.data, plan.b.row, plan.b.column = a.data, a.column, a.row
+            plan.to.row, plan.to.column = size, to.row
+            plan.bias.row, plan.bias.column = size, 0
         if part == long:
-            return call_kernel(task, (plan, 0))
-        return call_kernel(fork_join, (task, plan, ceil_div(long, part), ns))
+            return run_task(run_task_of, plan, 0)
+        return fork_join(run_task_of, plan, ceil_div(long, part), ns)
 
-    return kernel_stream
-
-
-STREAM_TASK = register("stream_task", stream_task, uses=(COPY,))
-STREAM = register("stream", stream)
+    return body

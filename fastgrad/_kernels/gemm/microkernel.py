@@ -10,33 +10,91 @@ in C, then the bias, then applies relu, all on registers: where one of these is 
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
-from ..codegen.simd import FLOAT, Simd, Value, i64, keep_rolled, new_function
-from ..codegen.target import Isa
+from ..codegen import structs
+from ..codegen.simd import FLOAT, I64, Simd, Value, at_most, i64, keep_rolled, new_function
+from ..codegen.target import Isa, current
+from .args import Matrix, Rows
 
-# Arguments of every tile, 64-bit integers; strides in bytes.
-TILE_ARGS = (
-    "kc",  # steps of k, may be 0
-    "a",
-    "a_row",
-    "a_k",
-    "b",
-    "b_k",
-    "c",
-    "c_row",
-    "old",  # where the old C is read: `c`, or `zeros` (-0.0) to start anew
-    "old_row",  # c_row, or 0
-    "bias",  # one row of columns, or `zeros`
-    "relu",  # 1 or 0
-    "plain",  # 1: no old C, bias or relu
-    "tail",  # columns in the last vector of a masked tile
-    "pace",  # lines / kc in units of 2^-32: how fast the prefetch of C moves down its rows
-)
+
+class Tile(NamedTuple):
+    """What every tile is given."""
+
+    kc: int  # steps of k, may be 0
+    a: Matrix  # (rows, kc)
+    b: Rows  # (kc, columns)
+    c: Rows
+    old: Rows  # where the old C is read: c, or zeros (-0.0) of row 0 to start anew
+    bias: int  # one row of columns, or zeros
+    relu: int  # 1 or 0
+    plain: int  # 1: no old C, bias or relu
+    tail: int  # columns in the last vector of a masked tile
+    pace: int  # lines / kc in units of 2^-32: how fast the prefetch of C moves down its rows
+
 
 _ROWS_PER_POINTER = (
     4  # rows addressed as p, p+s, p+2s, p+3s: 12 pointers would not fit the registers
 )
+
+
+@intrinsic(prefer_literal=True)
+def call_tile(typing_context: Any, itemsize: Any, index: Any, args: Any) -> Any:
+    """The ``index``-th tile of the target's table: see tile_index."""
+    kind = structs.argument_type(args, Tile)
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        table = emit_tile_table(b.module, current().isa, signature.args[0].literal_value)
+        function = b.load(b.gep(table, [i64(0), values[1]]))
+        b.call(function, structs.flat(b, signature.args[2], values[2]))
+        return context.get_dummy_value()
+
+    return types.void(itemsize, types.intp, kind), codegen
+
+
+@intrinsic
+def next_rows(typing_context: Any, plan: Any, left: Any) -> Any:
+    """Rows of the tile to take next, of ``left``: by the plan for tiles of ``plan`` vectors."""
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        isa = current().isa
+        rows = [[0] * (2 * isa.most_rows + 1), *([*isa.next_rows(v), isa.tile_rows[v - 1][0]]
+                for v in range(1, isa.vectors + 1))]  # fmt: skip
+        one = ir.ArrayType(I64, len(rows[0]))
+        table = b.module.globals.get("fastgrad_next_rows")
+        if table is None:
+            table = ir.GlobalVariable(b.module, ir.ArrayType(one, len(rows)), "fastgrad_next_rows")
+            table.linkage, table.global_constant = "internal", True
+            table.initializer = ir.Constant(table.value_type, [ir.Constant(one, r) for r in rows])
+        left = at_most(b, args[1], one.count - 1)
+        return b.load(b.gep(table, [i64(0), args[0], left]))
+
+    return types.intp(types.intp, types.intp), codegen
+
+
+@intrinsic(prefer_literal=True)
+def minus_zeros(typing_context: Any, itemsize: Any) -> Any:
+    """Address of one tile row of -0.0: x + -0.0 has the bits of x, also for x = -0.0.
+
+    So where there is no old C or no bias, the same addition adds nothing.
+    """
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        size = signature.args[0].literal_value
+        name = f"fastgrad_minus_zeros_f{8 * size}"
+        found = b.module.globals.get(name)
+        if found is None:
+            kind = ir.ArrayType(FLOAT[size], current().isa.columns(size))
+            found = ir.GlobalVariable(b.module, kind, name)
+            found.linkage, found.global_constant, found.align = "internal", True, 64
+            found.initializer = ir.Constant(kind, [-0.0] * kind.count)
+        return b.ptrtoint(found, I64)
+
+    return types.intp(itemsize), codegen
 
 
 def tile_name(itemsize: int, rows: int, vectors: int, masked: bool) -> str:
@@ -48,26 +106,26 @@ def emit_tile(
 ) -> ir.Function:
     """Emit the tile into ``module``. ``masked``: the last vector has ``tail`` columns."""
     name = tile_name(itemsize, rows, vectors, masked)
-    function, b = new_function(module, name, len(TILE_ARGS))
-    arg = dict(zip(TILE_ARGS, function.args, strict=True))
+    function, b = new_function(module, name, len(structs.names(Tile)))
+    p = structs.built(Tile, iter(function.args))
     ops = Simd(b, itemsize, isa.lanes(itemsize), isa.fma)
     masks = [None] * vectors
     if masked:
-        masks[-1] = ops.first(arg["tail"])
+        masks[-1] = ops.first(p.tail)
 
-    c_rows = [b.add(arg["c"], b.mul(arg["c_row"], i64(r))) for r in range(rows)]
-    chains = _emit_chains(function, ops, arg, rows, vectors, masks, prefetch=not masked)
+    c_rows = [b.add(p.c.data, b.mul(p.c.row, i64(r))) for r in range(rows)]
+    chains = _emit_chains(function, ops, p, rows, vectors, masks, prefetch=not masked)
 
-    with b.if_else(b.icmp_signed("!=", arg["plain"], i64(0))) as (then, otherwise):
+    with b.if_else(b.icmp_signed("!=", p.plain, i64(0))) as (then, otherwise):
         with then:
             for r in range(rows):
                 for v in range(vectors):
                     ops.store(chains[r * vectors + v], c_rows[r], v * ops.bytes, masks[v])
         with otherwise:
-            threshold = relu_threshold(ops, arg["relu"])
-            biases = [ops.load(arg["bias"], v * ops.bytes, masks[v]) for v in range(vectors)]
+            threshold = relu_threshold(ops, p.relu)
+            biases = [ops.load(p.bias, v * ops.bytes, masks[v]) for v in range(vectors)]
             for r in range(rows):
-                old = b.add(arg["old"], b.mul(arg["old_row"], i64(r)))
+                old = b.add(p.old.data, b.mul(p.old.row, i64(r)))
                 for v in range(vectors):
                     x = ops.load(old, v * ops.bytes, masks[v]) + chains[r * vectors + v]
                     x = x + biases[v]
@@ -80,7 +138,7 @@ def emit_tile(
 def _emit_chains(
     function: ir.Function,
     ops: Simd,
-    arg: dict[str, ir.Value],
+    p: Tile,
     rows: int,
     vectors: int,
     masks: list[ir.Value | None],
@@ -93,24 +151,24 @@ def _emit_chains(
     """
     b = ops.builder
     groups = [
-        b.add(arg["a"], b.mul(arg["a_row"], i64(r))) for r in range(0, rows, _ROWS_PER_POINTER)
+        b.add(p.a.data, b.mul(p.a.row, i64(r))) for r in range(0, rows, _ROWS_PER_POINTER)
     ]
-    steps = [i64(0), arg["a_row"], b.mul(arg["a_row"], i64(2)), b.mul(arg["a_row"], i64(3))]
+    steps = [i64(0), p.a.row, b.mul(p.a.row, i64(2)), b.mul(p.a.row, i64(3))]
     zero = ops.constant(0.0).ir
     before = b.block
     loop, after = function.append_basic_block("k"), function.append_basic_block("epilogue")
-    b.cbranch(b.icmp_signed(">", arg["kc"], i64(0)), loop, after)
+    b.cbranch(b.icmp_signed(">", p.kc, i64(0)), loop, after)
 
     b.position_at_end(loop)
-    left = _phi(b, arg["kc"], before)
+    left = _phi(b, p.kc, before)
     a = [_phi(b, g, before) for g in groups]
-    b_row = _phi(b, arg["b"], before)
+    b_row = _phi(b, p.b.data, before)
     chains = [_phi(b, zero, before) for _ in range(rows * vectors)]
     columns = [ops.load(b_row, v * ops.bytes, masks[v]) for v in range(vectors)]
     if prefetch:
-        row = b.lshr(b.mul(left, arg["pace"]), i64(32))
+        row = b.lshr(b.mul(left, p.pace), i64(32))
         line = b.and_(b.mul(left, i64(64)), i64(vectors * ops.bytes - 1))
-        ops.prefetch(b.add(b.add(arg["c"], line), b.mul(row, arg["c_row"])))
+        ops.prefetch(b.add(b.add(p.c.data, line), b.mul(row, p.c.row)))
     fused = []
     for r in range(rows):
         base = a[r // _ROWS_PER_POINTER]
@@ -123,8 +181,8 @@ def _emit_chains(
         [left, *a, b_row, *chains],
         [
             b.sub(left, i64(1)),
-            *(b.add(p, arg["a_k"]) for p in a),
-            b.add(b_row, arg["b_k"]),
+            *(b.add(group, p.a.column) for group in a),
+            b.add(b_row, p.b.row),
             *fused,
         ],
         strict=True,

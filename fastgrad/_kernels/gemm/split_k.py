@@ -1,66 +1,65 @@
 """Products with a long k and a small C: as many blocks of k at a time as the threads want.
 
-Each block of KC steps goes into a buffer of its own, and the buffers are added in the order of k:
-the sum that one thread would form. The buffers, a ring, lie in one arena.
+Assumptions: no bias and no activation; B has unit stride along n. Each block of KC steps goes into a
+buffer of its own, and the buffers are added in the order of k: the sum that one thread would form.
+The buffers, a ring, lie in one arena.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from ..codegen.calls import call
 from ..codegen.integers import ceil_div, least, most, pick, quotient
-from ..codegen.memory import call_kernel, in_memory, word
-from ..codegen.target import KC, current
-from ..runtime.jit import OK, OUT_OF_MEMORY, register, slot, stamp
+from ..codegen.structs import on_stack
+from ..runtime.pool_kernels import fork_join
+from ..runtime.registry import Floats, kernel
 from ..runtime.scratch import ARENA_BYTES, HEADER, acquire, release
-from ..runtime.thread_pool import FORK_JOIN
+from ..runtime.table import OK, OUT_OF_MEMORY
 from . import thresholds
-from .macrokernel import BLOCK, IN_PLACE
-from .reduce import FOLD
+from .args import IN_PLACE, BlockPlan, Epilogue, Fold, Gemm, Matrix, Panels, Rows
+from .macrokernel import macrokernel
+from .reduce import fold
 
 
-def tall(dtype: str) -> Any:
-    """A kernel of the form of gemm.py, without bias and activation; B has unit stride along n."""
-    version = stamp()
-    size = 4 if dtype == "float32" else 8
-    isa = current().isa
-    kc_max, columns = KC[dtype], isa.columns(size)
-    lanes, most_vectors = isa.lanes(size), isa.vectors
-    block, fold, fork_join = slot(BLOCK, dtype), slot(FOLD, dtype), FORK_JOIN
-    header, ring_bytes = HEADER, ARENA_BYTES - HEADER
-    fmas_per_ns = thresholds.FMAS_PER_NS * 4 // size
-    ring_of_a_thread = thresholds.RING_OF_A_THREAD
+@kernel(Gemm)
+def split_k(t: Floats) -> Any:
+    size, kc_max, lanes = t.size, t.kc, t.lanes
+    columns_max, most_vectors = t.isa.columns(size), t.isa.vectors
+    block, add_up = t[macrokernel], t[fold]
 
-    def kernel_tall(d):  # type: ignore[no-untyped-def]
-        _ = version
-        m, n, k, a_k, b_k = word(d, 0), word(d, 1), word(d, 2), word(d, 5), word(d, 7)
-        scratch = acquire()
-        if scratch == 0:
+    def body(p):  # type: ignore[no-untyped-def]
+        m, n, k, a, b = p.m, p.n, p.k, p.a, p.b
+        arena = acquire()
+        if arena == 0:
             return OUT_OF_MEMORY
-        buffers, step = scratch + header, m * n * size
-        ring = most(least(quotient(ring_bytes, step), ring_of_a_thread * word(d, 17)), 1)
-        strips = ceil_div(n, columns)
-        vectors = ceil_div(ceil_div(n, lanes), strips)
+        buffers, step = arena + HEADER, m * n * size
+        ring = thresholds.RING_OF_A_THREAD * p.threads
+        ring = most(least(quotient(ARENA_BYTES - HEADER, step), ring), 1)
+        panels = ceil_div(n, columns_max)
+        vectors = ceil_div(ceil_div(n, lanes), panels)
         width = vectors * lanes
         status = OK
         for k0 in range(0, k, ring * kc_max):
             some = least(ring * kc_max, k - k0)
             count = ceil_div(some, kc_max)
-            plan = in_memory((
-                m, n, some, word(d, 3) + k0 * a_k, word(d, 4), a_k,
-                word(d, 6) + k0 * b_k, b_k, width * size,
-                buffers, n * size, step, 0, 0, 0, 0, 0, 0, IN_PLACE, m, 1, n, 1,
-                kc_max, width, pick(strips - 1, most_vectors, vectors),
+            nothing = Rows(data=0, row=0)
+            plan = on_stack(BlockPlan(
+                m=m, n=n, k=some,
+                a=Matrix(data=a.data + k0 * a.column, row=a.row, column=a.column),
+                b=Panels(data=b.data + k0 * b.row, row=b.row, panel=width * size),
+                to=Rows(data=buffers, row=n * size), to_chunk=step,
+                epilogue=Epilogue(accumulate=0, bias=0, relu=0, y=nothing, activation=0),
+                pack_a=IN_PLACE, rows=m, row_blocks=1, columns=n, column_groups=1,
+                depth=kc_max, width=width, row_plan=pick(panels - 1, most_vectors, vectors),
             ))  # fmt: skip
-            ns = quotient(m * n * some, fmas_per_ns)
-            status |= call_kernel(fork_join, (block, plan, count, ns))
-            add = pick(k0, 1, word(d, 11))
-            words = (m, n, count, buffers, step, word(d, 9), word(d, 10), add)
-            status |= call_kernel(fold, words)
-        release(scratch)
+            ns = quotient(m * n * some * size, 4 * thresholds.FMAS_PER_NS)
+            status |= fork_join(block, plan, count, ns)
+            status |= call(add_up, Fold(
+                rows=m, columns=n, count=count, blocks=buffers, step=step, to=p.to,
+                accumulate=pick(k0, 1, p.epilogue.accumulate),
+            ))  # fmt: skip
+        release(arena)
         return status
 
-    return kernel_tall
-
-
-TALL = register("tall", tall)
+    return body

@@ -6,10 +6,13 @@ Each was chosen by ``python benchmarks/sweeps/settings.py NAME``, which compares
 # Packing pays when B is read by more rows than this and the product is larger than that.
 DIRECT_ROWS = 24
 DIRECT_FMAS = 1 << 20
-# So does packing A where it is read by more strips of B than this.
-DIRECT_STRIPS = 2
+# So does packing A where it is read by more micro-panels of B than this.
+DIRECT_PANELS = 2
 # or where one step of k is so far from the next that each is a page of its own.
 FAR_BYTES = 1024
+
+# Steps of k packed at a time: a line stays in L1 for all the micro-panels it is part of.
+PACK_K = 32
 
 # Blocks with this many steps of k or fewer are written row by row: C, not A and B, is the work.
 OUTER_K = 64
@@ -23,19 +26,19 @@ FORK_FMAS = 1 << 19
 FMAS_PER_NS = 32
 
 # Blocks of k go to several threads where C is not larger than this.
-TALL_BYTES = 1 << 16
+SPLIT_K_BYTES = 1 << 16
 
 # Products with this many rows or fewer stream B past; those with this many columns stream A, ...
-STREAM_ROWS = 16
+FEW_ROWS = 16
 # (more rows where B lies along n and has more bytes than this: then it is read from afar)
-STREAM_FAR_ROWS = 32
-STREAM_FAR_BYTES = 1 << 20
+FAR_ROWS = 32
+FAR_ROWS_BYTES = 1 << 20
 # (so many columns, half of it in float64, where A lies along k and is to be transposed first)
 GATHER_ROWS = 8
 # ... if B has this many elements (for one row; A, for few columns).
-STREAM_ELEMENTS = 1 << 15
-STREAM_ROW_ELEMENTS = 1 << 13
-STREAM_COLUMN_ELEMENTS = 1 << 11
+FEW_ROWS_ELEMENTS = 1 << 15
+ROW_ELEMENTS = 1 << 13
+FEW_COLUMNS_ELEMENTS = 1 << 11
 # Bytes of all rows of C in a run, or columns of it at least.
 RUN_BYTES = 1 << 14
 RUN_COLUMNS = 256
@@ -47,9 +50,9 @@ GATHER_COLUMNS = 64
 GATHER_K = 64
 # A stream this long, at a cautious speed, is worth another thread; columns of a task are a
 # multiple of this.
-STREAM_FORK_NS = 5_000
+FEW_ROWS_FORK_NS = 5_000
 BYTES_PER_NS = 10
-STREAM_COLUMNS = 64
+FEW_ROWS_COLUMNS = 64
 
 # dX and dW of fewer fused multiply-adds each (float32) go side by side, a thread each.
 PAIR_FMAS = 1 << 22

@@ -1,4 +1,4 @@
-"""The backward of a linear layer: H = G * act'(.), dX = H . W^T, dW = X^T . H, db = column sums.
+"""The backward of a linear layer: H = G ∘ act'(.), dX = H·Wᵀ, dW = Xᵀ·H, db = column sums of H.
 
 G is read once: a block of H is formed, and its columns summed on the way, in scratch that stays in
 cache while both products read it. Blocks of rows and of columns are multiples of KC, so that the
@@ -8,228 +8,238 @@ products over them, the first written and the rest accumulated, have the bits of
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+from ..codegen.calls import call, inlined, nth, subroutine
 from ..codegen.integers import ceil_div, least, most, pick, quotient
-from ..codegen.memory import call_kernel, in_memory, word
-from ..codegen.target import KC
-from ..formulas.elementwise import BACKWARD
+from ..codegen.structs import on_stack, view
 from ..gemm import thresholds
-from ..gemm.blocked import BLOCKS
-from ..gemm.dispatch import GEMM
-from ..gemm.few_rows import STREAM, STREAM_TASK
-from ..gemm.macrokernel import BLOCK, PACK_B
-from ..gemm.packing import COPY, copy
-from ..gemm.reduce import add_blocks, column_sums
-from ..runtime.jit import OK, OUT_OF_MEMORY, register, slot, stamp
+from ..gemm.args import Copy, Matrix, Product, Rows
+from ..gemm.blocked import blocked
+from ..gemm.dispatch import gemm
+from ..gemm.elementwise import BACKWARD, Derivative
+from ..gemm.few_rows import few_rows, runs
+from ..gemm.macrokernel import macrokernel, pack_b
+from ..gemm.packing import copy
+from ..gemm.reduce import AddBlocks, ColumnSums, add_blocks, column_sums
+from ..runtime.pool_kernels import ensure, fork_join, run_task, threads_in_force
+from ..runtime.registry import Floats, kernel, task
 from ..runtime.scratch import ARENA_BYTES, HEADER, acquire, release
-from ..runtime.thread_pool import FORK_JOIN, ensure, threads_in_force
-
-# The descriptor, 64-bit words; strides in bytes; dx, dw, db: 0 where not needed.
-DESCRIPTOR = (
-    "n", "k", "m",
-    "g", "g_row", "g_column",
-    "x", "x_row", "x_column",
-    "w", "w_row", "w_column",
-    "saved", "saved_row", "saved_column",
-    "dx", "dx_row", "dx_column",
-    "dw", "dw_row", "dw_column",
-    "db",
-    "activation", "accumulate_x", "accumulate_w", "accumulate_b",
-)  # fmt: skip
-
-# A task that forms H and db: task t has `wide` columns from t * wide on; strides in bytes.
-PLAN = (
-    "rows", "columns",
-    "g", "g_row", "g_column",
-    "saved", "saved_row", "saved_column",
-    "h", "h_row",  # where H is written; h 0: H is G
-    "db", "accumulate_b",  # 0: not wanted
-    "activation",
-    "wide",
-)  # fmt: skip
+from ..runtime.table import OK, OUT_OF_MEMORY
+from .args import ActivationGradientPlan, Backward, PairPlan
 
 # One block of H: it is read by two products while it is in L2.
 H_BYTES = 1 << 20
 _PAD = 64  # bytes a row, so that rows do not share cache sets
+_SHARED = 1 << 14  # elements of H that are worth several threads
 
 
-def form_h(dtype: str) -> Any:
-    """A task: columns of a block of H, and what they add to db."""
-    version = stamp()
-    size = 4 if dtype == "float32" else 8
-    kc_max, backward, header = KC[dtype], slot(BACKWARD, dtype), HEADER
-    row = kc_max * size  # of what is gathered, and of the sums
-    assert HEADER + (kc_max + 1) * row <= ARENA_BYTES
+def _some_rows(t: Floats) -> Any:
+    size, pack, scratch_row = t.size, t[copy], t.kc * t.size
+    sum_up, derivative = t[column_sums], t[BACKWARD]
 
-    def kernel_form_h(d):  # type: ignore[no-untyped-def]
-        _ = version
-        p, task = word(d, 0), word(d, 1)
-        wide = word(p, 13)
-        first = task * wide
-        columns = least(wide, word(p, 1) - first)
-        g_row, g_column = word(p, 3), word(p, 4)
-        s_row, s_column = word(p, 6), word(p, 7)
-        g, saved = word(p, 2) + first * g_column, word(p, 5) + first * s_column
-        h, h_row, db, activation = word(p, 8), word(p, 9), word(p, 10), word(p, 12)
-        scratch = acquire()
-        if scratch == 0:
-            return OUT_OF_MEMORY
-        sums = scratch + header
-        gathered = sums + row
-        if h != 0:
-            h += first * size
-        if db != 0:
-            db += first * size
-        status, add = OK, word(p, 11)
-        if word(p, 0) == 0 and db != 0 and add == 0:
-            column_sums(size, (0, columns, db, 0, db))  # zeros
-        for r in range(0, word(p, 0), kc_max):
-            rows = least(kc_max, word(p, 0) - r)
-            from_g, from_row = g + r * g_row, g_row
-            if activation == 0:
-                if h != 0:
-                    copy(size, (rows, columns, from_g, g_row, g_column, h + r * h_row, h_row))
-                    from_g, from_row = h + r * h_row, h_row
-                column_sums(size, (rows, columns, from_g, from_row, sums))
-            else:
-                column_sums(size, (0, columns, sums, 0, sums))  # zeros
-                if g_column != size:
-                    copy(size, (rows, columns, from_g, g_row, g_column, h + r * h_row, h_row))
-                    from_g, from_row = h + r * h_row, h_row
-                s, at_row = saved + r * s_row, s_row
-                if s_column != size:
-                    copy(size, (rows, columns, s, s_row, s_column, gathered, row))
-                    s, at_row = gathered, row
-                status |= call_kernel(
-                    backward + 2 * activation,
-                    (rows, columns, from_g, from_row, s, at_row, h + r * h_row, h_row, sums),
-                )
-            if db != 0:
-                add_blocks(size, (columns, db if add != 0 else sums, sums,
-                                  1 if add != 0 else 0, 0, db))  # fmt: skip
-                add = 1
-        release(scratch)
-        return status
-
-    return kernel_form_h
-
-
-def some_products(dtype: str) -> Any:
-    """A task: the t-th of the gemm descriptors that lie side by side."""
-    version = stamp()
-    number = slot(GEMM, dtype)
-
-    def kernel_some_products(d):  # type: ignore[no-untyped-def]
-        _ = version
-        p = word(d, 0) + 144 * word(d, 1)
-        return call_kernel(number, (
-            word(p, 0), word(p, 1), word(p, 2), word(p, 3), word(p, 4), word(p, 5),
-            word(p, 6), word(p, 7), word(p, 8), word(p, 9), word(p, 10), word(p, 11),
-            word(p, 12), word(p, 13), word(p, 14), word(p, 15), word(p, 16), word(p, 17),
+    @subroutine
+    def some_rows(plan, r, rows, first, columns, sums, gathered):  # type: ignore[no-untyped-def]
+        """H of rows from r on and columns from first on, at most KC each; their sums."""
+        g, s, h = plan.g, plan.saved, plan.h
+        from_g, g_row = g.data + r * g.row + first * g.column, g.row
+        to_h = h.data + r * h.row + first * size
+        gather = plan.activation != 0 and g.column != size
+        if gather or (plan.activation == 0 and h.data != 0):
+            source = Matrix(data=from_g, row=g.row, column=g.column)
+            call(pack, Copy(rows=rows, columns=columns, source=source,
+                            to=Rows(data=to_h, row=h.row)))  # fmt: skip
+            from_g, g_row = to_h, h.row
+        if plan.activation == 0:
+            call(sum_up, ColumnSums(rows=rows, columns=columns, h=Rows(data=from_g, row=g_row),
+                                    out=sums))  # fmt: skip
+            return OK
+        call(sum_up, ColumnSums(rows=0, columns=columns, h=Rows(data=sums, row=0), out=sums))  # 0
+        from_s, s_row = s.data + r * s.row + first * s.column, s.row
+        if s.column != size:
+            source = Matrix(data=from_s, row=s.row, column=s.column)
+            to = Rows(data=gathered, row=scratch_row)
+            call(pack, Copy(rows=rows, columns=columns, source=source, to=to))
+            from_s, s_row = to.data, to.row
+        return call(nth(derivative, plan.activation), Derivative(
+            rows=rows, columns=columns, x=Rows(data=from_g, row=g_row),
+            s=Rows(data=from_s, row=s_row), y=Rows(data=to_h, row=h.row), sums=sums,
         ))  # fmt: skip
 
-    return kernel_some_products
+    return some_rows
 
 
-def linear_backward(dtype: str) -> Any:
-    version = stamp()
-    size = 4 if dtype == "float32" else 8
-    kc = KC[dtype]
-    gemm, backward = slot(GEMM, dtype), slot(BACKWARD, dtype)
-    block, blocks, pack_b = slot(BLOCK, dtype), slot(BLOCKS, dtype), slot(PACK_B, dtype)
-    stream, stream_task = slot(STREAM, dtype), slot(STREAM_TASK, dtype)
-    form, products = slot(FORM_H, dtype), slot(SOME_PRODUCTS, dtype)
-    fork_join = FORK_JOIN
-    h_bytes, header, pad = H_BYTES, HEADER, _PAD
-    fork_fmas, pair_fmas = thresholds.FORK_FMAS * 4 // size, thresholds.PAIR_FMAS * 4 // size
-    fmas_per_ns = thresholds.FMAS_PER_NS * 4 // size
+@task(ActivationGradientPlan, uses=(copy,))
+def activation_gradient(t: Floats) -> Any:
+    """Columns of a block of H, and what they add to db."""
+    size, kc = t.size, t.kc
+    some_rows, sum_up, add_up = _some_rows(t), t[column_sums], t[add_blocks]
+    assert HEADER + (kc + 1) * kc * size <= ARENA_BYTES
 
-    def kernel_linear_backward(d):  # type: ignore[no-untyped-def]
-        _ = version
-        n, k, m = word(d, 0), word(d, 1), word(d, 2)
-        g_row, g_column = word(d, 4), word(d, 5)
-        x_row, x_column = word(d, 7), word(d, 8)
-        w_row, w_column = word(d, 10), word(d, 11)
-        s_row, s_column = word(d, 13), word(d, 14)
-        dx, dx_row, dx_column = word(d, 15), word(d, 16), word(d, 17)
-        dw, dw_row, dw_column = word(d, 18), word(d, 19), word(d, 20)
-        db, activation = word(d, 21), word(d, 22)
-        if activation != 0:
-            status = ensure(backward + 2 * activation)
+    def body(p):  # type: ignore[no-untyped-def]
+        plan = view(p.plan, ActivationGradientPlan)
+        first = p.index * plan.wide
+        columns = least(plan.wide, plan.columns - first)
+        arena = acquire()
+        if arena == 0:
+            return OUT_OF_MEMORY
+        sums, db = arena + HEADER, pick(plan.db, plan.db + first * size, 0)
+        gathered = sums + kc * size
+        status, add = OK, plan.accumulate_b
+        if plan.rows == 0 and db != 0 and add == 0:
+            call(sum_up, ColumnSums(rows=0, columns=columns, h=Rows(data=db, row=0), out=db))  # 0
+        for r in range(0, plan.rows, kc):
+            rows = least(kc, plan.rows - r)
+            status |= some_rows(plan, r, rows, first, columns, sums, gathered)
+            if db != 0:
+                call(add_up, AddBlocks(n=columns, start=pick(add, db, sums), first=sums,
+                                       count=pick(add, 1, 0), step=0, to=db))  # fmt: skip
+                add = 1
+        release(arena)
+        return status
+
+    return body
+
+
+@task(PairPlan)
+def product_of_pair(t: Floats) -> Any:
+    """dX, or dW."""
+    product = t[gemm]
+
+    def body(p):  # type: ignore[no-untyped-def]
+        plan = view(p.plan, PairPlan)
+        if p.index == 0:
+            return call(product, plan.dx)
+        return call(product, plan.dw)
+
+    return body
+
+
+class HBlock(NamedTuple):
+    """Rows r ... and columns c ... of H."""
+
+    r: int
+    c: int
+    rows: int
+    columns: int
+    h: Rows  # where its elements are, or are to be
+
+
+def _form_h(t: Floats) -> Any:
+    size, gradient = t.size, t[activation_gradient]
+
+    @inlined
+    def form_h(p, block, in_place, threads):  # type: ignore[no-untyped-def]
+        """Write the block of H, unless G itself is used, and add its sums to db."""
+        r, c, rows, columns, g, s = block.r, block.c, block.rows, block.columns, p.g, p.saved
+        elements = rows * columns
+        wide = most(64, ceil_div(columns, threads if elements >= _SHARED else 1))
+        plan = on_stack(ActivationGradientPlan(
+            rows=rows, columns=columns,
+            g=Matrix(data=g.data + r * g.row + c * g.column, row=g.row,
+                     column=pick(in_place, size, g.column)),
+            saved=Matrix(data=s.data + r * s.row + c * s.column, row=s.row, column=s.column),
+            h=Rows(data=pick(in_place, 0, block.h.data), row=block.h.row),
+            db=pick(p.db, p.db + c * size, 0), accumulate_b=pick(r, 1, p.accumulate_b),
+            activation=p.activation, wide=wide,
+        ))  # fmt: skip
+        tasks = ceil_div(columns, wide)
+        if tasks == 1:
+            return run_task(gradient, plan, 0)
+        return fork_join(gradient, plan, tasks, elements)
+
+    return form_h
+
+
+def _products(t: Floats) -> Any:
+    size, one = t.size, t[product_of_pair]
+    product, block_task, blocks = t[gemm], t[macrokernel], t[blocked]
+    pack, rows_kernel, rows_task = t[pack_b], t[few_rows], t[runs]
+
+    @inlined
+    def products(p, block, threads):  # type: ignore[no-untyped-def]
+        """What the block of H adds to dX and dW: side by side where they are small."""
+        r, c, rows, columns, h = block.r, block.c, block.rows, block.columns, block.h
+        x, w, dx, dw = p.x, p.w, p.dx, p.dw
+        fmas = rows * columns * p.k
+        both = dx.data != 0 and dw.data != 0
+        alone = 1 if threads > 1 and fmas * size < 4 * thresholds.PAIR_FMAS and both else 0
+        none = Rows(data=0, row=0)
+        plan = on_stack(PairPlan(
+            dx=Product(
+                m=rows, n=p.k, k=columns, a=Matrix(data=h.data, row=h.row, column=size),
+                b=Matrix(data=w.data + c * w.column, row=w.column, column=w.row),
+                c=Matrix(data=dx.data + r * dx.row, row=dx.row, column=dx.column),
+                z=none, bias=0, activation=0, accumulate=pick(c, 1, p.accumulate_x), alone=alone,
+            ),
+            dw=Product(
+                m=p.k, n=columns, k=rows,
+                a=Matrix(data=x.data + r * x.row, row=x.column, column=x.row),
+                b=Matrix(data=h.data, row=h.row, column=size),
+                c=Matrix(data=dw.data + c * dw.column, row=dw.row, column=dw.column),
+                z=none, bias=0, activation=0, accumulate=pick(r, 1, p.accumulate_w), alone=alone,
+            ),
+        ))  # fmt: skip
+        status = OK
+        if alone != 0:
+            status |= ensure(product) | ensure(block_task) | ensure(blocks)
+            status |= ensure(pack) | ensure(rows_kernel) | ensure(rows_task)
             if status != OK:
                 return status
-        threads = threads_in_force() if n * k * m >= fork_fmas // 2 else 1
-        in_place = activation == 0 and (g_column == size or m <= 1)
+            ns = quotient(2 * fmas * size, 4 * thresholds.FMAS_PER_NS)
+            return fork_join(one, plan, 2, ns)
+        if dx.data != 0:
+            status |= run_task(one, plan, 0)
+        if dw.data != 0:
+            status |= run_task(one, plan, 1)
+        return status
+
+    return products
+
+
+@kernel(Backward)
+def linear_backward(t: Floats) -> Any:
+    size, kc, derivative = t.size, t.kc, t[BACKWARD]
+    form_h, products = _form_h(t), _products(t)
+
+    def body(p):  # type: ignore[no-untyped-def]
+        n, k, m, g = p.n, p.k, p.m, p.g
+        if p.activation != 0:
+            status = ensure(nth(derivative, p.activation))
+            if status != OK:
+                return status
+        threads = threads_in_force() if n * k * m * size >= 2 * thresholds.FORK_FMAS else 1
+        in_place = 1 if p.activation == 0 and (g.column == size or m <= 1) else 0
         width = most(least(m, kc), 1)
-        height = most(quotient(h_bytes, width * size * kc), 1) * kc
-        if in_place and n * m * size <= h_bytes:
+        height = most(quotient(H_BYTES, width * size * kc), 1) * kc
+        if in_place != 0 and n * m * size <= H_BYTES:
             width, height = most(m, 1), most(n, 1)
-        h = arena = 0
-        h_row = width * size + (pad if width * size % 512 == 0 else 0)
-        if not in_place:
+        h_row = width * size + (_PAD if width * size % 512 == 0 else 0)
+        arena = 0
+        if in_place == 0:
             arena = acquire()
             if arena == 0:
                 return OUT_OF_MEMORY
-            h = arena + header
         status = OK
         for r in range(0, most(n, 1), height):
-            rows = least(height, n - r)
             for c in range(0, most(m, 1), width):
-                columns = least(width, m - c)
-                g = word(d, 3) + r * g_row + c * g_column
-                if db != 0 or not in_place:
-                    parts = threads if rows * columns >= 1 << 14 else 1
-                    wide = most(64, ceil_div(columns, parts))
-                    plan = in_memory((
-                        rows, columns, g, g_row, size if in_place else g_column,
-                        word(d, 12) + r * s_row + c * s_column, s_row, s_column, h, h_row,
-                        db + c * size if db != 0 else 0, 1 if r > 0 else word(d, 25),
-                        activation, wide,
-                    ))  # fmt: skip
-                    tasks = ceil_div(columns, wide)
-                    status |= call_kernel(fork_join, (form, plan, tasks, rows * columns))
-                from_h, from_row = h, h_row
-                if in_place:
-                    from_h, from_row = g, g_row
-                fmas = rows * columns * k
-                alone = 1 if threads > 1 and fmas < pair_fmas and dx != 0 and dw != 0 else 0
-                acc_x, acc_w = word(d, 23), word(d, 24)
-                acc_x, acc_w = pick(c, 1, acc_x), pick(r, 1, acc_w)
-                to_dx = (
-                    rows, k, columns, from_h, from_row, size,
-                    word(d, 9) + c * w_column, w_column, w_row,
-                    dx + r * dx_row, dx_row, dx_column, 0, 0, 0, 0, acc_x, alone,
-                )  # fmt: skip
-                to_dw = (
-                    k, columns, rows, word(d, 6) + r * x_row, x_column, x_row,
-                    from_h, from_row, size,
-                    dw + c * dw_column, dw_row, dw_column, 0, 0, 0, 0, acc_w, alone,
-                )  # fmt: skip
-                two = in_memory(to_dx + to_dw)
+                h, row = arena + HEADER, h_row
+                if in_place != 0:
+                    h, row = g.data + r * g.row + c * size, g.row
+                block = on_stack(HBlock(
+                    r=r, c=c, rows=least(height, n - r), columns=least(width, m - c),
+                    h=Rows(data=h, row=row),
+                ))  # fmt: skip
+                if p.db != 0 or in_place == 0:
+                    status |= form_h(p, block, in_place, threads)
+                if status == OK:
+                    status |= products(p, block, threads)
                 if status != OK:
                     break
-                if alone != 0:
-                    for number in (gemm, block, blocks, pack_b, stream, stream_task):
-                        status |= ensure(number)
-                    if status != OK:
-                        break
-                    ns = quotient(2 * fmas, fmas_per_ns)
-                    status |= call_kernel(fork_join, (products, two, 2, ns))
-                else:
-                    if dx != 0:
-                        status |= call_kernel(products, (two, 0))
-                    if dw != 0:
-                        status |= call_kernel(products, (two, 1))
             if status != OK:
                 break
         if arena != 0:
             release(arena)
         return status
 
-    return kernel_linear_backward
-
-
-FORM_H = register("form_h", form_h, uses=(COPY,))
-SOME_PRODUCTS = register("some_products", some_products)
-BACKWARD_KERNEL = register("linear_backward", linear_backward)
+    return body

@@ -9,35 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
-from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
+from ..codegen import structs
+from ..codegen.calls import VectorFunction, call, vector_function
 from ..codegen.integers import on_integers
 from ..codegen.memory import word_pointer
-from ..codegen.simd import FLOAT, I64, Simd, Value, for_range, i64, new_function
-from ..codegen.target import KC, current
-from ..codegen.words import Word
+from ..codegen.simd import FLOAT, I64, Simd, Value, at_most, for_range, i64, new_function
+from ..codegen.structs import address
+from ..codegen.target import KC
 from ..formulas import elementary
-from ..gemm.packing import COPY
-from ..runtime.jit import BAD_LABEL, OK, OUT_OF_MEMORY, register, stamp
+from ..gemm.args import Matrix, Rows
+from ..gemm.packing import copy
+from ..runtime.registry import Floats, Kernel, register
 from ..runtime.scratch import HEADER, acquire, release
-from .row_panels import emit_read, emit_write
-
-# 64-bit words, strides in bytes. targets: int64 labels (n,), or (n, m) of the dtype; grad has unit
-# stride along columns, is written, and must not overlap an input; loss: address of a float64, which
-# is written; smoothing: the bits of a float64. BAD_LABEL, with nothing written: a label is not from
-# 0 to m - 1.
-DESCRIPTOR = (
-    "n", "m",
-    "logits", "logits_row", "logits_column",
-    "targets", "targets_row", "targets_column",
-    "grad", "grad_row",
-    "loss", "smoothing",
-)  # fmt: skip
+from ..runtime.table import BAD_LABEL, OK, OUT_OF_MEMORY
+from .args import Loss
+from .row_panels import ReadPanel, WritePanel, read_panel, write_panel
 
 COLUMNS = 1024  # of a panel: three of them are in L2; a longer row goes by in pieces, three times
 
@@ -66,28 +57,30 @@ def _number(ops: Simd, x: ir.Value) -> Value:
     return Value(ops, ops.spread(x))
 
 
-def _begin(ops: Simd, kind: int, state: ir.Value, w: dict[str, Word]) -> None:
+def _begin(ops: Simd, kind: int, state: ir.Value, p: Loss) -> None:
     """For all rows. Smoothed targets are (1 - s)*target + s/m (Szegedy et al. 2016)."""
     b = ops.builder
-    s = b.bitcast(w["smoothing"].ir, FLOAT[8])
-    count = _number(ops, (w["n"] if kind in SOFTMAX else w["n"] * w["m"]).ir)
+    s = b.bitcast(p.smoothing, FLOAT[8])
+    count = _number(ops, p.n if kind in SOFTMAX else b.mul(p.n, p.m))
     _put(ops, count, state, COUNT)
     _put(ops, (2.0 if kind == _SQUARES else 1.0) / count, state, SCALE)
     _put(ops, _number(ops, b.fsub(ir.Constant(FLOAT[8], 1.0), s)), state, KEEP)
-    _put(ops, _number(ops, b.fdiv(s, b.sitofp(w["m"].ir, FLOAT[8]))), state, SHARE)
+    _put(ops, _number(ops, b.fdiv(s, b.sitofp(p.m, FLOAT[8]))), state, SHARE)
     for which in (CHAIN, SUM):
         _put(ops, ops.constant(0.0), state, which)
 
 
-def _begin_rows(ops: Simd, state: ir.Value, rows: Word, labels: Word | None, step: Word) -> None:
+def _begin_rows(
+    ops: Simd, state: ir.Value, rows: ir.Value, labels: ir.Value | None, step: ir.Value
+) -> None:
     b = ops.builder
     _put(ops, ops.constant(-elementary.INF), state, MAXIMUM)
     _put(ops, ops.constant(0.0), state, TOTAL)
     _put(ops, ops.constant(0.0), state, ROW_LOSS)
     if labels is not None:
         element = ops.int.element
-        with for_range(b, rows.ir) as i:
-            label = b.load(word_pointer(b, b.add(labels.ir, b.mul(i, step.ir))))
+        with for_range(b, rows) as i:
+            label = b.load(word_pointer(b, b.add(labels, b.mul(i, step))))
             label = b.trunc(label, element) if ops.itemsize == 4 else label
             to = b.add(state, b.mul(i, i64(ops.itemsize)))
             b.store(label, ops.pointer(to, LABELS * ops.bytes, element))
@@ -230,144 +223,117 @@ def _end(ops: Simd, state: ir.Value, loss: ir.Value) -> None:
     b.store(mean, ops.pointer(loss, 0, FLOAT[8]))
 
 
-def _call(ops: Simd, emit: Callable[..., None], *args: Any, **known: int) -> None:
+def _call(ops: Simd, emit: Callable[..., None], *args: ir.Value, **known: int) -> None:
     """A step, as a function of its own."""
     b = ops.builder
     name = f"fastgrad_loss{emit.__name__}_f{8 * ops.itemsize}"
     function, inner = new_function(b.module, name, len(args))
     emit(Simd(inner, ops.itemsize, ops.lanes, ops.has_fma), *function.args, **known)
     inner.ret_void()
-    b.call(function, [a.ir if isinstance(a, Word) else a for a in args])
+    b.call(function, list(args))
 
 
-def _emit_loss(module: ir.Module, itemsize: int, kind: int) -> ir.Function:
-    """f(descriptor, scratch): labels are good."""
-    function, b = new_function(module, f"fastgrad_loss_{kind}_f{8 * itemsize}", 2)
-    isa = current().isa
-    ops = Simd(b, itemsize, isa.lanes(itemsize), isa.fma)
-    descriptor, state = function.args
-    words = (Word(b, b.load(word_pointer(b, descriptor, i64(i)))) for i in range(len(DESCRIPTOR)))
-    w = dict(zip(DESCRIPTOR, words, strict=True))
-    z, e, t = (b.add(state, i64((STATE + i * COLUMNS) * ops.bytes)) for i in range(3))
-    n, m = w["n"], w["m"]
-    in_pieces = (m > COLUMNS).ir
-    read, write = emit_read(module, itemsize), emit_write(module, itemsize)
-    kc = KC[{4: "float32", 8: "float64"}[itemsize]]
+class Here(NamedTuple):
+    """The loss, labels checked, and scratch for the state and three panels."""
 
-    def move(function: ir.Function, *args: Any) -> None:
-        b.call(function, [a.ir if isinstance(a, Word) else a for a in args])
-
-    _begin(ops, kind, state, w)
-    with for_range(b, n.ir, ops.lanes) as index:
-        r = Word(b, index)
-        left = n - r
-        rows = (left < ops.lanes).choose(left, ops.lanes)
-        of_z, of_t, to = (w[a] + r * w[f"{a}_row"] for a in ("logits", "targets", "grad"))
-
-        @contextmanager
-        def pieces() -> Iterator[tuple[Word, Word]]:
-            """Of the rows: the first column, the number of columns."""
-            with for_range(b, m.ir, COLUMNS) as first:
-                c = Word(b, first)
-                yield c, (m - c < COLUMNS).choose(m - c, COLUMNS)
-
-        def read_logits(c: Word, width: Word) -> None:
-            step = w["logits_column"]
-            move(read, rows, width, of_z + c * step, w["logits_row"], step, z)
-
-        has_labels = kind == _LABELS
-        _begin_rows(ops, state, rows, of_t if has_labels else None, w["targets_row"])
-        if kind in SOFTMAX:
-            with pieces() as (c, width):
-                read_logits(c, width)
-                _call(ops, _maximum, state, z, width)
-            with pieces() as (c, width):
-                with b.if_then(in_pieces):
-                    read_logits(c, width)
-                _call(ops, _exponentials, state, z, e, width)
-                with b.if_then(in_pieces):  # the exponentials wait where the gradient will be
-                    move(write, rows, width, e, to + c * itemsize, w["grad_row"])
-        with pieces() as (c, width):
-            with b.if_then(in_pieces) if kind in SOFTMAX else nullcontext():
-                read_logits(c, width)
-                if kind in SOFTMAX:
-                    at = to + c * itemsize
-                    move(read, rows, width, at, w["grad_row"], i64(itemsize), e)
-            if not has_labels:
-                step = w["targets_column"]
-                move(read, rows, width, of_t + c * step, w["targets_row"], step, t)
-            _call(ops, _finish, state, z, e, t, width, c, kind=kind)
-            move(write, rows, width, e, to + c * itemsize, w["grad_row"])
-        done = r + ops.lanes
-        _add_rows(ops, state, rows.ir, (((done & (kc - 1)) == 0) | (done >= n)).ir)
-    _end(ops, state, w["loss"].ir)
-    b.ret_void()
-    return function
+    loss: Loss
+    scratch: int
 
 
-@intrinsic(prefer_literal=True)
-def _loss(typing_context: Any, itemsize: Any, kind: Any, descriptor: Any, scratch: Any) -> Any:
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        size, number = (a.literal_value for a in signature.args[:2])
-        b.call(_emit_loss(b.module, size, number), args[2:])
-        return context.get_dummy_value()
+@contextmanager
+def _pieces(b: ir.IRBuilder, columns: ir.Value) -> Iterator[tuple[ir.Value, ir.Value]]:
+    """Of some rows: the first column, the number of columns."""
+    with for_range(b, columns, COLUMNS) as first:
+        yield first, at_most(b, b.sub(columns, first), COLUMNS)
 
-    return types.void(itemsize, kind, types.intp, types.intp), codegen
+
+def _emit_loss(kind: int) -> Callable[[Simd, Here], None]:
+    def emit(ops: Simd, here: Here) -> None:
+        b, p, state = ops.builder, here.loss, here.scratch
+        size = i64(ops.itemsize)
+        z, e, t = (b.add(state, i64((STATE + i * COLUMNS) * ops.bytes)) for i in range(3))
+        in_pieces = b.icmp_signed(">", p.m, i64(COLUMNS))
+        has_labels, is_softmax = kind == _LABELS, kind in SOFTMAX
+
+        def column(a: Matrix | Rows, r: ir.Value, c: ir.Value) -> Matrix:
+            step = a.column if isinstance(a, Matrix) else size
+            return Matrix(b.add(b.add(a.data, b.mul(r, a.row)), b.mul(c, step)), a.row, step)
+
+        _begin(ops, kind, state, p)
+        with for_range(b, p.n, ops.lanes) as r:
+            rows = at_most(b, b.sub(p.n, r), ops.lanes)
+
+            def read(source: Matrix | Rows, c: ir.Value, width: ir.Value, to: ir.Value) -> None:
+                read_panel(ops, ReadPanel(rows, width, column(source, r, c), to))
+
+            def write(panel: ir.Value, c: ir.Value, width: ir.Value) -> None:
+                to = Rows(column(p.grad, r, c).data, p.grad.row)
+                write_panel(ops, WritePanel(rows, width, panel, to))
+
+            labels = column(p.targets, r, i64(0)).data if has_labels else None
+            _begin_rows(ops, state, rows, labels, p.targets.row)
+            if is_softmax:
+                with _pieces(b, p.m) as (c, width):
+                    read(p.logits, c, width, z)
+                    _call(ops, _maximum, state, z, width)
+                with _pieces(b, p.m) as (c, width):
+                    with b.if_then(in_pieces):
+                        read(p.logits, c, width, z)
+                    _call(ops, _exponentials, state, z, e, width)
+                    with b.if_then(in_pieces):  # they wait where the gradient will be
+                        write(e, c, width)
+            with _pieces(b, p.m) as (c, width):
+                with b.if_then(in_pieces) if is_softmax else nullcontext():
+                    read(p.logits, c, width, z)
+                    if is_softmax:
+                        read(p.grad, c, width, e)
+                if not has_labels:
+                    read(p.targets, c, width, t)
+                _call(ops, _finish, state, z, e, t, width, c, kind=kind)
+                write(e, c, width)
+            done = b.add(r, i64(ops.lanes))
+            whole = b.icmp_signed("==", b.and_(done, i64(KC[ops.dtype.name] - 1)), i64(0))
+            ends = b.or_(whole, b.icmp_signed(">=", done, p.n))
+            _add_rows(ops, state, rows, ends)
+        _end(ops, state, p.loss)
+
+    return emit
 
 
 @on_integers
-def _bad_labels(b: ir.IRBuilder, descriptor: ir.Value) -> ir.Value:
+def _bad_labels(b: ir.IRBuilder, address: ir.Value) -> ir.Value:
     """How many labels are not from 0 to m - 1."""
-    n, m, labels, step = (
-        b.load(word_pointer(b, descriptor, i64(DESCRIPTOR.index(name))))
-        for name in ("n", "m", "targets", "targets_row")
-    )
+    p = structs.loaded(b, address, Loss)
     bad = cgutils.alloca_once_value(b, i64(0))
-    with for_range(b, n) as i:
-        label = b.load(word_pointer(b, b.add(labels, b.mul(i, step))))
-        b.store(b.add(b.load(bad), b.zext(b.icmp_unsigned(">=", label, m), I64)), bad)
+    with for_range(b, p.n) as i:
+        label = b.load(word_pointer(b, b.add(p.targets.data, b.mul(i, p.targets.row))))
+        b.store(b.add(b.load(bad), b.zext(b.icmp_unsigned(">=", label, p.m), I64)), bad)
     return b.load(bad)
 
 
-def _build(kind: int) -> Callable[[str], Any]:
-    def build(dtype: str) -> Any:
-        version = stamp()
-        size = 4 if dtype == "float32" else 8
+def _kernel(kind: int, name: str) -> Kernel:
+    """BAD_LABEL, with nothing written: a label is not from 0 to m - 1."""
+    function = VectorFunction(_emit_loss(kind), Here, f"loss_{name}")
+    has_labels = kind == _LABELS
 
-        def with_labels(d):  # type: ignore[no-untyped-def]
-            _ = version
-            if _bad_labels(d) != 0:
+    def build(t: Floats) -> Callable[..., Any]:
+        emitted = t[function]
+
+        def body(p):  # type: ignore[no-untyped-def]
+            if has_labels and _bad_labels(address(p)) != 0:
                 return BAD_LABEL
             arena = acquire()
             if arena == 0:
                 return OUT_OF_MEMORY
-            _loss(size, kind, d, arena + HEADER)
+            call(emitted, Here(loss=p, scratch=arena + HEADER))
             release(arena)
             return OK
 
-        def with_targets(d):  # type: ignore[no-untyped-def]
-            _ = version
-            arena = acquire()
-            if arena == 0:
-                return OUT_OF_MEMORY
-            _loss(size, kind, d, arena + HEADER)
-            release(arena)
-            return OK
+        return body
 
-        return with_labels if kind == _LABELS else with_targets
-
-    return build
+    return register(name, build, Loss, uses=(copy,))
 
 
-SOFTMAX_LABELS, SOFTMAX_PROBABILITIES, BINARY_CROSS_ENTROPY, MSE = (
-    register(name, _build(kind), uses=(COPY,))
-    for kind, name in enumerate(
-        ("softmax_labels", "softmax_probabilities", "binary_cross_entropy", "mse")
-    )
-)
-LOSSES = {
-    "softmax_labels": SOFTMAX_LABELS,
-    "softmax_probabilities": SOFTMAX_PROBABILITIES,
-    "binary_cross_entropy": BINARY_CROSS_ENTROPY,
-    "mse": MSE,
-}
+_NAMES = ("softmax_labels", "softmax_probabilities", "binary_cross_entropy", "mse")
+LOSSES = {name: _kernel(kind, name) for kind, name in enumerate(_NAMES)}
+SOFTMAX_LABELS, SOFTMAX_PROBABILITIES, BINARY_CROSS_ENTROPY, MSE = LOSSES.values()

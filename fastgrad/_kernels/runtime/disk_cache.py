@@ -79,6 +79,7 @@ class DiskCache(caching.FunctionCache):  # type: ignore[misc]
     """The cache of one function, as numba's CFunc asks it. No fault of a disk is an error."""
 
     _impl_class = _Code
+    name: str
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         target_context.refresh()
@@ -109,18 +110,20 @@ class DiskCache(caching.FunctionCache):  # type: ignore[misc]
 
     def _place(self, sig: Any, codegen: Any) -> tuple[bytes, str]:
         """What the machine code follows from, and the path of its file."""
-        _, cpu, hashes = self._index_key(sig, codegen)
+        _, cpu, _ = self._index_key(sig, codegen)
         versions = (numba.__version__, llvmlite.__version__, sys.version)
-        name, source = self._impl.filename_base, stamp()
-        key = repr((name, source, str(sig), cpu, hashes, versions)).encode()
+        name, source = self.name, stamp()
+        key = repr((name, source, str(sig), cpu, versions)).encode()
         short = hashlib.sha256(key).hexdigest()[:24]
         return key, os.path.join(self._cache_path, f"fastgrad-{source:014x}-{name}-{short}.nbc")
 
 
-def cache_of(function: Callable[..., Any]) -> DiskCache | None:
-    """None: there is no folder to write to."""
+def cache_of(function: Callable[..., Any], name: str) -> DiskCache | None:
+    """Under a name that no other kernel has. None: there is no folder to write to."""
     try:
-        return DiskCache(function)
+        cache = DiskCache(function)
+        cache.name = name
+        return cache
     except OSError:  # its source is gone
         return None
     except RuntimeError as error:

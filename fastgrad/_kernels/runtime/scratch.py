@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 from ..codegen.memory import table_address, word_pointer
 from ..codegen.simd import I8, I64, declare, for_range, i64
-from .jit import SCRATCH, TABLE
+from .table import SCRATCH, TABLE
 
 ARENAS = 96
 ARENA_BYTES = 5 << 20

@@ -1,4 +1,4 @@
-"""Where CPython and numpy keep what arguments.py reads of their objects, found out and verified.
+"""Where CPython and numpy keep what object_frame.py reads of their objects, found out and verified.
 
 The offsets are those of every CPython and numpy so far; ``verify`` compares what stands there in
 live objects with what Python says of them, before compiled code looks for the first time. What is
@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from ..formulas import activations
-from ..runtime.jit import DISABLED, PYTHON, SCRATCH, SLOTS, TABLE, keep, raise_status
+from ..runtime.registry import raise_status
 from ..runtime.scratch import ARENAS
+from ..runtime.table import PYTHON, SCRATCH, SLOTS, TABLE, keep
 from .grads import LinearGrads
 
 # Bytes from the start of an object: the first is 16, or 32 where there is no GIL.
@@ -26,48 +27,60 @@ HEADER = object.__basicsize__
 TYPE = HEADER - 8
 DATA, NDIM, LENGTHS, STRIDES, DTYPE, FLAGS = (HEADER + n for n in (0, 8, 16, 24, 40, 48))
 FORMAT = HEADER + 8  # of a dtype: kind, character, byte order, flags; then the number of the type
-SIZE, ITEMS = HEADER, tuple.__basicsize__  # of a tuple
 WRITEABLE = 0x400  # in FLAGS
 
-# Words of the table: addresses of types and singletons, ...
-NDARRAY, TUPLE, GRADS, RAISE, NONE, TRUE, FALSE = range(PYTHON, PYTHON + 7)
-_SINGLETONS = (np.ndarray, tuple, LinearGrads, raise_status, None, True, False)
-# ... for float32 and float64 the address of the dtype and its word at FORMAT, ...
-DTYPES, FORMATS = PYTHON + 7, PYTHON + 9
-# ... addresses of functions, ...
-FUNCTIONS = (
-    "PyLong_FromLong", "PyLong_AsLongLong", "PyEval_SaveThread", "PyEval_RestoreThread",
-    "Py_IncRef", "Py_DecRef", "PyType_GenericAlloc", "PyObject_CallObject", "PyArray_Empty",
-)  # fmt: skip
-FUNCTION = {name: PYTHON + 11 + i for i, name in enumerate(FUNCTIONS)}
-# ... and, from here by code, of the names of activations.
-NAMES = PYTHON + 11 + len(FUNCTIONS)
-assert SCRATCH + 2 * ARENAS <= PYTHON and NAMES + len(activations.TABLE) < SLOTS
-
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+_INT64 = np.dtype(np.int64)
+_TP_NEW = 65  # Py_tp_new of Python's stable ABI
+
+# Objects whose addresses stand in the table, ...
+_OBJECTS = {
+    "ndarray": np.ndarray, "tuple": tuple, "float": float, "int": int, "LinearGrads": LinearGrads,
+    "raise": raise_status, "None": None, "True": True, "False": False,
+    "float32": _FLOATS[0], "float64": _FLOATS[1], "nothing": np.empty((0, 0), np.float32),
+    **{f"activation {row.code}": sys.intern(row.name) for row in activations.TABLE},
+}  # fmt: skip
+OBJECT = {name: PYTHON + i for i, name in enumerate(_OBJECTS)}
+# ... the words at FORMAT of three dtypes, ...
+_FORMATS = {"float32": _FLOATS[0], "float64": _FLOATS[1], "int64": _INT64}
+FORMATS = {name: PYTHON + len(OBJECT) + i for i, name in enumerate(_FORMATS)}
+# ... and functions of Python and numpy.
+FUNCTIONS = (
+    "PyLong_FromLong", "PyLong_AsLongLong", "PyFloat_FromDouble", "PyFloat_AsDouble",
+    "PyEval_SaveThread", "PyEval_RestoreThread", "Py_IncRef", "Py_DecRef", "PyTuple_New",
+    "PyTuple_Size", "PyTuple_GetItem", "PyTuple_SetItem", "PyErr_Clear", "PyErr_Occurred",
+    "PyObject_CallObject", "tuple.tp_new", "PyArray_Empty",
+)  # fmt: skip
+FUNCTION = {name: PYTHON + len(OBJECT) + len(FORMATS) + i for i, name in enumerate(FUNCTIONS)}
+assert SCRATCH + 2 * ARENAS <= PYTHON
+assert PYTHON + len(OBJECT) + len(FORMATS) + len(FUNCTIONS) <= SLOTS
+
 _ABI = (0x1000009, 0x2000000)  # of numpy 1 and 2: their tables of functions have the same places
 _ABI_AT, _NDARRAY_AT, _EMPTY_AT = 0, 2, 184  # in that table
 
 
 @functools.cache
 def verify() -> bool:
-    """Fill the table. False where something is not as assumed, or nothing is to be compiled:
-    then nothing may be read."""
+    """Fill the table. False where something is not as assumed: then nothing may be read."""
     try:
-        if DISABLED or ctypes.sizeof(ctypes.c_void_p) != 8 or not _objects_are_as_assumed():
+        if ctypes.sizeof(ctypes.c_void_p) != 8 or not _objects_are_as_assumed():
             return False
-        for name in FUNCTIONS[:-1]:
+        for name in FUNCTIONS[:-2]:
             TABLE[FUNCTION[name]] = _address(getattr(ctypes.pythonapi, name))
+        TABLE[FUNCTION["tuple.tp_new"]] = _slot_of(tuple, _TP_NEW)
         TABLE[FUNCTION["PyArray_Empty"]] = _numpy_empty()
     except (AttributeError, ImportError, ValueError):  # no such symbol, no such module
         return False
-    for index, one in enumerate(_SINGLETONS, NDARRAY):
-        TABLE[index] = id(keep(one))
-    for i, dtype in enumerate(_FLOATS):
-        TABLE[DTYPES + i], TABLE[FORMATS + i] = id(dtype), _word(id(dtype) + FORMAT)
-    for row in activations.TABLE:
-        TABLE[NAMES + row.code] = id(keep(sys.intern(row.name)))
+    for name, one in _OBJECTS.items():
+        TABLE[OBJECT[name]] = id(keep(one))
+    for name, dtype in _FORMATS.items():
+        TABLE[FORMATS[name]] = format_of(dtype)
     return True
+
+
+def format_of(dtype: Any) -> int:
+    """What stands at FORMAT of a dtype."""
+    return _word(id(dtype) + FORMAT)
 
 
 def _word(address: int) -> int:
@@ -83,17 +96,11 @@ def _address(function: Any) -> int:
 
 
 def _objects_are_as_assumed() -> bool:
-    """Whether arrays, dtypes and tuples have their fields where this file says."""
+    """Whether arrays, dtypes and types of objects stand where this file says."""
     if np.ndarray.__basicsize__ < FLAGS + 4 or np.dtype.__basicsize__ < FORMAT + 8:
         return False
-    for kind in (tuple, LinearGrads):
-        items = tuple.__new__(kind, (object(), object(), object()))
-        at = (TYPE, SIZE, ITEMS, ITEMS + 8, ITEMS + 16)
-        if [_word(id(items) + offset) for offset in at] != [id(kind), 3, *map(id, items)]:
-            return False
-        # between them, from Python 3.14 on, the hash: not computed yet
-        if any(_word(id(items) + offset) != -1 for offset in range(SIZE + 8, ITEMS, 8)):
-            return False
+    if any(_word(id(one) + TYPE) != id(type(one)) for one in _OBJECTS.values()):
+        return False
     return all(_is_array_as_assumed(a) for a in _samples()) and _are_formats_as_assumed()
 
 
@@ -114,14 +121,14 @@ def _is_array_as_assumed(a: np.ndarray[Any, Any]) -> bool:
 
 def _are_formats_as_assumed() -> bool:
     """Whether the word at FORMAT tells the two dtypes from the others, and from swapped ones."""
-    known = [_word(id(d) + FORMAT) for d in _FLOATS]
-    others = [np.dtype(c) for c in "?bBhHiIlLqQegFDGOSUVMm"]
-    others += [d.newbyteorder() for d in _FLOATS]
+    known = [format_of(d) for d in (*_FLOATS, _INT64)]
+    others = [np.dtype(c) for c in "?bBhHiIQegFDGOSUVMm"]
+    others += [d.newbyteorder() for d in (*_FLOATS, _INT64)]
     equal = np.dtype(np.float32, metadata={"equal": "but not identical"})
     return (
-        known[0] != known[1]
-        and not any(_word(id(d) + FORMAT) in known for d in others)
-        and _word(id(equal) + FORMAT) == known[0]
+        len(set(known)) == len(known)
+        and not any(format_of(d) in known for d in others)
+        and format_of(equal) == known[0]
     )
 
 
@@ -133,6 +140,15 @@ def _samples() -> Iterator[np.ndarray[Any, Any]]:
         cube = base.reshape(3, 4, 5)
         yield from (base, read_only, base.reshape(4, 15), base.reshape(15, 4).T, cube[::-2, :, 1:])
         yield from (np.broadcast_to(base[:4], (2, 4)), np.empty((0, 7), dtype), cube.astype(">f8"))
+
+
+def _slot_of(kind: type, number: int) -> int:
+    """The C function in a slot of a type."""
+    prototype = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_int)
+    found = prototype(("PyType_GetSlot", ctypes.pythonapi))(kind, number)
+    if not found:
+        raise ValueError(f"{kind} has no slot {number}")
+    return int(found)
 
 
 def _numpy_empty() -> int:

@@ -1,0 +1,174 @@
+"""What the kernels of a layer and of training are given. Strides are in bytes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..gemm.args import Matrix, Product, Rows
+
+
+class Backward(NamedTuple):
+    """dX = or += H·Wᵀ, dW = or += Xᵀ·H, db = or += column sums of H, H = G ∘ act'."""
+
+    n: int  # rows of the batch
+    k: int  # inputs
+    m: int  # outputs
+    g: Matrix  # (n, m)
+    x: Matrix  # (n, k)
+    w: Matrix  # (k, m)
+    saved: Matrix  # (n, m), what act' is computed from; without an activation not read
+    dx: Matrix  # (n, k); data 0: not needed
+    dw: Matrix  # (k, m); data 0: not needed
+    db: int  # (m,), unit stride; 0: not needed
+    activation: int  # its code
+    accumulate_x: int  # 1: added to
+    accumulate_w: int
+    accumulate_b: int
+
+
+class ActivationGradientPlan(NamedTuple):
+    """A job that forms H and db; task t has columns t * wide ..."""
+
+    rows: int
+    columns: int
+    g: Matrix
+    saved: Matrix
+    h: Rows  # written; data 0: H is G
+    db: int  # 0: not wanted
+    accumulate_b: int
+    activation: int
+    wide: int
+
+
+class PairPlan(NamedTuple):
+    """A job of two products: task 0 is dX, task 1 dW."""
+
+    dx: Product
+    dw: Product
+
+
+class Loss(NamedTuple):
+    """logits (n, m), targets -> the mean loss, and grad (n, m), which must not overlap an input."""
+
+    n: int
+    m: int
+    logits: Matrix
+    targets: Matrix  # int64 labels (n,), or (n, m) of the dtype
+    grad: Rows  # written
+    loss: int  # address of a float64, written
+    smoothing: int  # the bits of a float64
+
+
+class Numbers(NamedTuple):
+    """What an update multiplies with, each the bits of a float64; those of other modes are 0."""
+
+    lr: int
+    momentum: int
+    decay: int
+    beta1: int
+    rest1: int  # 1 - beta1
+    beta2: int
+    rest2: int  # 1 - beta2
+    root: int  # sqrt(1 - beta2**step)
+    eps: int
+    factor: int  # of a scaling
+
+
+class Update(NamedTuple):
+    """A job on flat arrays of unit stride: an optimizer's step, a scaling, or sums of squares."""
+
+    mode: int  # see optimizers.py
+    count: int  # elements
+    chunk: int  # elements of a task
+    param: int
+    grad: int  # of sums of squares: where they are written, a float64 a task
+    first: int  # state
+    second: int  # state
+    numbers: Numbers
+
+
+class Sgd(NamedTuple):
+    """velocity = momentum*velocity + (grad + decay*param); param -= lr*...; floats as bits."""
+
+    count: int
+    param: int
+    grad: int
+    velocity: int  # 0: none
+    lr: int
+    momentum: int
+    nesterov: int
+    weight_decay: int
+
+
+class Adam(NamedTuple):
+    """Kingma & Ba 2015, with decoupled decay (Loshchilov & Hutter 2019); floats as bits."""
+
+    count: int
+    param: int
+    grad: int
+    m: int
+    v: int
+    step: int  # from 1
+    lr: int
+    beta1: int
+    beta2: int
+    eps: int
+    weight_decay: int
+
+
+class Squares(NamedTuple):
+    """The sum of squares, in the order that optimizers.py states."""
+
+    count: int
+    values: int
+    sum: int  # address of a float64, written
+
+
+class Optimizer(NamedTuple):
+    """A net's optimizer: its kernel, and the words of that kernel's struct, Sgd or Adam."""
+
+    slot: int
+    words: Adam  # the longer one
+    counts_steps: int  # 1: words.step is the number of the step
+
+
+class Net(NamedTuple):
+    """The head of a net's table: the batch, the loss, the optimizer, and what callers check."""
+
+    rows: int
+    x: Matrix
+    targets: Matrix
+    loss: int  # a float64, written
+    steps: int  # done so far; a step adds 1
+    loss_slot: int  # see losses.py
+    smoothing: int  # the bits of a float64
+    optimizer: Optimizer
+    max_norm: int  # a float64; 0.0: not asked for
+    norm: int  # a float64: of all gradients, written if asked for
+    block: int  # rows whose dX is formed at a time, a multiple of KC
+    layers: int
+    # for callers from Python, see bind/step_builtin.py
+    busy: int  # 1 during a step
+    inputs: int
+    outputs: int
+    most_rows: int
+    row_fmas: int
+    is_double: int
+    targets_ndim: int
+    targets_format: int
+
+
+class Layer(NamedTuple):
+    """A layer in a net's table, behind the head; the input's layer first."""
+
+    k: int
+    m: int
+    weight: int  # (k, m), C-contiguous
+    bias: int  # (m,)
+    activation: int
+    weight_grad: int
+    bias_grad: int
+    y: int  # (rows, m)
+    z: int  # (rows, m), the pre-activation; 0 where backward needs y
+    g: int  # dF/dY: of the last layer (rows, m), of others (block, m)
+    row: int  # bytes from one row to the next, of y, z and g
