@@ -77,7 +77,7 @@ class Both:
 def _products(dtype: str) -> dict[str, tuple[int, int, int, str, str, int]]:
     """name -> m, k, n, layouts, threads. The sizes do not depend on the CPU's tiles."""
     kc = edges.KC[dtype]
-    shared = (1 << 27) * 4 // edges.itemsize(dtype)  # fused multiply-adds: see paths.PARTS_FMAS
+    shared = (1 << 27) * 4 // edges.itemsize(dtype)  # fused multiply-adds: see thresholds.PARTS_FMAS
     return {
         "one by one": (1, 7, 1, "C", "C", 1),
         "nothing to add": (5, 0, 9, "C", "C", 1),

@@ -19,7 +19,7 @@ from fastgrad._kernels.gemm import thresholds
 
 Array = NDArray[Any]
 ODD_STEPS = (1, 1, 1, 2, 3)
-PADS = (0, 0, 1, 5, 300)  # the last: more than paths.FAR_BYTES from one line to the next
+PADS = (0, 0, 1, 5, 300)  # the last: more than thresholds.FAR_BYTES from one line to the next
 SHIFTS = (0, 0, 0, 1, 3, 4, 32)
 
 

@@ -1,7 +1,7 @@
 """exp, log, tanh, erf, erfc, sigmoid and the activations on the numpy back end.
 
 float32: values of math in float64, over samples of every exponent; float64: mpmath. The bounds are
-those of the docstrings of mathfun.py and activations.py; tests/accuracy.py tries many more points.
+those of the docstrings of elementary.py and activations.py; tests/accuracy.py tries many more points.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def test_narrower_tiles_are_not_lower(isa: target.Isa) -> None:
 
 @by_isa
 def test_row_plan_covers_every_count(isa: target.Isa) -> None:
-    """As block.py takes it: the tallest tile while two of them are left, then the plan."""
+    """As macrokernel.py takes it: the tallest tile while two of them are left, then the plan."""
     for vectors, heights in enumerate(isa.tile_rows, 1):
         plan = isa.next_rows(vectors)
         assert len(plan) == 2 * isa.most_rows

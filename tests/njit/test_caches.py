@@ -72,7 +72,7 @@ def test_imported_by_numba(folder: Path, again: list[str]) -> None:
 
 def upgraded(folder: Path, value: str) -> None:
     """relu gives ``value`` in place of 0.0; the time of the file is that of before."""
-    tile = folder / "fastgrad" / "_kernels" / "microkernel.py"
+    tile = folder / "fastgrad" / "_kernels" / "gemm" / "microkernel.py"
     status, text = tile.stat(), tile.read_text(encoding="utf-8")
     old = "ops.select(x <= threshold, 0.0, x)"
     assert text.count(old) == 1

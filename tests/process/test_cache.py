@@ -201,7 +201,7 @@ def copied(folder: Path) -> Path:
 
 def upgrade(package: Path) -> None:
     """Another formula of sgd_step, in a file of the same length and time."""
-    path = package / "_kernels" / "optim.py"
+    path = package / "_kernels" / "layer" / "optimizers.py"
     status, text = path.stat(), path.read_text(encoding="utf-8")
     old, new = "return [p - direction * lr]", "return [p - direction + lr]"
     assert text.count(old) == 1 and len(old) == len(new)
@@ -217,7 +217,8 @@ def test_an_upgrade_in_place(tmp_path: Path) -> None:
     runs = [result(start(env, "step-float32")) for _ in range(2)]
     upgrade(package)
     runs += [result(start(env, "step-float32")) for _ in range(2)]  # the .pyc: the old formula
-    shutil.rmtree(package / "_kernels" / "__pycache__")
+    for folder in list((package / "_kernels").rglob("__pycache__")):
+        shutil.rmtree(folder)
     runs += [result(start(env, "step-float32"), right=False) for _ in range(2)]
     assert [found["hits"] for found in runs] == [0, STEP] * 3
 

@@ -12,9 +12,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .simd import Simd, Value, for_range, i64, new_function
+from ..codegen.simd import Simd, Value, for_range, i64, new_function
+from ..codegen.target import current
 from .sums import lane_sums
-from .target import current
 
 COLUMNS = 8  # chains, for each of one or two rows
 

@@ -12,13 +12,13 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .jit import OUT_OF_MEMORY, register, slot, stamp
-from .lowlevel import call_kernel, word
+from ..codegen.memory import call_kernel, word
+from ..codegen.simd import Simd, Value, for_range, i64, new_function
+from ..codegen.target import current
+from ..runtime.jit import OUT_OF_MEMORY, register, slot, stamp
+from ..runtime.scratch import HEADER, acquire, release
 from .reduce import FOLD
-from .scratch import HEADER, acquire, release
-from .simd import Simd, Value, for_range, i64, new_function
 from .sums import lane_sums
-from .target import current
 
 ACCUMULATORS = 8
 
