@@ -293,7 +293,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "pool: worker keeps its control word": Mutant(
         "contract/test_promise_1_threads.py::test_flush_to_zero_of_the_caller[float32]",
-        ((POOL, "atomic.set_control_word(atomic.load(base + 8 * CONTROL))", "pass"),),
+        ((POOL, "atomics.set_control_word(atomics.load(base + 8 * CONTROL))", "pass"),),
     ),
     "parts overlap": Mutant(
         shared("test_products[float32-parts"),
