@@ -2,7 +2,7 @@
 
     python benchmarks/sweeps/fit_polynomials.py [name ...]
 
-Without names, all of FITS, in about a minute; exit code 1 if elementary.py holds other coefficients.
+Without names, all of FITS, in about a minute; exit code 1 if elementary.py has other coefficients.
 
 Each p(u) minimises max |weight(u)·(target(u) - p(u))|, where the weight makes that the relative
 error of the function's result, by Remez exchange on a grid in 60-digit arithmetic. The leading

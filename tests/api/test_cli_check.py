@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import subprocess
@@ -11,14 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import edges
 import numpy as np
 import pytest
-from watch import WAYS, Watch
 
 import fastgrad
 from fastgrad.cli import _bits, _bits_cases, _bits_formula, main
 from fastgrad.reference import contract_matmul
+from support import edges
+from support.programs import environment
+from support.watch import WAYS, Watch
 
 Capture = pytest.CaptureFixture[str]
 AVX2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi2,+f16c"}
@@ -213,8 +213,7 @@ def test_the_formula_without_fma(monkeypatch: pytest.MonkeyPatch, rng: Any) -> N
 
 
 def _in_a_process(cpu: dict[str, str], cache: Path, *command: str) -> str:
-    package = str(Path(fastgrad.__file__).parents[1])
-    env = {**os.environ, **cpu, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": package}
+    env = environment(**cpu, NUMBA_CACHE_DIR=str(cache))
     done = subprocess.run(
         [sys.executable, *command], env=env, capture_output=True, text=True, timeout=600
     )

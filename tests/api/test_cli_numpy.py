@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from blobs import blobs
 
 from fastgrad import MLP, SGD, Adam
 from fastgrad.cli import _numpy_step, main
+from support.blobs import blobs
 
 
 @pytest.mark.parametrize("optimizer", [SGD(0.1, 0.9), Adam(0.01)])

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracles import assert_same_bits
 
 from fastgrad import MLP, SGD
 from fastgrad._mlp import ACTIVATIONS, LOSSES
+from support.oracles import assert_same_bits
 
 
 def data(model: MLP, rows: int) -> tuple[np.ndarray, np.ndarray]:

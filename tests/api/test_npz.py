@@ -12,8 +12,6 @@ import time
 import zipfile
 from pathlib import Path
 
-import damaged_files
-import fuzz_readers
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,6 +20,8 @@ from hypothesis import strategies as st
 from fastgrad import MLP
 from fastgrad.datasets import DataError, load_csv, load_npz, readers
 from fastgrad.datasets._npz import NpzReader
+from support import damaged_files, fuzz_readers
+from support.programs import environment
 
 
 def good() -> dict[str, np.ndarray]:
@@ -301,7 +301,7 @@ def test_places_that_are_not_finite_are_found_in_any_piece(
 def test_fuzzed_files() -> None:
     """In a process of its own, whose memory is limited, and which hears of every call outside."""
     command = [sys.executable, str(Path(fuzz_readers.__file__)), "--count", "1000", "--seed", "7"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     for kind in ("csv", "model", "npz"):  # neither all nor none can be read
         assert f"'{kind} read'" in done.stdout and f"'{kind} refused'" in done.stdout
@@ -311,7 +311,7 @@ def test_fuzzed_files() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
 def test_many_fuzzed_files() -> None:
     command = [sys.executable, str(Path(fuzz_readers.__file__)), "--count", "60000", "--seed", "11"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 

@@ -10,27 +10,28 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import edges
 import numpy as np
 import pytest
-from draw import VALUES, Draw
-from formula import contract_both, contract_product
-from layouts import OUTPUTS, laid_out, place
-from oracles import (
-    Array,
-    assert_same_bits,
-    contract_activation,
-    contract_backward_both,
-    contract_forward,
-    contract_h,
-    floats,
-    saved_for,
-)
 
 from fastgrad import linear_backward, linear_forward, matmul, matmul_nt, matmul_tn
 from fastgrad.cli import _bits_formula
 from fastgrad.reference import contract_colsum, contract_matmul
 from fastgrad.reference.fma import fma
+from support import edges
+from support.draw import VALUES, Draw
+from support.layouts import OUTPUTS, laid_out, place
+from support.oracles import (
+    Array,
+    assert_same_bits,
+    contract_activation,
+    contract_backward_both,
+    contract_both,
+    contract_forward,
+    contract_h,
+    contract_product,
+    floats,
+    saved_for,
+)
 
 # Layouts of a, b and out: each row is a path through the kernels, small (tiles on the operands'
 # own strides unless B has to be packed) and large (packed).

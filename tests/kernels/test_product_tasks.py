@@ -7,12 +7,10 @@ a user's compiled function does. So linear_backward compiles ahead whatever its 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
-import fastgrad
+from support.programs import environment
 
 SCRIPT = """
 import json
@@ -54,10 +52,9 @@ SHAPES = (
 
 
 def test_nothing_is_compiled_in_a_task() -> None:
-    package = str(Path(fastgrad.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT.replace("SHAPES", repr(SHAPES))],
-        env={**os.environ, "PYTHONPATH": package}, capture_output=True, text=True, timeout=300,
+        env=environment(), capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == []  # n, k, m and the slot of the kernel that came too late

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracles import assert_same_bits
 
 import fastgrad
 from fastgrad import MLP, SGD, Adam, _step
@@ -22,6 +21,7 @@ from fastgrad._kernels.bind import step_builtin
 from fastgrad._kernels.runtime.jit import SCRATCH, TABLE
 from fastgrad._kernels.runtime.scratch import ARENAS
 from fastgrad._mlp import ACTIVATIONS, LOSSES
+from support.oracles import assert_same_bits
 
 OPTIMIZERS = [SGD(0.1), SGD(0.1, 0.9, True, 0.01), Adam(0.01, weight_decay=0.1)]
 SOFTMAX, BINARY, MSE = LOSSES

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import edges
 import llvmlite.binding as llvm
 import pytest
 
 from fastgrad import BITS_VERSION, KC
 from fastgrad._kernels.codegen import target
 from fastgrad._kernels.runtime import scratch
+from support import edges
 
 ISAS = {isa.name: isa for isa in (target.AVX512, target.AVX2, target.NEON, target.SSE)}
 REGISTERS = {"AVX-512": 32, "AVX2": 16, "NEON": 32, "128-bit without FMA": 16}

@@ -1,6 +1,6 @@
 """Programs about what goes wrong beside or inside calls: ``python faults.py NAME...``.
 
-Each asserts; test_faults.py starts them, tests/stress.py repeats them with other seeds. What a
+Each asserts; test_faults.py starts them, support/stress.py repeats them with other seeds. What a
 scenario prints is for the report of the latter.
 """
 
@@ -17,10 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parent))  # scenarios, steps, works, jobs
 
 import numpy as np
 from scenarios import (

@@ -11,8 +11,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # killed
-
 import numpy as np
 from killed import arguments, compare, ended, make_data
 

@@ -1,4 +1,8 @@
-"""Programs of tests/process, each a process of its own: started, waited for, and read."""
+"""Processes that tests start: what they see, and those of tests/process run to their end.
+
+A process imports the fastgrad that is tested, or a copy of it, and `support`: `environment` says so
+by PYTHONPATH, which is read by no test itself.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,23 @@ from pathlib import Path
 
 import fastgrad
 
-FOLDER = Path(__file__).parent / "process"
-PACKAGE = Path(fastgrad.__file__).parents[1]
+TESTS = Path(__file__).parents[1]
+FOLDER = TESTS / "process"
+PACKAGES = Path(fastgrad.__file__).parents[1]  # the folder that fastgrad is in
 
 
 class Hangs(Exception):
     """With what the process had said when it was killed."""
+
+
+def environment(packages: Path = PACKAGES, **more: str) -> dict[str, str]:
+    """That of this process, with the fastgrad of ``packages``."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(packages), str(TESTS))), **more}
+
+
+def without_threads(env: dict[str, str]) -> dict[str, str]:
+    """``env`` with nothing in it that sets a number of threads."""
+    return {k: v for k, v in env.items() if not k.endswith("_NUM_THREADS")}
 
 
 def scenarios(program: str) -> list[str]:
@@ -32,12 +47,11 @@ def scenarios(program: str) -> list[str]:
 
 def run(program: str, *words: str, patience: float, **env: str) -> tuple[int, str, str]:
     """Exit code, output, errors. A process that hangs is killed, its children with it."""
-    inherited = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
     # Python 3.12 deprecates what some are about: a fork with threads
     warnings = ["-W", "error", "-W", "ignore::DeprecationWarning"]
     process = subprocess.Popen(
         [sys.executable, *warnings, str(FOLDER / program), *words],
-        env=inherited | {"PYTHONPATH": str(PACKAGE)} | env,
+        env=without_threads(environment()) | env,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     try:

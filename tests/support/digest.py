@@ -14,30 +14,9 @@ import itertools
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
-
-import edges
 import numpy as np
-import training_formula
-from draw import VALUES, Draw
-from formula import contract_both
-from layouts import laid_out
-from oracles import (
-    Array,
-    bits,
-    contract_backward_both,
-    contract_forward,
-    contract_h,
-    exact_matmul,
-    floats,
-    integers,
-    saved_for,
-)
-from watch import Watch
 
 import fastgrad
 from fastgrad import (
@@ -50,6 +29,22 @@ from fastgrad import (
     matmul,
     num_threads,
 )
+from support import edges, oracles
+from support.draw import VALUES, Draw
+from support.layouts import laid_out
+from support.oracles import (
+    Array,
+    bits,
+    contract_backward_both,
+    contract_both,
+    contract_forward,
+    contract_h,
+    exact_matmul,
+    floats,
+    integers,
+    saved_for,
+)
+from support.watch import Watch
 
 Found = dict[str, Array]
 SETTINGS = (
@@ -77,7 +72,7 @@ class Both:
 def _products(dtype: str) -> dict[str, tuple[int, int, int, str, str, int]]:
     """name -> m, k, n, layouts, threads. The sizes do not depend on the CPU's tiles."""
     kc = edges.KC[dtype]
-    shared = (1 << 27) * 4 // edges.itemsize(dtype)  # fused multiply-adds: see thresholds.PARTS_FMAS
+    shared = (1 << 27) * 4 // edges.itemsize(dtype)  # fused multiply-adds: see PARTS_FMAS
     return {
         "one by one": (1, 7, 1, "C", "C", 1),
         "nothing to add": (5, 0, 9, "C", "C", 1),
@@ -183,14 +178,14 @@ def _targets(loss: str, rng: np.random.Generator, dtype: str, n: int, m: int) ->
 def _run_training(both: Both, rng: np.random.Generator) -> None:
     """Losses, optimizer steps, and a few steps of training."""
     dtype, n = both.dtype, edges.KC[both.dtype] + 3
-    home: Any = training_formula if both.by_formula else fastgrad
-    for loss in training_formula.LOSSES:
+    home: Any = oracles.losses if both.by_formula else fastgrad
+    for loss in oracles.LOSSES:
         z, target = 4 * floats(rng, n, 11, dtype=dtype), _targets(loss, rng, dtype, n, 11)
         value, gradient = getattr(home, loss)(z, target)
         both.found |= {f"{loss}": np.array(value), f"gradient of {loss}": gradient}
-    for settings, loss in zip(SETTINGS, training_formula.LOSSES, strict=True):
+    for settings, loss in zip(SETTINGS, oracles.LOSSES, strict=True):
         model = MLP((20, 33, 7), "gelu", loss, settings, dtype, seed=1)
-        training = training_formula.Training(model)
+        training = oracles.Training(model)
         x, target = floats(rng, 50, 20, dtype=dtype), _targets(loss, rng, dtype, 50, 7)
         step = training.step if both.by_formula else model.train_step
         title = f"{loss} by {settings}"
@@ -201,7 +196,7 @@ def _run_training(both: Both, rng: np.random.Generator) -> None:
         state = tuple(np.zeros_like(p) for _ in range(settings.slots))
         for i in range(1, 4):
             if both.by_formula:
-                p, state = training_formula.optimizer_step(settings, p, g, state, i)
+                oracles.optimizer_step(settings, p, g, state, i)
             elif isinstance(settings, SGD):
                 s = settings
                 velocity = state[0] if state else None

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import edges
 import numpy as np
-from formula import contract_both
-from layouts import OUTPUTS, laid_out, place
-from oracles import Array, assert_same_bits, floats
-from watch import Watch
 
 from fastgrad import matmul, num_threads
+from support import edges
+from support.layouts import OUTPUTS, laid_out, place
+from support.oracles import Array, assert_same_bits, contract_both, floats
+from support.watch import Watch
 
 THREADS = (1, 2, 3, 8)  # more than there are cores, too
 

@@ -124,6 +124,36 @@ def any_linear_backward(  # type: ignore[no-untyped-def]
     )
 
 
+@njit
+def any_softmax_cross_entropy(logits, labels, label_smoothing):  # type: ignore[no-untyped-def]
+    return fastgrad.softmax_cross_entropy(logits, labels, label_smoothing)
+
+
+@njit
+def any_binary_cross_entropy_with_logits(logits, targets):  # type: ignore[no-untyped-def]
+    return fastgrad.binary_cross_entropy_with_logits(logits, targets)
+
+
+@njit
+def any_mse(prediction, target):  # type: ignore[no-untyped-def]
+    return fastgrad.mse(prediction, target)
+
+
+@njit
+def any_sgd_step(param, grad, lr, velocity, momentum, nesterov, weight_decay):  # type: ignore[no-untyped-def]
+    fastgrad.sgd_step(param, grad, lr, velocity, momentum, nesterov, weight_decay)
+
+
+@njit
+def any_adam_step(param, grad, m, v, step, lr, betas, eps, weight_decay):  # type: ignore[no-untyped-def]
+    fastgrad.adam_step(param, grad, m, v, step, lr, betas, eps, weight_decay)
+
+
+@njit
+def any_set_num_threads(n):  # type: ignore[no-untyped-def]
+    fastgrad.set_num_threads(n)
+
+
 NAMES = {
     name.removeprefix("any_"): tuple(inspect.signature(function.py_func).parameters)
     for name, function in list(globals().items())

@@ -1,7 +1,7 @@
 """Files of strangers by the thousand: whole ones in, damaged ones out, each read and judged.
 
-``python tests/fuzz_readers.py --count 100000 --seed 1`` changes whole files at random, by bytes and
-by what they mean (headers, sizes, names, settings); with ``--guided`` atheris, where it is
+``python -m support.fuzz_readers --count 100000 --seed 1`` changes whole files at random, by bytes
+and by what they mean (headers, sizes, names, settings); with ``--guided`` atheris, where it is
 installed, chooses what to change by the lines that are reached. A reader answers with data or with
 its own error of one line: anything else, a warning, a call of an interpreter, of pickle or of
 another program, 5 seconds or 256 MB are a failure, and the file is printed.
@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from damaged_files import LIMIT, changed, damaged, rebuilt
 
 from fastgrad import MLP, SGD, Adam
 from fastgrad._checkpoint import digest
 from fastgrad.datasets import DataError, load_csv, load_npz, readers
+from support.damaged_files import LIMIT, changed, damaged, rebuilt
 
 SECONDS = 5
 MEMORY = 1 << 28  # above what the process has at first

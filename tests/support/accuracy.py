@@ -1,6 +1,6 @@
 """The worst errors of our functions: float32 over every float, float64 over 10 million points.
 
-    python tests/accuracy.py [name ...] [--dtype float32] [--results accuracy.json] [--table]
+    python -m support.accuracy [name ...] [--dtype float32] [--results accuracy.json] [--table]
 
 Without names, all. Resumes what --results holds; --stride 97 tries every 97th float32, --points n
 as many float64. The float64 oracle is python-flint if it is installed, else mpmath, which is twenty
@@ -12,21 +12,17 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 import time
 import zlib
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
-
-import exact
 import numpy as np
-import sweep
-from applied import apply
-from points import points
+
+from support import exact, sweep
+from support.applied import apply
+from support.points import points
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

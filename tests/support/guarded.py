@@ -11,8 +11,9 @@ import mmap
 from typing import Any
 
 import numpy as np
-from layouts import Placed
 from numpy.typing import NDArray
+
+from support.layouts import Placed
 
 Array = NDArray[Any]
 _ROGUE = 0xFF

@@ -7,23 +7,23 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
-import edges
 import numpy as np
-from control_word import flushing
-from draw import SIZES, Draw
-from formula import contract_both
-from oracles import (
+
+from fastgrad import linear_backward, linear_forward, matmul, matmul_nt, matmul_tn, num_threads
+from support import edges
+from support.control_word import flushing
+from support.draw import SIZES, Draw
+from support.oracles import (
     Array,
     Grads,
     assert_same_bits,
     contract_activation,
     contract_backward_both,
+    contract_both,
     contract_h,
     saved_for,
 )
-from watch import Watch
-
-from fastgrad import linear_backward, linear_forward, matmul, matmul_nt, matmul_tn, num_threads
+from support.watch import Watch
 
 THREADS = (1, 2, 3, 8)  # more than there are cores, too
 

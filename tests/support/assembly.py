@@ -1,6 +1,7 @@
-"""The assembly of the register tiles, as numba compiles them; run as a program for another CPU.
+"""The assembly of kernels, as numba compiles them: the register tiles, and what a kernel calls.
 
-Prints one line of JSON: the target's name, and for each tile its loops over k.
+Run as a program, perhaps for another CPU, prints one line of JSON: the target's name, and for each
+tile its loops over k.
 """
 
 from __future__ import annotations
@@ -25,6 +26,24 @@ _LABEL = re.compile(r"^(\.L\w+):", re.MULTILINE)
 FMA = re.compile(r"vfn?m(?:add|sub)\w*\b")
 
 
+# What a kernel calls that is not ours: libm's exp would have other bits on other machines.
+_CALL = re.compile(r"^\s*(?:call\w*|bl|jmp|b)[ \t]+([A-Za-z_][\w.@]*)", re.MULTILINE)
+_EXPECTED = ("malloc", "free")  # of an arena, see scratch.py
+
+
+def assembly(number: int, dtype: str) -> str:
+    """Of a fresh build of a kernel: what comes from numba's cache has none."""
+    build = jit._builders[jit.slot(number, dtype)]
+    kernel: Any = numba.cfunc(types.int64(types.int64), **jit.OPTIONS)(build())
+    text: str = kernel._library.get_asm_str()
+    return text
+
+
+def library_calls(text: str) -> set[str]:
+    names = {name.split("@")[0] for name in _CALL.findall(text)}
+    return {n for n in names if "fastgrad" not in n and n not in _EXPECTED}
+
+
 def _loops(function: str) -> list[list[str]]:
     """The instructions of each block that jumps back to its own start."""
     pieces = _LABEL.split(function)
@@ -40,9 +59,7 @@ def _loops(function: str) -> list[list[str]]:
 
 def tiles(dtype: str) -> dict[str, dict[str, Any]]:
     """name -> rows, vectors and loops of every tile in a fresh build of the block task."""
-    build = jit._builders[jit.slot(macrokernel.BLOCK, dtype)]
-    kernel: Any = numba.cfunc(types.int64(types.int64), **jit.OPTIONS)(build())
-    text = kernel._library.get_asm_str()
+    text = assembly(macrokernel.BLOCK, dtype)
     found = {}
     for match in _TILE.finditer(text):
         name, _, rows, vectors = match.groups()

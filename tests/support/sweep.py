@@ -12,7 +12,8 @@ from typing import Any
 
 import numba
 import numpy as np
-from applied import apply
+
+from support.applied import apply
 
 Array = np.ndarray[Any, np.dtype[Any]]
 CHUNK = 1 << 15  # floats at a time, which stay in cache

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import edges
 import numba
 from numba import types
 
@@ -29,6 +28,7 @@ from fastgrad._kernels.gemm import (
 from fastgrad._kernels.gemm import few_rows as streams
 from fastgrad._kernels.layer import backward
 from fastgrad._kernels.runtime import jit, thread_pool
+from support import edges
 
 PATIENCE = 20.0  # seconds that a caller waits for a worker to come
 

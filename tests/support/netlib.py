@@ -23,7 +23,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-from layouts import Array, Placed, place
+
+from support.layouts import Array, Placed, place
 
 SIZES = (0, 1, 2, 3, 5, 9)
 ALPHAS = (0.0, 1.0, 0.7)

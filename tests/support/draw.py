@@ -9,13 +9,13 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import edges
 import numpy as np
-from layouts import Placed, place
 from numpy.typing import NDArray
-from oracles import floats
 
 from fastgrad._kernels.gemm import thresholds
+from support import edges
+from support.layouts import Placed, place
+from support.oracles import floats
 
 Array = NDArray[Any]
 ODD_STEPS = (1, 1, 1, 2, 3)

@@ -1,6 +1,6 @@
 """All programs of tests/process about concurrency, for so many seconds, with a seed each round.
 
-    python tests/stress.py SECONDS [SEED]
+    PYTHONPATH=tests python -m support.stress SECONDS [SEED]
 
 Prints what was done as it goes on and the sums at the end. Exit code 1 if anything was wrong; it
 goes on after that. A minute is little: an hour is what found things.
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 
-import programs
+from support import programs
 
 PATIENCE = 300.0  # seconds beyond those that a program is to take: what hangs longer is killed
 HAMMER = 20.0  # seconds of hammering a round

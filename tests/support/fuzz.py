@@ -1,8 +1,8 @@
 """Fuzzed cases of the contract's promises, each compared with the scalar formula.
 
-A case is a number: ``python tests/fuzz.py layouts 0 1000`` runs a thousand of promise 2 for
+A case is a number: ``python -m support.fuzz layouts 0 1000`` runs a thousand of promise 2 for
 whatever CPU numba compiles for (NUMBA_CPU_NAME) and prints one line of JSON. A failure names the
-case, which runs alone as ``fuzz.py layouts 17 18``.
+case, which runs alone as ``layouts 17 18``.
 """
 
 from __future__ import annotations
@@ -10,22 +10,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
-
-import edges
 import numpy as np
-from control_word import KNOWN
-from draw import LARGE, SIZES
-from formula import contract_both
-from fuzz_case import THREADS, Case, Layer, Product
-from oracles import Grads
-from watch import WAYS
 
 from fastgrad import linear_forward, matmul, matmul_nt, matmul_tn
+from support import edges
+from support.control_word import KNOWN
+from support.draw import LARGE, SIZES
+from support.fuzz_case import THREADS, Case, Layer, Product
+from support.oracles import Grads, contract_both
+from support.watch import WAYS
 
 
 def _check(c: Case, rounds: Iterable[int]) -> None:

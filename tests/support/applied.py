@@ -10,11 +10,7 @@ import hashlib
 import json
 import sys
 import zlib
-from pathlib import Path
 from typing import Any
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
 

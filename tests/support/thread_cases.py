@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import edges
-
 from fastgrad._kernels.gemm import thresholds
+from support import edges
 
 TASKS = ("block", "part", "stream_task")  # of a product
 ODD = "both reversed, strided"
