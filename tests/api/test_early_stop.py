@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from fastgrad import MLP, SGD, Adam
-from fastgrad._checkpoint import digest
+from fastgrad._mlp.checkpoint import digest
+from fastgrad._mlp.forward import evaluate
+from fastgrad._mlp.state import Run
+from fastgrad._mlp.step import Step
 from fastgrad._ops.schedules import cosine_schedule
-from fastgrad._run import run_of
-from fastgrad._training import evaluate
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -51,7 +52,7 @@ def same(a: MLP, b: MLP) -> None:
     assert a.learning_rate == b.learning_rate
     for mine, other in zip(a.optimizer_state(), b.optimizer_state(), strict=True):
         assert np.array_equal(mine, other)
-    first, second = run_of(a), run_of(b)
+    first, second = a._run, b._run
     assert {k: v for k, v in first.history.items() if k != "seconds"} == {
         k: v for k, v in second.history.items() if k != "seconds"
     }
@@ -106,10 +107,10 @@ def test_without_patience_training_goes_on_from_the_parameters_that_are_there() 
     plain = copy.deepcopy(net)
     order = net.epochs
     train(net, 1, None)
-    del plain.__dict__["_run"]  # nothing but parameters, optimizer state and counts
+    vars(plain)["_run"] = Run(plain.epochs)  # nothing but parameters, optimizer state and counts
     train(plain, 1, None)
     assert net.epochs == order + 1 and digest(net) == digest(plain)
-    assert run_of(net).early is None
+    assert net._run.early is None
 
 
 @pytest.mark.parametrize("change", ["validation", "weights"])
@@ -121,7 +122,7 @@ def test_another_set_or_other_weights_begin_anew(change: str) -> None:
     validation = noisy(30, 3) if change == "validation" else VALIDATION
     done = net.epochs
     history = train(net, 1, 1, validation=validation)
-    early = run_of(net).early
+    early = net._run.early
     assert early is not None and (early.best_epoch, early.waited) == (done + 1, 0)
     assert early.best_loss == history["validation_loss"][0]
 
@@ -145,23 +146,23 @@ def test_other_losses(loss: str) -> None:
         schedule=lambda epoch: 0.05,
     )  # fmt: skip
     assert list(history) == ["loss", "learning_rate", "seconds", "validation_loss"]
-    found = evaluate(net, VALIDATION[0], targets[1])
+    found = evaluate(net._config, net.forward, VALIDATION[0], targets[1])
     assert net.epochs < 60 and found == {"loss": min(history["validation_loss"])}
 
 
 def test_an_interrupt_leaves_the_best_and_loses_no_epoch(monkeypatch) -> None:
     unbroken, net = model(), model()
     train(unbroken, 12, 100)
-    real, calls = net._step, list[int]()
+    real, calls = Step.__call__, list[int]()
 
-    def step(x: np.ndarray, y: np.ndarray) -> float:
+    def step(self: Step, x: np.ndarray, y: np.ndarray) -> float:
         calls.append(1)
         if len(calls) == 9 * 8 + 4:  # in the tenth epoch
             raise KeyboardInterrupt
-        return real(x, y)
+        return real(self, x, y)
 
     with monkeypatch.context() as patch:
-        patch.setattr(net, "_step", step)
+        patch.setattr(Step, "__call__", step)
         with pytest.raises(KeyboardInterrupt):
             train(net, 12, 100)
     assert net.epochs == 9
@@ -210,13 +211,13 @@ def test_a_copy_is_a_model_of_its_own() -> None:
     net = model()
     train(net, 5, 100)
     twin = copy.copy(net)
-    early = run_of(net).early
+    early = net._run.early
     assert early is not None and early.last is not None
     before, last = digest(net), [array.copy() for array in early.last]
     train(twin, 10, 100)
-    assert digest(net) == before and run_of(net).early is early and early.last is not None
+    assert digest(net) == before and net._run.early is early and early.last is not None
     assert all(np.array_equal(a, b) for a, b in zip(early.last, last, strict=True))
-    assert len(run_of(net).history["loss"]) == 5
+    assert len(net._run.history["loss"]) == 5
 
 
 @pytest.mark.parametrize("patience", [None, 100])

@@ -27,8 +27,8 @@ from hypothesis.stateful import (
 )
 
 from fastgrad import MLP, SGD, Adam, get_num_threads, matmul, num_threads, set_num_threads
-from fastgrad._checkpoint import digest
-from fastgrad.datasets._draws import SHUFFLE, permutation
+from fastgrad._draws import SHUFFLE, permutation
+from fastgrad._mlp.checkpoint import digest
 from support.oracles import Training, assert_same_bits, contract_forward
 
 ROWS = 12

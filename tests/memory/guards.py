@@ -19,11 +19,13 @@ from unittest import mock
 import numpy as np
 
 import fastgrad
-from fastgrad import MLP, SGD, Adam, _mlp, _step, num_threads
-from fastgrad._grad_norms import _times_derivative
+from fastgrad import MLP, SGD, Adam, num_threads
 from fastgrad._kernels.bind import builtins
 from fastgrad._kernels.formulas.elementwise import NUMBERS
 from fastgrad._kernels.runtime import jit, scratch
+from fastgrad._mlp import parameters as _parameters
+from fastgrad._mlp import step as _step
+from fastgrad._mlp.grad_norms import _times_derivative
 from fastgrad._ops import losses as _losses
 from fastgrad._ops import optimizers as _optim
 from support import edges
@@ -167,7 +169,7 @@ def steps(c: Guarded) -> None:
         return MLP(sizes, activation, loss, optimizer, c.dtype, max_grad_norm=clip)
 
     plain = model()
-    with mock.patch.object(_step, "aligned", new), mock.patch.object(_mlp, "aligned", new):
+    with mock.patch.object(_step, "aligned", new), mock.patch.object(_parameters, "aligned", new):
         guarded = model()
         for _ in range(3):
             n = max(1, c.near(1, 2, c.upto(90)))

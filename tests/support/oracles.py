@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from fastgrad import MLP, SGD, Adam
 from fastgrad._kernels.codegen.target import KC, current
 from fastgrad._kernels.formulas.activations import BY_NAME
-from fastgrad.cli import _bits_formula
-from fastgrad.reference import losses
+from fastgrad.reference import losses, oracle
 
 Array = NDArray[Any]
 
@@ -109,7 +108,7 @@ def contract_both(a: Array, b: Array, old: Array | None = None) -> tuple[Array, 
     """a (M, K) · b (K, N) written, and added to old (M, N)."""
     m, n = a.shape[0], b.shape[1]
     if numba.config.DISABLE_JIT:
-        return _bits_formula.product(a, b, np.zeros((m, n), a.dtype) if old is None else old)
+        return oracle.product(a, b, np.zeros((m, n), a.dtype) if old is None else old)
     if m > n:  # a long inner loop; a·b = b·a
         written, added = contract_both(b.T, a.T, None if old is None else old.T)
         return written.T.copy(), added.T.copy()
@@ -130,7 +129,7 @@ def contract_product(a: Array, b: Array) -> Array:
 
 def contract_activation(activation: str | None, z: Array) -> Array:
     """act(z) by the numpy back end of the one formula that the kernels run."""
-    return _bits_formula.value(activation, z)
+    return oracle.value(activation, z)
 
 
 def contract_forward(
@@ -153,7 +152,7 @@ def contract_h(g: Array, activation: str | None, saved: Array | None) -> Array:
     """G (N, M), what was saved (N, M) -> H = G ∘ act', rounded."""
     if activation is None or saved is None:
         return g
-    return _bits_formula.backward(activation, g, saved)
+    return oracle.backward(activation, g, saved)
 
 
 def contract_backward_both(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .._ops.numbers import count
+from ._ops.numbers import count
 
 # Second word of every key, so that equal seeds give the uses different streams.
 INIT, SHUFFLE, SPLIT, VALIDATION = 1, 2, 3, 4

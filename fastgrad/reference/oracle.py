@@ -1,7 +1,7 @@
 """The scalar formula of the contract, for the CPU that numba compiles for: what kernels must give.
 
-It is fastgrad.reference's. On a CPU without fused multiply-add every step is a multiplication and
-an addition instead, each rounded, in the same order.
+Tests and ``fastgrad check`` compare with it. On a CPU without fused multiply-add every step is a
+multiplication and an addition instead, each rounded, in the same order.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import reference
 from .._kernels.codegen import target
 from .._kernels.formulas import activations
-from ..reference.lanes import Floats, Lanes
+from ._contract import contract_matmul
+from .lanes import Floats, Lanes
 
 Array = NDArray[Any]
 
@@ -34,7 +34,7 @@ def has_fma() -> bool:
 def chain(a: Array, b: Array) -> Array:
     """a (m, k) · b (k, n) -> (m, n), k of one block: one chain an element, from +0.0."""
     if has_fma():
-        return reference.contract_matmul(a, b)
+        return contract_matmul(a, b)
     total = np.zeros((a.shape[0], b.shape[1]), a.dtype)
     with np.errstate(all="ignore"):
         for k in range(a.shape[1]):

@@ -7,26 +7,25 @@ So its own gradient has the squared norm (|x_i|^2 + 1)·|h_i|^2, summed over the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._kernels.bind import by_hand
-from ._kernels.formulas.activations import BY_NAME
-from ._kernels.formulas.elementwise import BACKWARD
-from ._kernels.runtime import jit
-from ._ops import losses
-from ._ops.linear import linear_backward, linear_forward
-
-if TYPE_CHECKING:
-    from ._mlp import MLP
+from .._kernels.bind import by_hand
+from .._kernels.formulas.activations import BY_NAME
+from .._kernels.formulas.elementwise import BACKWARD
+from .._kernels.runtime import jit
+from .._ops import losses
+from .._ops.linear import linear_backward, linear_forward
+from .config import Config
+from .parameters import Parameters
 
 Array = NDArray[Any]
 _ROWS = 1024  # at a time; a power of two
 
 
-def grad_norms(model: MLP, x: Array, y: Array) -> Array:
+def grad_norms(config: Config, parameters: Parameters, x: Array, y: Array) -> Array:
     """Checked x (N, K) and targets -> (N,) float64; what row i gets depends on row i alone.
 
     The squares are exact or rounded in float64 and added in a chain, layer by layer.
@@ -37,31 +36,31 @@ def grad_norms(model: MLP, x: Array, y: Array) -> Array:
         # The gradient of a mean over 2^n rows is that of one row times 2^-n, to the bit.
         rows = min(_ROWS, 1 << ((len(x) - start).bit_length() - 1))
         part = slice(start, start + rows)
-        total[part] = _squares(model, x[part], y[part])
+        total[part] = _squares(config, parameters, x[part], y[part])
         start += rows
     with np.errstate(invalid="ignore"):
         return np.sqrt(total)
 
 
-def _squares(model: MLP, x: Array, y: Array) -> Array:
+def _squares(config: Config, parameters: Parameters, x: Array, y: Array) -> Array:
     inputs, outputs, preactivations = [x], [], []
-    for i, (weight, bias) in enumerate(zip(model.weights, model.biases, strict=True)):
-        z = np.empty((len(x), weight.shape[1]), model.dtype)
-        outputs.append(linear_forward(inputs[-1], weight, bias, model._activation(i), None, z))
+    for i, (weight, bias) in enumerate(zip(parameters.weights, parameters.biases, strict=True)):
+        z = np.empty((len(x), weight.shape[1]), config.dtype)
+        outputs.append(linear_forward(inputs[-1], weight, bias, config.activation_of(i), None, z))
         preactivations.append(z)
         inputs.append(outputs[-1])
     g = np.empty_like(outputs[-1])
-    if model.loss == "softmax_cross_entropy":
-        losses._smoothed_cross_entropy(outputs[-1], y, g, model.label_smoothing)
-    elif model.loss == "mse":
+    if config.loss == "softmax_cross_entropy":
+        losses._smoothed_cross_entropy(outputs[-1], y, g, config.label_smoothing)
+    elif config.loss == "mse":
         losses._mse(outputs[-1], y, g)
     else:
         losses._binary_cross_entropy_with_logits(outputs[-1], y, g)
     total = np.zeros(len(x))
     with np.errstate(over="ignore", invalid="ignore"):
         g *= len(x)
-        for i in reversed(range(len(model.weights))):
-            name = model._activation(i)
+        for i in reversed(range(len(parameters.weights))):
+            name = config.activation_of(i)
             if name is not None:
                 saved = outputs if BY_NAME[name].saved == "output" else preactivations
                 _times_derivative(name, g, saved[i])
@@ -69,7 +68,7 @@ def _squares(model: MLP, x: Array, y: Array) -> Array:
             if i:
                 below = np.empty_like(inputs[i])
                 linear_backward(
-                    g, inputs[i], model.weights[i],
+                    g, inputs[i], parameters.weights[i],
                     needs=(True, False, False), out=(below, None, None),
                 )  # fmt: skip
                 g = below

@@ -11,24 +11,22 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._kernels.bind import step_builtin
-from ._kernels.codegen.target import KC
-from ._kernels.formulas.activations import BY_NAME
-from ._kernels.layer import losses, optimizers
-from ._kernels.layer.train_step import HEAD, LAYER, PLACE, STEP
-from ._kernels.runtime import jit
-from ._ops.optimizers import SGD, Adam
-
-if TYPE_CHECKING:
-    from ._mlp import MLP
+from .._kernels.bind import step_builtin
+from .._kernels.codegen.target import KC
+from .._kernels.formulas.activations import BY_NAME
+from .._kernels.layer import losses, optimizers
+from .._kernels.layer.train_step import HEAD, LAYER, PLACE, STEP
+from .._kernels.runtime import jit
+from .._ops.optimizers import SGD, Adam
+from .config import Config
+from .parameters import ALIGN, Parameters, aligned
 
 Array = NDArray[Any]
-ALIGN = 64  # bytes: a cache line
 G_BYTES = 4 << 20  # of dX of one layer, or KC rows: what a large batch is cut for
 _BUSY = "MLP.train_step: another thread is in a step of this model"
 _FORKED = (
@@ -45,13 +43,6 @@ _KERNELS = {
 }
 
 
-def aligned(size: int, dtype: np.dtype[Any], new: Callable[..., Array] = np.empty) -> Array:
-    """(size,) elements that start on a cache line."""
-    raw = new(size + ALIGN // dtype.itemsize, dtype)
-    start = -raw.ctypes.data % ALIGN // dtype.itemsize
-    return raw[start : start + size]
-
-
 class Step:
     """The table and the memory of one model; calls take checked arrays and return the loss.
 
@@ -59,10 +50,10 @@ class Step:
     once done, and the loss is ``loss.value``; else None.
     """
 
-    def __init__(self, model: MLP) -> None:
-        # no reference to the model: it would be freed late, by the garbage collector
-        self._dtype, self._name, self._outputs = model.dtype, model.dtype.name, model.sizes[1:]
-        self._table = np.zeros(len(HEAD) + len(model.weights) * len(LAYER), np.int64)
+    def __init__(self, config: Config, parameters: Parameters) -> None:
+        self._parameters = parameters  # the table has their addresses
+        self._dtype, self._name, self._outputs = config.dtype, config.dtype.name, config.sizes[1:]
+        self._table = np.zeros(len(HEAD) + len(parameters.weights) * len(LAYER), np.int64)
         self._reals = self._table.view(np.float64)
         self._layers = self._table[len(HEAD) :].reshape(-1, len(LAYER))
         address = self._table.ctypes.data
@@ -75,32 +66,34 @@ class Step:
         self._memory: list[Array] = []
         self._needs_z: list[bool] = []
         self._is_cut_off = False  # by a fork, in the middle of a step of a thread that is not here
-        self._describe(model)
+        self._describe(config, parameters)
         _steps.add(self)
 
-    def _describe(self, model: MLP) -> None:
-        self._is_softmax = is_softmax = model.loss == "softmax_cross_entropy"
-        self._loss_slot = jit.slot(_KERNELS[model.loss], self._name)
+    def _describe(self, config: Config, parameters: Parameters) -> None:
+        self._is_softmax = is_softmax = config.loss == "softmax_cross_entropy"
+        self._loss_slot = jit.slot(_KERNELS[config.loss], self._name)
         self._set(
             loss_slot=self._loss_slot,
-            smoothing=float(model.label_smoothing),
-            max_norm=float(model.max_grad_norm or 0),
-            layers=len(model.weights),
-            inputs=model.sizes[0],
-            outputs=model.sizes[-1],
-            row_fmas=3 * sum(weight.size for weight in model.weights),
+            smoothing=float(config.label_smoothing),
+            max_norm=float(config.max_grad_norm or 0),
+            layers=len(parameters.weights),
+            inputs=config.sizes[0],
+            outputs=config.sizes[-1],
+            row_fmas=3 * sum(weight.size for weight in parameters.weights),
             is_double=int(self._name == "float64"),
             targets_ndim=1 if is_softmax else 2,
         )
-        if model.loss != "binary_cross_entropy_with_logits":  # whose targets Python checks
-            kind = np.dtype(np.int64) if is_softmax else model.dtype
+        if config.loss != "binary_cross_entropy_with_logits":  # whose targets Python checks
+            kind = np.dtype(np.int64) if is_softmax else config.dtype
             self._set(targets_format=step_builtin.format_of(kind))
-        self._describe_optimizer(model.optimizer, model._params, model._grads, model._state)
+        self._describe_optimizer(
+            config.optimizer, parameters.flat, parameters.grads, parameters.state
+        )
         for i, row in enumerate(self._layers):
-            weight, bias = model.weights[i], model.biases[i]
-            arrays = (weight, bias, model._weight_grads[i], model._bias_grads[i])
+            weight, bias = parameters.weights[i], parameters.biases[i]
+            arrays = (weight, bias, parameters.weight_grads[i], parameters.bias_grads[i])
             w, b, dw, db = (a.ctypes.data for a in arrays)
-            name = model._activation(i)
+            name = config.activation_of(i)
             row[:7] = (*weight.shape, w, b, _CODES[name], dw, db)
             self._needs_z.append(name is not None and BY_NAME[name].saved == "preactivation")
 

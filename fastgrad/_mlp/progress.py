@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-from ._run import History
+from .history import History
 
 _LINES = 10  # progress lines of a whole run where there is no terminal
 

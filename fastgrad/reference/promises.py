@@ -1,4 +1,4 @@
-"""``fastgrad check --bits``: the promises of docs/contract.md on this machine, and the digest.
+"""The promises of docs/contract.md, each as a check of ``by``: whatever has fastgrad's functions.
 
 A check returns a note and raises AssertionError, naming the case, where a promise does not hold.
 """
@@ -12,14 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import __version__
-from .._config import config
 from .._kernels.codegen import target
-from .._ops.linear import linear_backward, linear_forward
-from .._ops.matmul import matmul, matmul_nt, matmul_tn
-from ..threads import get_num_threads, num_threads
-from . import _bits_cases as cases
-from . import _bits_formula as formula
+from . import cases
 
 Array = NDArray[Any]
 Check = tuple[str, Callable[[], str]]
@@ -32,81 +26,60 @@ TITLES = {
     "fused": "promise 5  fused equals unfused",
     "micro-batches": "promise 6  micro-batches equal the full batch",
 }
-WITHOUT_FMA = (
-    "this CPU has no fused multiply-add: a step of a chain is rounded twice, not once, so the "
-    "digest differs\nfrom that of CPUs which have it, and is to be compared with others without it"
-)
 
 
-def checks() -> Iterator[Check]:
+def checks(by: Any) -> Iterator[Check]:
     for dtype in cases.DTYPES:
         for name, check in CHECKS.items():
-            yield f"{TITLES[name]}, {dtype}", partial(check, dtype)
+            yield f"{TITLES[name]}, {dtype}", partial(check, by, dtype)
 
 
-def digest() -> str:
-    """Of the fixed cases, with the number of threads in force."""
-    return cases.digest(cases.results())
-
-
-def describe() -> Iterator[str]:
-    """The last lines: what computed, and ``bits <BITS_VERSION>: <digest>``."""
-    now, versions = target.current(), config()
-    yield (
-        f"fastgrad {__version__}, numba {versions['numba']}, numpy {versions['numpy']}; "
-        f"{now.cpu}, {now.isa.name}"
-    )
-    if not formula.has_fma():
-        yield WITHOUT_FMA
-    yield f"bits {target.BITS_VERSION}: {digest()}"
-
-
-def check_formula(dtype: str) -> str:
+def check_formula(by: Any, dtype: str) -> str:
     compared = 0
     for case in cases.cases(dtype):
-        found = case.results()
+        found = case.results(by)
         for key, at, expected in case.expected(found):
             same(found[key][at], expected, f"{case}: {key}")
             compared += expected.size
     return f"{compared} elements"
 
 
-def check_threads(dtype: str) -> str:
-    counts = sorted({1, 2, get_num_threads()})
+def check_threads(by: Any, dtype: str) -> str:
+    counts = sorted({1, 2, by.get_num_threads()})
     for case in cases.cases(dtype):
         first: dict[str, Array] | None = None
         for count in (*counts, counts[-1]):
-            with num_threads(count):
-                found = case.results()
+            with by.num_threads(count):
+                found = case.results(by)
             first = first or found
             for key, values in found.items():
                 same(values, first[key], f"{case}: {key}, with {count} threads")
     return f"{', '.join(map(str, counts))} threads"
 
 
-def check_layouts(dtype: str) -> str:
+def check_layouts(by: Any, dtype: str) -> str:
     tried = 0
     for case in cases.products(dtype):
         a, b, old = case.operands
-        written = case.results()["written"]
+        written = case.results(by)["written"]
         for left, right, target_ in (
             ("F", "C", "C"), ("C", "F", "C"), ("F", "F", "F"), ("strided", "reversed", "strided"),
             ("unaligned", "unaligned", "unaligned"), ("reversed", "strided", "reversed"),
         ):  # fmt: skip
             out = LAYOUTS[target_](np.full_like(old, np.nan))
-            matmul(LAYOUTS[left](a), LAYOUTS[right](b), out)
+            by.matmul(LAYOUTS[left](a), LAYOUTS[right](b), out)
             same(out, written, f"{case}, {left} by {right} into {target_}")
             tried += 1
-        same(matmul_nt(a, np.ascontiguousarray(b.T)), written, f"{case}, matmul_nt")
-        same(matmul_tn(np.ascontiguousarray(a.T), b), written, f"{case}, matmul_tn")
+        same(by.matmul_nt(a, np.ascontiguousarray(b.T)), written, f"{case}, matmul_nt")
+        same(by.matmul_tn(np.ascontiguousarray(a.T), b), written, f"{case}, matmul_tn")
         tried += 2
     for layer in cases.layers(dtype)[-6:]:
-        found = layer.results()
+        found = layer.results(by)
         x, w, bias, g = layer.operands
         for make in LAYOUTS.values():
-            y = linear_forward(make(x), make(w), bias, layer.activation)
+            y = by.linear_forward(make(x), make(w), bias, layer.activation)
             same(y, found["Y"], str(layer))
-            grads: Any = linear_backward(
+            grads: Any = by.linear_backward(
                 make(g), make(x), make(w), layer.activation,
                 output=make(found["Y"]), preactivation=make(found["Z"]),
             )  # fmt: skip
@@ -116,21 +89,21 @@ def check_layouts(dtype: str) -> str:
     return f"{tried} calls"
 
 
-def check_batches(dtype: str) -> str:
+def check_batches(by: Any, dtype: str) -> str:
     sizes = (1, 2, 7, 16, 33, 64, 500)
     k, m, n = target.KC[dtype] + 9, 70, 1500
     x, w = cases.numbers(dtype, "batch x", n, k), cases.numbers(dtype, "batch w", k, m)
     g, bias = cases.numbers(dtype, "batch g", n, m), cases.numbers(dtype, "batch b", m)
     for weight in (w, np.asfortranarray(w)):
         z = np.empty_like(g)
-        y = linear_forward(x, weight, bias, "silu", preactivation_out=z)
-        whole: Any = linear_backward(g, x, weight, "silu", preactivation=z)
+        y = by.linear_forward(x, weight, bias, "silu", preactivation_out=z)
+        whole: Any = by.linear_backward(g, x, weight, "silu", preactivation=z)
         for size in sizes:
             for start in (0, 41, n - size):
                 rows = slice(start, start + size)
-                part = linear_forward(x[rows], weight, bias, "silu")
+                part = by.linear_forward(x[rows], weight, bias, "silu")
                 same(part, y[rows], f"forward of {size} rows from {start}")
-                grads: Any = linear_backward(
+                grads: Any = by.linear_backward(
                     g[rows], x[rows], weight, "silu",
                     preactivation=z[rows], needs=(True, False, False),
                 )  # fmt: skip
@@ -138,33 +111,33 @@ def check_batches(dtype: str) -> str:
     return f"batches of {', '.join(map(str, sizes))} and {n}"
 
 
-def check_fused(dtype: str) -> str:
+def check_fused(by: Any, dtype: str) -> str:
     for layer in cases.layers(dtype):
-        found = layer.results()
+        found = layer.results(by)
         x, w, bias, g = layer.operands
-        same(linear_forward(x, w, bias), found["Z"], f"{layer}: Z alone")
+        same(by.linear_forward(x, w, bias), found["Z"], f"{layer}: Z alone")
         for i, key in enumerate(("dX", "dW", "db")):
-            alone = layer.backward(found, needs=(i == 0, i == 1, i == 2))[i]
+            alone = layer.backward(by, found, needs=(i == 0, i == 1, i == 2))[i]
             assert alone is not None
             same(alone, found[key], f"{layer}: {key} alone")
         if layer.activation in (None, "relu"):
             h = g if layer.activation is None else np.where(found["Y"] <= 0, g.dtype.type(0), g)
-            same(matmul_nt(h, w), found["dX"], f"{layer}: dX by matmul_nt")
-            same(matmul_tn(x, h), found["dW"], f"{layer}: dW by matmul_tn")
+            same(by.matmul_nt(h, w), found["dX"], f"{layer}: dX by matmul_nt")
+            same(by.matmul_tn(x, h), found["dW"], f"{layer}: dW by matmul_tn")
     return f"{len(cases.layers(dtype))} layers"
 
 
-def check_micro_batches(dtype: str) -> str:
+def check_micro_batches(by: Any, dtype: str) -> str:
     kc = target.KC[dtype]
     sizes = (kc, 2 * kc, kc, 11)
     for layer in (cases.Layer(dtype, sum(sizes), 19, 35, name) for name in cases.NAMES):
-        found = layer.results()
+        found = layer.results(by)
         x, w, _, g = layer.operands
         out = np.full_like(found["dW"], np.nan), np.full_like(found["db"], np.nan)
         start = 0
         for size in sizes:
             rows = slice(start, start + size)
-            linear_backward(g[rows], x[rows], w, layer.activation, output=found["Y"][rows],
+            by.linear_backward(g[rows], x[rows], w, layer.activation, output=found["Y"][rows],
                             preactivation=found["Z"][rows], needs=(False, True, True),
                             out=(None, *out), accumulate=start > 0)  # fmt: skip
             start += size

@@ -1,5 +1,6 @@
 """The fixed cases of ``fastgrad check --bits``: their results, their digest, the formula's results.
 
+``by`` is what computes the results: the package, or whatever has its functions by their names.
 Neither sizes nor values depend on the machine, the versions of what is installed or the number of
 threads. README.md quotes the digest, so a case is changed only with BITS_VERSION.
 """
@@ -17,16 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import reference
 from .._kernels.codegen import target
 from .._kernels.formulas import activations
-from .._mlp import MLP
-from .._ops import losses as _losses
-from .._ops import optimizers
-from .._ops.linear import LinearGrads, linear_backward, linear_forward
-from .._ops.matmul import matmul
-from ..datasets._draws import stream
-from . import _bits_formula as formula
+from . import losses as _losses
+from . import oracle as formula
 
 Array = NDArray[Any]
 DTYPES = ("float32", "float64")
@@ -39,7 +34,7 @@ def numbers(dtype: str, name: str, *shape: int) -> Array:
 
     From raw draws, by exact steps: numpy's own distributions may change with its version.
     """
-    raw = stream(zlib.crc32(name.encode())).random_raw(math.prod(shape))
+    raw = np.random.PCG64([zlib.crc32(name.encode())]).random_raw(math.prod(shape))
     values = np.ldexp((raw >> np.uint64(11)) * 2.0**-52 - 1, (raw & np.uint64(7)).astype(int) - 4)
     rare = (raw >> np.uint64(3)) & np.uint64(63)
     values[rare == 0] = 0.0
@@ -84,9 +79,9 @@ class Product:
         a, b, old = _operands(self.dtype, str(self), "abc", shapes)
         return a, b, old
 
-    def results(self) -> dict[str, Array]:
+    def results(self, by: Any) -> dict[str, Array]:
         a, b, old = self.operands
-        return {"written": matmul(a, b), "accumulated": matmul(a, b, old.copy(), True)}
+        return {"written": by.matmul(a, b), "accumulated": by.matmul(a, b, old.copy(), True)}
 
     def expected(self, found: dict[str, Array]) -> Expected:
         a, b, old = self.operands
@@ -117,17 +112,17 @@ class Layer:
         x, w, bias, g = _operands(self.dtype, str(self), "xwbg", shapes)
         return x / np.array(16, self.dtype), w, bias, g
 
-    def backward(self, found: dict[str, Array], **options: Any) -> LinearGrads:
+    def backward(self, by: Any, found: dict[str, Array], **options: Any) -> Any:
         x, w, _, g = self.operands
-        return linear_backward(
+        return by.linear_backward(
             g, x, w, self.activation, output=found["Y"], preactivation=found["Z"], **options
         )
 
-    def results(self) -> dict[str, Array]:
+    def results(self, by: Any) -> dict[str, Array]:
         x, w, bias, g = self.operands
         z = np.empty_like(g)
-        found = {"Y": linear_forward(x, w, bias, self.activation, preactivation_out=z), "Z": z}
-        grads: Any = self.backward(found)
+        found = {"Y": by.linear_forward(x, w, bias, self.activation, preactivation_out=z), "Z": z}
+        grads = self.backward(by, found)
         return found | {"dX": grads.x, "dW": grads.weight, "db": grads.bias}
 
     def expected(self, found: dict[str, Array]) -> Expected:
@@ -164,10 +159,10 @@ class Sweep:
     def __str__(self) -> str:
         return f"{self.activation} over the whole range"
 
-    def results(self) -> dict[str, Array]:
+    def results(self, by: Any) -> dict[str, Array]:
         z, one = patterns(self.dtype)[:, None], np.ones((1, 1), self.dtype)
-        y = linear_forward(z, one, None, self.activation)
-        grads: Any = linear_backward(
+        y = by.linear_forward(z, one, None, self.activation)
+        grads = by.linear_backward(
             np.ones_like(z), z, one, self.activation, output=y, preactivation=z
         )
         return {"Y": y, "dX": grads.x}
@@ -198,30 +193,28 @@ class Losses:
         targets = np.abs(numbers(self.dtype, "targets", rows, 10)) / np.array(8, self.dtype)
         return numbers(self.dtype, "logits", rows, 10), np.arange(rows) * 7 % 10, targets
 
-    def results(self) -> dict[str, Array]:
-        return self._by(
-            _losses, optimizers, lambda *grads: optimizers.clip_grad_norm(grads, np.inf)
-        )
+    def results(self, by: Any) -> dict[str, Array]:
+        return self._by(by, lambda *grads: by.clip_grad_norm(grads, np.inf))
 
     def expected(self, found: dict[str, Array]) -> Expected:
         if formula.has_fma():
-            by = reference.losses
-            yield from ((key, ..., a) for key, a in self._by(by, by, by.norm).items())
+            expected = self._by(_losses, _losses.norm)
+            yield from ((key, ..., a) for key, a in expected.items())
 
-    def _by(self, losses: Any, steps: Any, norm: Any) -> dict[str, Array]:
+    def _by(self, by: Any, norm: Any) -> dict[str, Array]:
         z, labels, targets = self.operands
         found: dict[str, Array] = {}
         for name, (number, found[f"{name}, gradient"]) in (
-            ("softmax", losses.softmax_cross_entropy(z, labels)),
-            ("smoothed", losses.softmax_cross_entropy(z, labels, 0.1)),
-            ("binary", losses.binary_cross_entropy_with_logits(z, targets)),
-            ("mse", losses.mse(z, targets)),
+            ("softmax", by.softmax_cross_entropy(z, labels)),
+            ("smoothed", by.softmax_cross_entropy(z, labels, 0.1)),
+            ("binary", by.binary_cross_entropy_with_logits(z, targets)),
+            ("mse", by.mse(z, targets)),
         ):
             found[name] = np.array(number, self.dtype)
         sgd, adam, velocity, m, v = z.copy(), z.copy(), *(np.zeros_like(z) for _ in range(3))
         for step in (1, 2, 3):
-            steps.sgd_step(sgd, targets, 0.1, velocity, 0.9, nesterov=True, weight_decay=0.01)
-            steps.adam_step(adam, targets, m, v, step, 0.003, weight_decay=0.01)
+            by.sgd_step(sgd, targets, 0.1, velocity, 0.9, nesterov=True, weight_decay=0.01)
+            by.adam_step(adam, targets, m, v, step, 0.003, weight_decay=0.01)
         found |= {"sgd": sgd, "velocity": velocity, "adam": adam, "m": m, "v": v}
         found["norm"] = np.array(norm(z, numbers(self.dtype, "norm", 1700, 10)), np.float64)
         return found
@@ -236,13 +229,13 @@ class Training:
     def __str__(self) -> str:
         return "training"
 
-    def results(self) -> dict[str, Array]:
+    def results(self, by: Any) -> dict[str, Array]:
         x, labels, found = numbers(self.dtype, "samples", 64, 20), np.arange(64) * 7 % 10, {}
         for activation, optimizer in (
-            ("relu", optimizers.Adam(0.01)),
-            ("gelu", optimizers.SGD(0.1, 0.9)),
+            ("relu", by.Adam(0.01)),
+            ("gelu", by.SGD(0.1, 0.9)),
         ):
-            model = MLP((20, 33, 10), activation, optimizer=optimizer, dtype=self.dtype)  # type: ignore[arg-type]
+            model = by.MLP((20, 33, 10), activation, optimizer=optimizer, dtype=self.dtype)
             losses = [model.train_step(x[i::2], labels[i::2]) for i in (0, 1)]
             found[f"{activation}, losses"] = np.array(losses, self.dtype)
             parameters = [p.ravel() for p in (*model.weights, *model.biases)]
@@ -287,13 +280,13 @@ def cases(dtype: str) -> tuple[Case, ...]:
     return (*products(dtype), *layers(dtype), *sweeps, Losses(dtype), Training(dtype))
 
 
-def results() -> dict[str, Array]:
+def results(by: Any) -> dict[str, Array]:
     """Every array of every case, by name."""
     return {
         f"{dtype} {case}: {key}": values
         for dtype in DTYPES
         for case in cases(dtype)
-        for key, values in case.results().items()
+        for key, values in case.results(by).items()
     }
 
 
