@@ -108,9 +108,12 @@ class EarlyStop:
 
     def belongs_to(self, live: Sequence[Array], validation: str) -> bool:
         """Whether the model and the validation set are those that fit left."""
-        return validation == self.validation and (
-            self.best is None
-            or all(a.tobytes() == b.tobytes() for a, b in zip(live, self.best, strict=True))
+        return validation == self.validation and self.is_of(live)
+
+    def is_of(self, live: Sequence[Array]) -> bool:
+        """Whether the model at rest has the best parameters: not where a user changed them."""
+        return self.best is None or all(
+            a.tobytes() == b.tobytes() for a, b in zip(live, self.best, strict=True)
         )
 
     def copy(self) -> EarlyStop:

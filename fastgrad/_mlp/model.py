@@ -179,7 +179,7 @@ class MLP:
 
     def predict_proba(self, x: Array) -> Array:
         """Probabilities (N, sizes[-1]): softmax of the logits; sigmoid for binary cross-entropy."""
-        if self.loss == "mse":
+        if self._config.loss == "mse":
             raise ValueError("MLP.predict_proba: a model with loss 'mse' has no probabilities")
         logits = self.forward(looked_at_x(self._config, "MLP.predict_proba", x))
         return probabilities(self._config, logits)
@@ -273,7 +273,7 @@ class MLP:
         """As new, with the same settings: parameters drawn from the seed again, in the same arrays;
         no optimizer state, no steps, epochs, history; the optimizer's learning rate."""
         self._parameters.initialise()
-        self._step.steps, self._step.learning_rate = 0, float(self.optimizer.lr)
+        self._step.steps, self._step.learning_rate = 0, float(self._config.optimizer.lr)
         vars(self)["_run"] = Run()
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -298,9 +298,10 @@ class MLP:
         self._parameters.set_optimizer_state("MLP.set_optimizer_state", states)
 
     def __repr__(self) -> str:
+        c = self._config
         return (
-            f"MLP({self.sizes}, {self.activation!r}, {self.loss!r}, {self.optimizer}, "
-            f"{self.dtype.name}, seed={self.seed})"
+            f"MLP({c.sizes}, {c.activation!r}, {c.loss!r}, {c.optimizer}, "
+            f"{c.dtype.name}, seed={c.seed})"
         )
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -342,9 +343,12 @@ class MLP:
 
     def _state(self) -> State:
         """A copy of all that this model is now."""
+        run = self._run.copy()
+        if run.early is not None and not run.early.is_of(self._live()):
+            run.early = None  # nor would fit go on from it
         return State(
             self._config, self._parameters.values(), self.optimizer_state(),
-            self.steps, self.learning_rate, self._run.copy(),
+            self.steps, self.learning_rate, run,
         )  # fmt: skip
 
     def _resume(self, state: State) -> None:
@@ -355,4 +359,5 @@ class MLP:
 
     def _live(self) -> list[Array]:
         """Weight 0, bias 0, weight 1, ...: the live arrays."""
-        return [array for pair in zip(self.weights, self.biases, strict=True) for array in pair]
+        own = self._parameters
+        return [array for pair in zip(own.weights, own.biases, strict=True) for array in pair]

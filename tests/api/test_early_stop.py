@@ -11,6 +11,7 @@ import pytest
 from fastgrad import MLP, SGD, Adam
 from fastgrad._mlp.checkpoint import digest
 from fastgrad._mlp.forward import evaluate
+from fastgrad._mlp.history import EarlyStop
 from fastgrad._mlp.state import Run
 from fastgrad._mlp.step import Step
 from fastgrad._ops.schedules import cosine_schedule
@@ -239,3 +240,111 @@ def test_a_checkpoint_is_what_save_would_have_written(patience, tmp_path: Path) 
         train(unbroken, each.epochs, patience)
         same(each, unbroken)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["m.npz"]
+
+
+# --- after a stop, with something else
+
+
+def stopped() -> MLP:
+    net = model()
+    train(net, 40)
+    early = net._run.early
+    assert early is not None and early.waited == 3 and net.epochs < 40
+    return net
+
+
+OTHER = {
+    "learning_rate was assigned": {},
+    "batch_size changed": {"batch_size": 7},
+    "shuffle changed": {"shuffle": False},
+    "data changed": {"x": X + np.float32(1)},
+    "schedule changed": {"schedule": lambda epoch: 0.001},
+}
+
+
+@pytest.mark.parametrize("way", ["at once", "from a file", "in a copy"])
+@pytest.mark.parametrize("words", OTHER)
+def test_other_options_start_anew_and_say_so(words: str, way: str, tmp_path: Path) -> None:
+    net = stopped()
+    if words.startswith("learning_rate"):
+        net.learning_rate = 1e-3
+    if way == "from a file":
+        net.save(tmp_path / "m.npz")
+        net = MLP.load(tmp_path / "m.npz")
+    elif way == "in a copy":
+        net = copy.copy(net)
+    before, done = digest(net), net.epochs
+    options = {"x": X, "y": Y, "batch_size": 8, "validation": VALIDATION, "patience": 3}
+    options |= {"progress": False, "epochs": 2} | OTHER[words]
+    message = rf"MLP.fit: the last call stopped early, and since then {words}: .* starts anew"
+    with pytest.warns(UserWarning, match=message) as caught:
+        history = net.fit(**options)
+    assert len(caught) == 1 and caught[0].filename == __file__
+    assert len(history["loss"]) == 2 and net.epochs == done + 2 and digest(net) != before
+    early = net._run.early
+    assert early is not None and early.best_epoch > done
+    assert net.fit(**options)["loss"] != []  # and goes on without a word
+
+
+def test_several_changes_are_all_named() -> None:
+    net = stopped()
+    net.learning_rate = 0.01
+    with pytest.warns(UserWarning, match="learning_rate was assigned and shuffle changed: "):
+        train(net, 1, shuffle=False)
+
+
+def test_what_is_no_change_starts_nothing_anew() -> None:
+    """The same rate, more patience, a schedule that gave the rates there were."""
+    net = stopped()
+    net.learning_rate = 0.02
+    assert train(net, 40)["loss"] == []
+    assert train(net, 40, schedule=lambda epoch: 0.02)["loss"] == []
+    assert train(net, 40, 2)["loss"] == []
+    net.learning_rate = 0.01
+    done = net.epochs
+    assert len(train(net, 1, 50)["loss"]) == 1 and net.epochs == done + 1
+
+
+def test_a_rate_assigned_before_the_stop_is_none_since() -> None:
+    net = model()
+    train(net, 1, 100)
+    net.learning_rate = 0.5
+    train(net, 40)
+    assert net.epochs < 41 and train(net, 40)["loss"] == []
+
+
+def test_a_warning_that_is_an_error_changes_nothing() -> None:
+    net = stopped()
+    net.learning_rate = 0.01
+    before, early = digest(net), net._run.early
+    with pytest.raises(UserWarning):
+        train(net, 5)
+    assert digest(net) == before and net._run.early is early
+
+
+ROWS = {  # when -> whether the model has best or last; what is kept. See the head of history.py
+    "no epoch was better yet": ("last", None, None, False),
+    "at work": ("last", "best", "any", False),
+    "at rest": ("best", "best", "last", True),
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_invariant(row: str) -> None:
+    live = [np.array([1.0]), np.array([2.0])]
+    early = EarlyStop("00")
+    best, last = [a.copy() for a in live], [a + 5 for a in live]
+    early.observe(live, 1, np.nan if row.startswith("no") else 0.5)
+    for a in live:
+        a += 5
+    early.observe(live, 2, 0.7 if not row.startswith("no") else np.nan)
+    for _ in range(2):  # again, as after an interrupt
+        early.rest(live)
+    if row == "at work":
+        for _ in range(2):
+            early.work(live)
+    has, kept, other, at_rest = ROWS[row]
+    assert live == (best if has == "best" else last)
+    assert early.best == (None if kept is None else best)
+    assert early.last == (None if other is None else last) and early.at_rest is at_rest
+    assert (early.waited, early.best_epoch) == ((2, 0) if kept is None else (1, 1))
