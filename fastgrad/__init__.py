@@ -10,14 +10,14 @@ from ._config import show_config, warmup
 from ._kernels.codegen.target import BITS_VERSION, KC
 from ._kernels.runtime import jit as _jit
 from ._mlp import MLP
+from ._mlp import old_pickles as _old_pickles
 from ._ops.linear import LinearGrads, linear_backward, linear_forward
 from ._ops.losses import binary_cross_entropy_with_logits, mse, softmax_cross_entropy
 from ._ops.matmul import matmul, matmul_nt, matmul_tn
 from ._ops.optimizers import SGD, Adam, adam_step, clip_grad_norm, sgd_step
 from ._ops.schedules import cosine_schedule, step_schedule
+from ._version import __version__
 from .threads import get_num_threads, num_threads, set_num_threads
-
-__version__ = "0.1.0"
 
 __all__ = [
     "BITS_VERSION",
@@ -48,6 +48,8 @@ __all__ = [
     "testing",
     "warmup",
 ]
+
+_old_pickles.register()
 
 if _jit.DISABLED:
     from . import _without_jit

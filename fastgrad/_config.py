@@ -5,6 +5,16 @@ from __future__ import annotations
 import os
 import platform
 
+import llvmlite
+import numba
+import numpy as np
+
+from ._kernels.bind import builtins, step_builtin
+from ._kernels.codegen import target
+from ._kernels.runtime import jit
+from ._version import __version__
+from .threads import get_num_threads
+
 _NONE = "none: NUMBA_DISABLE_JIT is set, so fastgrad.reference computes"
 
 
@@ -13,9 +23,6 @@ def warmup() -> None:
 
     Without it each is compiled when it is first needed. Where NUMBA_DISABLE_JIT is set nothing is.
     """
-    from ._kernels.bind import builtins, step_builtin
-    from ._kernels.runtime import jit
-
     if jit.DISABLED:
         return
     jit.compile_all()
@@ -26,9 +33,6 @@ def warmup() -> None:
 
 def compiling() -> str:
     """What the command line says before the first call."""
-    from ._kernels.codegen import target
-    from ._kernels.runtime import jit
-
     return f"kernels: {_NONE}" if jit.DISABLED else f"compiling for {target.describe()}"
 
 
@@ -40,27 +44,18 @@ def show_config() -> None:
 
 def config() -> dict[str, str]:
     """What show_config prints: a line each."""
-    import llvmlite
-    import numba
-    import numpy as np
-
-    from . import BITS_VERSION, KC, __version__
-    from ._kernels.codegen import target
-    from ._kernels.runtime import jit
-    from .threads import get_num_threads
-
     now = target.current()
     isa = now.isa
     tiles = (f"{n} {isa.rows} x {isa.columns(s)}" for n, s in (("float32", 4), ("float64", 8)))
     return {
-        "fastgrad": f"{__version__}, BITS_VERSION {BITS_VERSION}",
+        "fastgrad": f"{__version__}, BITS_VERSION {target.BITS_VERSION}",
         "python": f"{platform.python_version()} ({platform.system()} {platform.machine()})",
         "numpy": np.__version__,
         "numba": f"{numba.__version__}, llvmlite {llvmlite.__version__}",
         "cpu": f"{now.cpu} (what numba compiles for)",
         "vectors": f"{isa.name}, {8 * isa.vector_bytes} bits" + ("" if isa.fma else ", no FMA"),
         "tiles": ", ".join(tiles),
-        "KC": ", ".join(f"{name} {k}" for name, k in KC.items()),
+        "KC": ", ".join(f"{name} {k}" for name, k in target.KC.items()),
         "threads": f"{get_num_threads()} (the machine has {os.cpu_count()} logical CPUs)",
         "cache": _NONE if jit.DISABLED else jit.cache_path(),
     }

@@ -7,15 +7,11 @@ FASTGRAD_TEST_SEED=n repeats a test with the data of that seed; it is printed wh
 from __future__ import annotations
 
 import os
-import sys
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
-
-sys.path.insert(0, str(Path(__file__).parent))  # oracles, layouts, edges: whatever the import mode
 
 _SLOW_FIRST_CALL = (HealthCheck.too_slow,)  # the first example of a test may compile
 settings.register_profile(

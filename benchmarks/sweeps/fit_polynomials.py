@@ -2,7 +2,7 @@
 
     python benchmarks/sweeps/fit_polynomials.py [name ...]
 
-Without names, all of FITS, in about a minute; exit code 1 if mathfun.py holds other coefficients.
+Without names, all of FITS, in about a minute; exit code 1 if elementary.py has other coefficients.
 
 Each p(u) minimises max |weight(u)·(target(u) - p(u))|, where the weight makes that the relative
 error of the function's result, by Remez exchange on a grid in 60-digit arithmetic. The leading
@@ -192,7 +192,7 @@ def main(names: list[str]) -> int:
             coefficients, error = fit(FITS[name], dtype)
             same = getattr(tables[dtype], name) == tuple(coefficients)
             differs |= not same
-            state = "as in mathfun.py" if same else "NOT as in mathfun.py"
+            state = "as in elementary.py" if same else "NOT as in elementary.py"
             print(f"{name} {dtype}: degree {len(coefficients) - 1}, error {error:.3f} u, {state}")
             for c in coefficients:
                 print(f"    {c!r},")

@@ -38,11 +38,11 @@ SAMPLE = 0.05  # seconds, of a cell in a round
 DRAWS = 8  # of operands, whose bits are compared
 BEGIN, END = "<!-- price:begin -->", "<!-- price:end -->"
 
-# file -> (text that it has once, text in its place); further files: those of relaxed/
+# file of _kernels/gemm -> (text that it has once, text in its place); further: those of relaxed/
 RELAXED: dict[str, list[tuple[str, str]]] = {
-    "paths.py": [("STREAM_ROW_ELEMENTS = 1 << 13", "STREAM_ROW_ELEMENTS = 1 << 11")],
-    "gemm.py": [("m * n == 1 and k > kc_max and", "m * n == 1 and k > 0 and")],
-    "stream.py": [
+    "thresholds.py": [("STREAM_ROW_ELEMENTS = 1 << 13", "STREAM_ROW_ELEMENTS = 1 << 11")],
+    "dispatch.py": [("m * n == 1 and k > kc_max and", "m * n == 1 and k > 0 and")],
+    "few_rows.py": [
         (
             "run_dots(size, (m, w, kc, a, a_row, a_k, from_b,",
             """packed = gathered + gather_k * acc_row
@@ -132,12 +132,13 @@ def relax(folder: Path) -> None:
     import fastgrad
 
     copy = folder / "fastgrad"
+    gemm = copy / "_kernels" / "gemm"
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(Path(fastgrad.__file__).parent, copy, ignore=ignored)
     for path in (HERE / "relaxed").glob("*.py"):
-        shutil.copy(path, copy / "_kernels")
+        shutil.copy(path, gemm)
     for name, patches in RELAXED.items():
-        path = copy / "_kernels" / name
+        path = gemm / name
         text = path.read_text()
         for old, new in patches:
             if text.count(old) != 1:

@@ -1,4 +1,4 @@
-"""One setting against others: a threshold of paths.py, a number of the table of tiles, or KC.
+"""One setting against others: a threshold of thresholds.py, a number of the table of tiles, or KC.
 
     python benchmarks/sweeps/settings.py STREAM_ROWS
     python benchmarks/sweeps/settings.py OUTER_K=16 OUTER_K=99 --cells tn,256x32x8192,float32,1

@@ -197,3 +197,16 @@ def mismatch(function: str, what: str, remedy: str, **arrays: Array) -> NoReturn
     shapes = ", ".join(f"{name} {a.shape}" for name, a in arrays.items())
     dtypes = " and ".join(sorted({str(a.dtype) for a in arrays.values()}))
     raise ValueError(f"{function}: {what} ({shapes}, {dtypes}); {remedy}")
+
+
+def float_dtype(caller: str, dtype: Any) -> np.dtype[Any]:
+    """float32 or float64, of this machine's byte order, from whatever numpy takes as a dtype."""
+    try:
+        found: np.dtype[Any] = np.dtype("V" if dtype is None else dtype)  # None: numpy's default
+    except Exception:  # ValueError, SyntaxError and more, for some kinds of text
+        raise TypeError(f"{caller}: dtype is {shown(dtype)}; pass float32 or float64") from None
+    if found.name not in ("float32", "float64"):
+        what = shown(dtype) if dtype is None else brief(str(found))
+        raise TypeError(f"{caller}: dtype is {what}; pass float32 or float64")
+    native: np.dtype[Any] = np.dtype(found.name)
+    return native

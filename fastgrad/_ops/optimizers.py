@@ -33,6 +33,8 @@ _MOST_STEPS = 2**63 - 1  # b**step is 0 long before
 class SGD:
     """Settings of sgd_step."""
 
+    __module__ = "fastgrad"  # its public place: what a pickle names
+
     lr: float
     momentum: float = 0.0
     nesterov: bool = False
@@ -50,6 +52,8 @@ class SGD:
 @dataclass(frozen=True)
 class Adam:
     """Settings of adam_step."""
+
+    __module__ = "fastgrad"
 
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from .._version import __version__
 from ._errors import UsageError
 
 COMMANDS = ("train", "bench", "check", "info", "warmup")
@@ -55,8 +56,6 @@ _OF_MAIN = ("-h", "--help", "--version")
 
 
 def _parser() -> Parser:
-    from .. import __version__
-
     parser = Parser(
         prog="fastgrad",
         description="Compiled CPU kernels for dense layers. No command: train on the digits.",

@@ -1,4 +1,4 @@
-"""The same training step in plain numpy, written by hand, and the timer that compares the two.
+"""The same training step in plain numpy, by hand: what ``bench`` and ``train`` time ours beside.
 
 Products write into kept arrays (``out=``) and parameters are one flat array, as in the model.
 """
@@ -6,23 +6,16 @@ Products write into kept arrays (``out=``) and parameters are one flat array, as
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
-from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._mlp import MLP
 from .._ops.optimizers import SGD
 
-if TYPE_CHECKING:
-    from .._mlp import MLP
-
 Array = NDArray[Any]
-_ROUND = 0.03  # seconds; above 0.5 ms numpy against itself is within 1 % (samples taken in turns)
-_ROUNDS = (3, 15)
-_BUDGET = 1.0  # seconds for both together, where a step allows it
 
 
 def _relu(z: Array) -> tuple[Array, Array]:
@@ -60,6 +53,23 @@ ACTIVATIONS: dict[str | None, Callable[[Array], tuple[Array, Array | None]]] = {
     "gelu_tanh": _gelu_tanh,
     "silu": _silu,
 }
+
+
+def prepare(model: MLP, x: Array, y: Array) -> tuple[Callable[[], Any], Callable[[], Any], str]:
+    """Our step of a batch, numpy's, and why they are not to be compared, or ""."""
+    if model.activation not in ACTIVATIONS:
+        return _nothing, _nothing, f"there is no {model.activation} in plain numpy's step"
+    twin = NumpyNet(model)
+    losses = model.train_step(x, y), twin.step(x, y)
+    limit = 0.05 if model.activation == "gelu" else 1e-3  # numpy's gelu is the tanh form
+    fault = ""
+    if not np.allclose(losses[0], losses[1], rtol=limit, atol=1e-6, equal_nan=True):
+        fault = f"the first loss is {losses[0]:.6g} but {losses[1]:.6g} in plain numpy"
+    return lambda: model.train_step(x, y), lambda: twin.step(x, y), fault
+
+
+def _nothing() -> None:
+    pass
 
 
 class NumpyNet:
@@ -135,25 +145,3 @@ class NumpyNet:
         root /= math.sqrt(1 - b2**self.steps)
         root += s.eps
         self.flat -= s.lr / (1 - b1**self.steps) * m / root
-
-
-def race(ours: Callable[[], Any], theirs: Callable[[], Any]) -> tuple[float, float, int]:
-    """Median seconds a call of each, and the number of rounds: each round times both, in turns of
-    order, over as many calls as take about 30 ms."""
-    for function in (ours, theirs):
-        function()  # buffers, caches
-    guess = max(_seconds(ours, 1), _seconds(theirs, 1))
-    calls = max(1, int(_ROUND / guess))
-    rounds = min(max(int(_BUDGET / (2 * calls * guess)), _ROUNDS[0]), _ROUNDS[1])
-    times: tuple[list[float], list[float]] = ([], [])
-    for i in range(rounds):
-        for which in ((0, 1), (1, 0))[i % 2]:
-            times[which].append(_seconds((ours, theirs)[which], calls))
-    return median(times[0]), median(times[1]), rounds
-
-
-def _seconds(function: Callable[[], Any], calls: int) -> float:
-    start = time.perf_counter()
-    for _ in range(calls):
-        function()
-    return (time.perf_counter() - start) / calls

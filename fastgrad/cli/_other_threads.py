@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import copy
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._checkpoint import digest
 from .._kernels.runtime import jit, thread_pool
 from .._mlp import MLP
-from .._training import fit
+from .._mlp.checkpoint import digest
+from .._mlp.config import SETTINGS
 from ..threads import get_num_threads, num_threads
+from ._job import Job
 
-if TYPE_CHECKING:
-    from ._job import Job
-
+_fit = MLP._fit
 LIMIT = 5.0  # seconds that the other run may take; it ends with the epoch it is in
 LOGITS = 1024  # rows whose logits are compared: products that threads share in most jobs
 
@@ -69,11 +68,8 @@ def compare(job: Job, seconds: float, shared: bool) -> tuple[bool, str]:
 
 def untrained(model: MLP) -> MLP:
     """The model that ``model`` was before its first step: its seed decides."""
-    m = model
-    return MLP(
-        m.sizes, m.activation, m.loss, m.optimizer, m.dtype, m.seed,
-        label_smoothing=m.label_smoothing, max_grad_norm=m.max_grad_norm,
-    )  # fmt: skip
+    settings: dict[str, Any] = {name: getattr(model, name) for name in SETTINGS}
+    return MLP(**settings)
 
 
 def _start(job: Job) -> MLP:
@@ -92,9 +88,11 @@ def _train(job: Job, rows: int, epochs: int, threads: int, limit: float = np.inf
     model, watch = _start(job), Watch()
     validation = job.validation if job.patience is not None else None  # else it changes nothing
     with num_threads(threads):
-        fit(model, job.x[:rows], job.y[:rows], epochs, job.batch_size, validation, progress=False,
+        _fit(
+            model, job.x[:rows], job.y[:rows], epochs, job.batch_size, validation, progress=False,
             patience=job.patience, schedule=job.schedule,
-            stop=lambda history: watch.seconds() > limit)  # fmt: skip
+            stop=lambda history: watch.seconds() > limit,
+        )  # fmt: skip
     return Run(model, threads, watch.shared())
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .._atomic import write_atomically
-from .._run import run_of
+from .._files import write_atomically
+from .._mlp import MLP
 from ._errors import UsageError
-
-if TYPE_CHECKING:
-    from .._mlp import MLP
 
 _LINES = {  # list of the history -> label, colour
     "loss": ("training", "C0"),
@@ -40,7 +37,7 @@ def draw(model: MLP, path: str) -> None:
     """Loss, accuracy and a learning rate that changes, by epoch."""
     from matplotlib.figure import Figure
 
-    run = run_of(model)
+    run = model._run
     history = run.history
     panels = [panel for panel in _PANELS if any(_has_news(name, history) for name in panel[1])]
     figure = Figure(figsize=(1 + 4 * len(panels), 3.6), layout="constrained")

@@ -8,16 +8,19 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .._checkpoint import digest
-from .._run import run_of
-from . import _other_threads
+from .._bench import compare
+from .._kernels.codegen import target
+from .._mlp.checkpoint import digest
+from . import _numpy_step, _other_threads
 from ._arguments import joined
 from ._job import HIDDEN, Job
+
+ROUNDS, SAMPLE = 3, 0.03  # seconds; above 0.5 ms numpy against itself is within 1 %
 
 
 def early_stop(job: Job) -> Iterator[tuple[str, str]]:
     """Which epoch's parameters the model has, if --patience was given."""
-    early = run_of(job.model).early
+    early = job.model._run.early
     if early is None:
         return
     if early.best is None:
@@ -30,9 +33,6 @@ def early_stop(job: Job) -> Iterator[tuple[str, str]]:
 
 
 def summary(job: Job, seed: int) -> Iterator[tuple[str, str]]:
-    from .. import BITS_VERSION
-    from .._kernels.codegen import target
-
     right = int(np.count_nonzero(job.model.predict(job.held_x) == job.held_y))
     held = len(job.held_y)
     yield (
@@ -44,7 +44,10 @@ def summary(job: Job, seed: int) -> Iterator[tuple[str, str]]:
     )
     yield "step", _compare_with_numpy(job)
     where = "every machine" if target.current().isa.fma else "machines without FMA, as this one"
-    yield "weights", f"{digest(job.model)} (BITS_VERSION {BITS_VERSION}: the same on {where})"
+    yield (
+        "weights",
+        f"{digest(job.model)} (BITS_VERSION {target.BITS_VERSION}: the same on {where})",
+    )
 
 
 def what_next(args: argparse.Namespace, job: Job) -> str:
@@ -61,21 +64,15 @@ def what_next(args: argparse.Namespace, job: Job) -> str:
 
 
 def _compare_with_numpy(job: Job) -> str:
-    from ._numpy_step import ACTIVATIONS, NumpyNet, race
-
     x, y = job.x[: job.batch_size], job.y[: job.batch_size]
-    if job.model.activation not in ACTIVATIONS:
-        return f"not timed: there is no {job.model.activation} in plain numpy's step"
-    ours = _other_threads.untrained(job.model)
-    theirs = NumpyNet(ours)
-    losses = ours.train_step(x, y), theirs.step(x, y)
-    limit = 0.05 if ours.activation == "gelu" else 1e-3  # numpy's gelu is the tanh form
-    if not np.allclose(losses[0], losses[1], rtol=limit, atol=1e-6, equal_nan=True):
-        return f"not timed: the first loss is {losses[0]:.6g} but {losses[1]:.6g} in plain numpy"
-    mine, numpy, rounds = race(lambda: ours.train_step(x, y), lambda: theirs.step(x, y))
-    optimizer = type(ours.optimizer).__name__
+    model = _other_threads.untrained(job.model)
+    ours, theirs, fault = _numpy_step.prepare(model, x, y)
+    if fault:
+        return f"not timed: {fault}"
+    c = compare(ours, theirs, ROUNDS, SAMPLE)
+    optimizer = type(model.optimizer).__name__
     return (
-        f"{1e6 * mine:.0f} us beside {1e6 * numpy:.0f} us in plain numpy {np.__version__} "
-        f"({joined(ours.sizes)}, batch {len(x)}, {ours.dtype.name}, {optimizer}; "
-        f"medians of {rounds} rounds in turns; numpy on its default threads)"
+        f"{1e6 * c.ours:.0f} us beside {1e6 * c.theirs:.0f} us in plain numpy {np.__version__} "
+        f"({joined(model.sizes)}, batch {len(x)}, {model.dtype.name}, {optimizer}; medians of "
+        f"{ROUNDS} rounds in turns; numpy on its default threads; more: fastgrad bench)"
     )

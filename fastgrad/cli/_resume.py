@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from .._mlp import MLP
-from .._run import Fit, fingerprint, run_of
+from .._mlp.config import SETTINGS
+from .._mlp.history import Fit, fingerprint
 from ._errors import UsageError
-
-if TYPE_CHECKING:
-    from ._job import Job
+from ._job import Job
 
 
 def load(path: str, job: Job) -> MLP:
@@ -32,22 +30,15 @@ def load(path: str, job: Job) -> MLP:
 
 def _differences(model: MLP, job: Job) -> Iterator[tuple[str, str]]:
     """(what the model was trained with, what this run has). Old files do not note all of it."""
-    for name in (
-        "sizes", "activation", "loss", "optimizer", "dtype", "seed", "label_smoothing",
-        "max_grad_norm",
-    ):  # fmt: skip
+    for name in SETTINGS:
         there, here = getattr(model, name), getattr(job.model, name)
         if there != here:
             yield f"with {name} {there}", str(here)
-    run = run_of(model)
+    run = model._run
     if run.last_fit is not None:
-        there, here = run.last_fit, Fit.of(job.x, job.y, job.batch_size, shuffle=True)
-        if (there.rows, there.data) != (here.rows, here.data):
-            yield f"on other data, {there.rows} rows", f"{here.rows} rows"
-        if there.batch_size != here.batch_size:
-            yield f"with batch_size {there.batch_size}", str(here.batch_size)
-        if there.shuffle != here.shuffle:
-            yield f"with shuffle {there.shuffle}", str(here.shuffle)
+        now = Fit.of(job.x, job.y, job.batch_size, shuffle=True)
+        for name, then, here in run.last_fit.differences(now):
+            yield (f"on other data, {then}" if name == "data" else f"with {name} {then}"), here
     rates = run.history.get("learning_rate", [])
     if len(rates) == model.epochs:  # else some were before there were histories
         for epoch, there in enumerate(rates[: job.epochs]):

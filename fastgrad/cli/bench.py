@@ -1,4 +1,4 @@
-"""``fastgrad bench``: a few products and layers beside numpy, one thread each, in ten seconds."""
+"""``fastgrad bench``: products, layers, steps beside numpy, one thread each, in ten seconds."""
 
 from __future__ import annotations
 
@@ -14,15 +14,23 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-HELP = "time products and layers beside numpy on this machine, one thread each"
+import fastgrad
+
+from .. import _bench
+from .._kernels.codegen import target
+from . import _numpy_step
+
+HELP = "time products, layers and training steps beside numpy on this machine, one thread each"
 Array = NDArray[Any]
 SAMPLE = 0.01  # seconds; 36 of them a row
+HIDDEN = 128
 # What tells a BLAS before it is loaded; threadpoolctl, where installed, tells one that is.
 VARIABLES = ("OPENBLAS", "OMP", "MKL", "BLIS")
 
 
 class Cell(NamedTuple):
-    """A product C (m, n) = A (m, k)·B (k, n), or a relu layer of batch m from k to n."""
+    """A product C (m, n) = A (m, k)·B (k, n), a relu layer of batch m from k to n, or a step of
+    Adam of a net k-HIDDEN-n, batch m."""
 
     op: str
     m: int
@@ -32,6 +40,8 @@ class Cell(NamedTuple):
 
     def __str__(self) -> str:
         size = f"batch {self.m}, {self.k}-{self.n}"
+        if self.op == "train_step":
+            size = f"batch {self.m}, {self.k}-{HIDDEN}-{self.n}"
         if self.op.startswith("matmul"):
             size = f"({self.m}, {self.k}) by ({self.k}, {self.n})"
         return f"{self.op:<15} {size:<26} {self.dtype}"
@@ -50,6 +60,8 @@ CELLS = (
     Cell("linear_backward", 128, 512, 784),
     Cell("linear_backward", 128, 512, 784, "float64"),
     Cell("linear_forward", 1, 512, 512),
+    Cell("train_step", 32, 10, 64),
+    Cell("train_step", 128, 10, 784),
 )
 
 
@@ -58,11 +70,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import fastgrad
-
-    from .. import _bench
-    from .._kernels.codegen import target
-
     one_thread = one_blas_thread()
     if one_thread is None:
         return _again_with_one_thread()
@@ -80,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
             c = _bench.compare(ours, theirs, sample=SAMPLE)
             found.append((c.ratio, cell))
             times = "  ".join(f"{_bench.duration(t):>9}" for t in (c.ours, c.theirs))
-            print(f"{cell}  {times}  {c.ratio:.2f} ({c.low:.2f} to {c.high:.2f})", flush=True)
+            print(f"{cell}  {times}  {c.ratio:5.2f} ({c.low:.2f} to {c.high:.2f})", flush=True)
     mean = _bench.geometric_mean([ratio for ratio, _ in found])
     print(f"\ngeometric mean {mean:.2f}, lowest {min(found)[0]:.2f}; above 1: fastgrad is faster")
     return 0
@@ -111,6 +118,9 @@ def prepare(cell: Cell) -> tuple[Callable[[], Any], Callable[[], Any], str]:
         return rng.standard_normal(shape).astype(cell.dtype)
 
     m, n, k = cell[1:4]
+    if cell.op == "train_step":
+        model = fastgrad.MLP((k, HIDDEN, n), optimizer=fastgrad.Adam(), dtype=cell.dtype)
+        return _numpy_step.prepare(model, normal(m, k), rng.integers(0, n, m))
     a = normal(k, m) if cell.op == "matmul_tn" else normal(m, k)
     b = normal(n, k) if cell.op == "matmul_nt" else normal(k, n)
     bias, grad, y = normal(n), normal(m, n), np.maximum(normal(m, n), 0)
@@ -131,8 +141,6 @@ def prepare(cell: Cell) -> tuple[Callable[[], Any], Callable[[], Any], str]:
 def _calls(
     op: str, a: Array, b: Array, bias: Array, grad: Array, y: Array, outs: Any, twins: Any
 ) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    import fastgrad
-
     zero = np.zeros((), a.dtype)  # saves numpy a conversion a call
     mask, h = np.empty(grad.shape, bool), np.empty_like(grad)
     out, twin = outs[0], twins[0]

@@ -9,17 +9,27 @@ import argparse
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from .._ops.linear import ActivationName
+import fastgrad
+from fastgrad import reference, testing
+
+from .._config import config
+from .._kernels.codegen import target
+from .._mlp.config import ACTIVATIONS
+from .._ops.linear import ActivationName
+from ..reference import cases, oracle, promises
 
 HELP = "check gradients, and products bit for bit against the contract, on this machine"
 Array = NDArray[Any]
 Check = tuple[str, Callable[[], str]]
+WITHOUT_FMA = (
+    "this CPU has no fused multiply-add: a step of a chain is rounded twice, not once, so the "
+    "digest differs\nfrom that of CPUs which have it, and is to be compared with others without it"
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,15 +42,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from .._kernels.codegen import target
-    from . import _bits
-
     print(f"checking on {target.describe()}", flush=True)
-    failed = table(_bits.checks() if args.bits else (*gradient_checks(), *bit_checks()))
+    failed = table(promises.checks(fastgrad) if args.bits else (*gradient_checks(), *bit_checks()))
     print(f"{failed} failed" if failed else "all passed", flush=True)
-    for line in _bits.describe() if args.bits else ():
+    for line in describe() if args.bits else ():
         print(line)
     return 1 if failed else 0
+
+
+def describe() -> Iterator[str]:
+    """The last lines of --bits: what computed, and ``bits <BITS_VERSION>: <digest>``."""
+    now, versions = target.current(), config()
+    yield (
+        f"fastgrad {fastgrad.__version__}, numba {versions['numba']}, numpy {versions['numpy']}; "
+        f"{now.cpu}, {now.isa.name}"
+    )
+    if not oracle.has_fma():
+        yield WITHOUT_FMA
+    yield f"bits {target.BITS_VERSION}: {digest()}"
+
+
+def digest() -> str:
+    """Of the fixed cases, with the number of threads in force."""
+    return cases.digest(cases.results(fastgrad))
 
 
 def table(checks: Iterable[Check]) -> int:
@@ -59,8 +83,6 @@ def table(checks: Iterable[Check]) -> int:
 
 
 def gradient_checks() -> Iterator[Check]:
-    from .._mlp import ACTIVATIONS
-
     for dtype in ("float32", "float64"):
         for activation in ACTIVATIONS:
             title = f"gradients  linear, {activation or 'no activation'}, {dtype}"
@@ -70,9 +92,6 @@ def gradient_checks() -> Iterator[Check]:
 
 
 def check_linear(activation: ActivationName | None, dtype: str) -> str:
-    import fastgrad
-    from fastgrad import reference, testing
-
     rng = np.random.default_rng(1)
     x, w, b = (rng.uniform(-1, 1, shape).astype(dtype) for shape in ((5, 7), (7, 19), (19,)))
 
@@ -110,17 +129,14 @@ REFERENCE_LOSSES: dict[str, tuple[Array, Callable[[Array], Any]]] = {
 
 
 def check_loss(name: str, dtype: str) -> str:
-    import fastgrad
-    from fastgrad import testing
-
-    target, reference = REFERENCE_LOSSES[name]
+    targets, formula = REFERENCE_LOSSES[name]
     loss = getattr(fastgrad, name)
     z = np.random.default_rng(2).uniform(-3, 3, (4, 3)).astype(dtype)
     error = testing.check_grads(
-        lambda z: np.asarray(loss(z, target)[0], z.dtype),
-        lambda g, z: (g * loss(z, target)[1],),
+        lambda z: np.asarray(loss(z, targets)[0], z.dtype),
+        lambda g, z: (g * loss(z, targets)[1],),
         z,
-        reference=reference,
+        reference=formula,
     )
     return f"error {error:.1e}"
 
@@ -133,12 +149,8 @@ def bit_checks() -> Iterator[Check]:
 
 def check_bits(name: str, dtype: str) -> str:
     """The function against the scalar formula over shapes around tiles and KC, in five layouts."""
-    import fastgrad
-
-    from . import _bits, _bits_formula
-
     product = getattr(fastgrad, name)
-    rng, kc, cases = np.random.default_rng(3), fastgrad.KC[dtype], 0
+    rng, kc, tried = np.random.default_rng(3), fastgrad.KC[dtype], 0
     for m, k, n in (
         (1, 1, 1),
         (3, 0, 5),
@@ -148,11 +160,11 @@ def check_bits(name: str, dtype: str) -> str:
         (40, 2 * kc, 1),
     ):
         a, b = (rng.standard_normal(shape).astype(dtype) for shape in ((m, k), (k, n)))
-        expected = _bits_formula.product(a, b, np.zeros((m, n), dtype))[0]
+        expected = oracle.product(a, b, np.zeros((m, n), dtype))[0]
         first = a.T if name == "matmul_tn" else a
         second = b.T if name == "matmul_nt" else b
-        for layout, make in _bits.LAYOUTS.items():
+        for layout, make in promises.LAYOUTS.items():
             found = product(make(first), make(second))
-            _bits.same(found, expected, f"{(m, k, n)} in layout {layout}")
-            cases += 1
-    return f"{cases} products"
+            promises.same(found, expected, f"{(m, k, n)} in layout {layout}")
+            tried += 1
+    return f"{tried} products"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from .._config import show_config
+
 HELP = "show versions, CPU, vector width, tiles, threads and the cache"
 
 
@@ -12,7 +14,5 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import fastgrad
-
-    fastgrad.show_config()
+    show_config()
     return 0

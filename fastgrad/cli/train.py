@@ -2,7 +2,7 @@
 
 In: arguments. Out: progress on stderr; on stdout what is compiled and how long it took, and in the
 end five lines: accuracy, time a step beside numpy, digest of the weights, whether another number
-of threads gives the same one, what to try next. Data and model are made in _job.py.
+of threads gives the same one, what to try next. Data and model are made in _prepare.py.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ import argparse
 import copy
 import os
 
-from .._atomic import check_writable
-from .._mlp import ACTIVATIONS
-from .._training import fit, is_finite
+from .._config import compiling
+from .._files import check_writable
+from .._kernels.runtime import jit
+from .._mlp.config import ACTIVATIONS
+from .._mlp.fit import is_finite
 from . import _arguments, _other_threads, _plot, _report
 from ._errors import UsageError
-from ._job import HIDDEN, LEARNING_RATES, MOMENTUM, SCHEDULES, Job, prepare, user_errors
+from ._job import HIDDEN, Job, user_errors
+from ._prepare import LEARNING_RATES, MOMENTUM, SCHEDULES, prepare
 
 HELP = "train an MLP on the handwritten digits in the package, or on your own data"
 _ACTIVATIONS = [name or "none" for name in ACTIVATIONS]
@@ -114,9 +117,6 @@ def _introduce(args: argparse.Namespace, job: Job) -> None:
 
 def _compile(job: Job) -> None:
     """Every shape of the run once, on a copy: what is not in numba's cache is compiled here."""
-    from .._config import compiling
-    from .._kernels.runtime import jit
-
     print(f"{compiling()} ...", flush=True)
     model = copy.copy(job.model)
     for rows in {job.batch_size, len(job.x) % job.batch_size} - {0}:
@@ -133,9 +133,11 @@ def _train(args: argparse.Namespace, job: Job) -> tuple[float, bool]:
     model, watch = job.model, _other_threads.Watch()
     checkpoint = args.save if args.resume else None
     try:
-        history = fit(model, job.x, job.y, job.left(model), job.batch_size, job.validation,
+        history = model._fit(
+            job.x, job.y, job.left(model), job.batch_size, job.validation,
             patience=job.patience, schedule=job.schedule, checkpoint=checkpoint,
-            stop=_has_diverged, total=job.epochs)  # fmt: skip
+            stop=_has_diverged, total=job.epochs,
+        )  # fmt: skip
         if _has_diverged(history):
             raise UsageError(
                 f"the loss is {history['loss'][-1]} after epoch {model.epochs}: training has "

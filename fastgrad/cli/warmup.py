@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import time
 
+from .._config import compiling, warmup
+
 HELP = "compile all kernels ahead, so that later runs load them from the cache"
 
 
@@ -13,12 +15,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import fastgrad
-
-    from .._config import compiling
-
     print(compiling(), flush=True)
     start = time.perf_counter()
-    fastgrad.warmup()
+    warmup()
     print(f"all kernels compiled, or loaded from the cache, in {time.perf_counter() - start:.1f} s")
     return 0

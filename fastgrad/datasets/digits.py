@@ -8,7 +8,7 @@ from importlib import resources
 import numpy as np
 from numpy.typing import NDArray
 
-from ._npz import NpzReader
+from .._npz import NpzReader
 
 
 def load_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:

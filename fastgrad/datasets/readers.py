@@ -14,9 +14,10 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .. import _settings
+from .._files import path_text
+from .._npz import MAX_BYTES, NpzReader
+from .._ops.checks import float_dtype
 from .._ops.numbers import brief, shown
-from ._npz import MAX_BYTES, NpzReader
 
 SUFFIXES = (".npz", ".csv")
 LABEL_COLUMNS = ("label", "y", "target")
@@ -36,7 +37,7 @@ def load_data(
     path: str | os.PathLike[str], dtype: DTypeLike = np.float32, label: str | None = None
 ) -> Data:
     """The reader that the suffix of ``path`` names: load_npz or load_csv."""
-    text = _settings.path_text("load_data", "path", path)
+    text = path_text("load_data", "path", path)
     suffix = os.path.splitext(text)[1].lower()
     if suffix == ".csv":
         return load_csv(path, dtype, label)
@@ -53,7 +54,7 @@ def load_npz(path: str | os.PathLike[str], dtype: DTypeLike = np.float32) -> Dat
 
     Further dims of x are joined into K. At most 1 GiB, unpacked and as ``dtype``; never a pickle.
     """
-    found = _settings.check_dtype(dtype, "load_npz")
+    found = float_dtype("load_npz", dtype)
     text, name = _checked("load_npz", path)
     try:
         with NpzReader(text, MAX_BYTES) as file:
@@ -94,7 +95,7 @@ def load_csv(
     The labels are in the column named ``label``; without that argument in the column called
     label, y or target (in any case), or else in the last. At most 1 GiB of text.
     """
-    found = _settings.check_dtype(dtype, "load_csv")
+    found = float_dtype("load_csv", dtype)
     text, name = _checked("load_csv", path)
     try:
         with open(text, encoding="utf-8-sig", newline="") as file:
@@ -120,7 +121,7 @@ def load_csv(
 def _checked(caller: str, path: str | os.PathLike[str]) -> tuple[str, str]:
     """The path as text, also as that of a message, of a regular file within the limit: a pipe or a
     device might never end."""
-    text = _settings.path_text(caller, "path", path)
+    text = path_text(caller, "path", path)
     name = _printable(text)
     try:
         size = os.stat(text).st_size

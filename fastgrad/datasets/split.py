@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._draws import SPLIT, VALIDATION, check_seed, permutation
 from .._ops import numbers as _numbers
-from ._draws import SPLIT, VALIDATION, check_seed, permutation
 
 Rows = NDArray[np.int64]
 

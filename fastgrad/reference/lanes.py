@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgrad.reference.fma import fma as _fma
+from .fma import fma as _fma
 
 _INTS: dict[np.dtype[Any], np.dtype[Any]] = {
     np.dtype(np.float32): np.dtype(np.uint32),

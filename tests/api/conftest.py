@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from blobs import blobs
 
 from fastgrad._kernels.bind import builtins, by_hand
+from support.blobs import blobs
 
 
 @pytest.fixture

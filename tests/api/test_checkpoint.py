@@ -13,8 +13,8 @@ import pytest
 
 import fastgrad
 from fastgrad import MLP, SGD, Adam
-from fastgrad._checkpoint import digest
-from fastgrad._run import Run, run_of
+from fastgrad._mlp.checkpoint import digest
+from fastgrad._mlp.state import Run
 
 
 def trained(optimizer: SGD | Adam = SGD(0.1, 0.9), **options) -> tuple[MLP, np.ndarray, np.ndarray]:  # noqa: B008
@@ -231,8 +231,8 @@ def test_version_1_is_read(tmp_path: Path) -> None:
     with_meta(version=1, **dict.fromkeys(gone, "GONE"))(arrays)
     np.savez(path, **arrays)
     loaded = MLP.load(path)
-    assert loaded.learning_rate == 0.1 and run_of(loaded) == Run()
-    assert run_of(model).history
+    assert loaded.learning_rate == 0.1 and loaded._run == Run(2)
+    assert model._run.history
     losses = [m.fit(x, y, 2, 8, progress=False)["loss"] for m in (model, loaded)]
     assert losses[0] == losses[1] and digest(loaded) == digest(model)
 

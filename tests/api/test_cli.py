@@ -11,8 +11,8 @@ import pytest
 
 import fastgrad
 from fastgrad import MLP, SGD, get_num_threads, num_threads
-from fastgrad._checkpoint import digest
-from fastgrad.cli import COMMANDS, _other_threads, main
+from fastgrad._mlp.checkpoint import digest
+from fastgrad.cli import COMMANDS, _other_threads, main, warmup
 
 Capture = pytest.CaptureFixture[str]
 
@@ -98,13 +98,13 @@ def test_a_linear_net_and_a_batch_larger_than_the_data(npz: str, capsys: Capture
 @pytest.fixture
 def fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many threads were in force in each training after the first."""
-    real, found = _other_threads.fit, list[int]()
+    real, found = _other_threads._fit, list[int]()
 
     def fit(*args, **kwargs):
         found.append(get_num_threads())
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(_other_threads, "fit", fit)
+    monkeypatch.setattr(_other_threads, "_fit", fit)
     return found
 
 
@@ -170,7 +170,7 @@ def nudge(array: np.ndarray) -> None:
 def test_a_difference_of_one_bit_in_a_weight(
     npz, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = _other_threads.fit
+    real = _other_threads._fit
 
     def fit(model: MLP, *args, **kwargs):
         history = real(model, *args, **kwargs)
@@ -178,7 +178,7 @@ def test_a_difference_of_one_bit_in_a_weight(
             nudge(model.weights[0])
         return history
 
-    monkeypatch.setattr(_other_threads, "fit", fit)
+    monkeypatch.setattr(_other_threads, "_fit", fit)
     path = str(tmp_path / "m.npz")
     with num_threads(2):
         assert main(["train", "--data", npz, "--epochs", "2", "--save", path]) == 1
@@ -220,7 +220,7 @@ def test_an_end_in_the_second_run(error, code, line, npz, capsys: Capture, monke
         assert get_num_threads() == 1
         raise error
 
-    monkeypatch.setattr(_other_threads, "fit", fail)
+    monkeypatch.setattr(_other_threads, "_fit", fail)
     with num_threads(2):
         arguments = ["train", "--data", npz, "--epochs", "1", "--save", npz + "2"]
         assert main(arguments) == code
@@ -241,7 +241,7 @@ def test_info(capsys: Capture) -> None:
 
 def test_warmup(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[int] = []
-    monkeypatch.setattr(fastgrad, "warmup", lambda: called.append(1))
+    monkeypatch.setattr(warmup, "warmup", lambda: called.append(1))
     assert main(["warmup"]) == 0 and called == [1]
     assert re.search(r"in \d+\.\d s\n$", capsys.readouterr().out)
 

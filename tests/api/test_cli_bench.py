@@ -17,12 +17,13 @@ from fastgrad.cli import bench, main
 
 Capture = pytest.CaptureFixture[str]
 OPS = ("matmul", "matmul_nt", "matmul_tn", "linear_forward", "linear_backward")
+STEP = bench.Cell("train_step", 3, 5, 4)
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     cells = [bench.Cell(op, 3, 5, 4, d) for op in OPS for d in ("float32", "float64")]
-    monkeypatch.setattr(bench, "CELLS", tuple(cells))
+    monkeypatch.setattr(bench, "CELLS", (*cells, STEP))
     monkeypatch.setattr(bench, "SAMPLE", 1e-4)
     # threadpoolctl is no dependency of the tests, and nothing here needs a quiet numpy
     monkeypatch.setattr(bench, "one_blas_thread", lambda: fastgrad.num_threads(1))
@@ -38,7 +39,7 @@ def test_the_table(capsys: Capture) -> None:
     assert len(rows) == len(bench.CELLS)
     ratios = []
     for row, cell in zip(rows, bench.CELLS, strict=True):
-        found = re.fullmatch(r"(.*)  +(\S+) [mun]s  +(\S+) [mun]s  (\S+) \((\S+) to (\S+)\)", row)
+        found = re.fullmatch(r"(.*)  +(\S+) [mun]s  +(\S+) [mun]s  +(\S+) \((\S+) to (\S+)\)", row)
         assert found and found[1].startswith(str(cell))
         ours, theirs, ratio, low, high = map(float, found.groups()[1:])
         assert ours > 0 and theirs > 0 and low <= ratio <= high
@@ -73,6 +74,14 @@ def test_a_wrong_result_is_not_timed(op: str, capsys: Capture, monkeypatch) -> N
 def test_what_is_not_written_is_wrong(op: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fastgrad, op, lambda *args, **kwargs: None)
     assert "by nan" in bench.prepare(bench.Cell(op, 3, 5, 4))[2]
+
+
+def test_a_step_with_another_loss_is_not_timed(capsys: Capture, monkeypatch) -> None:
+    monkeypatch.setattr(fastgrad.MLP, "train_step", lambda *args: 7.0)
+    assert main(["bench"]) == 1
+    assert re.search(
+        r"train_step .*: the first loss is 7 but [\d.]+ in plain numpy", capsys.readouterr().err
+    )
 
 
 def test_without_threadpoolctl_it_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import subprocess
@@ -11,14 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import edges
 import numpy as np
 import pytest
-from watch import WAYS, Watch
 
 import fastgrad
-from fastgrad.cli import _bits, _bits_cases, _bits_formula, main
-from fastgrad.reference import contract_matmul
+from fastgrad.cli import check, main
+from fastgrad.reference import cases, contract_matmul, oracle, promises
+from support import edges
+from support.programs import environment
+from support.watch import WAYS, Watch
 
 Capture = pytest.CaptureFixture[str]
 AVX2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi2,+f16c"}
@@ -66,12 +66,12 @@ def test_check_fails_where_a_function_is_wrong(name: str, capsys: Capture, monke
 @pytest.fixture
 def few_cases(monkeypatch: pytest.MonkeyPatch) -> None:
     """Enough for every check to find something."""
-    monkeypatch.setattr(_bits_cases, "DTYPES", ("float32",))
+    monkeypatch.setattr(cases, "DTYPES", ("float32",))
     shapes, names = ((5, 600, 9), (3, 40, 70)), (None, "relu")
-    products = tuple(_bits_cases.Product("float32", *shape) for shape in shapes)
-    layers = tuple(_bits_cases.Layer("float32", 33, 9, 20, name) for name in names)
-    monkeypatch.setattr(_bits_cases, "products", lambda dtype: products)
-    monkeypatch.setattr(_bits_cases, "layers", lambda dtype: layers)
+    products = tuple(cases.Product("float32", *shape) for shape in shapes)
+    layers = tuple(cases.Layer("float32", 33, 9, 20, name) for name in names)
+    monkeypatch.setattr(cases, "products", lambda dtype: products)
+    monkeypatch.setattr(cases, "layers", lambda dtype: layers)
 
 
 def test_bits_pass(few_cases: None, capsys: Capture) -> None:
@@ -90,18 +90,18 @@ def _next(a: Any) -> None:
     a.flat[-1] = np.nextafter(a.flat[-1], a.dtype.type(np.inf))
 
 
-# promise -> (module, function, when its result is wrong: (args, kwargs) -> bool)
-SLIPS: dict[str, tuple[Any, str, Callable[[Any, Any], bool]]] = {
-    "formula": (_bits_cases, "matmul", lambda args, named: args[0].shape[-1] in (600, 40)),
-    "threads": (_bits_cases, "matmul", lambda args, named: fastgrad.get_num_threads() == 2),
-    "layouts": (_bits, "matmul", lambda args, named: args[1].flags.f_contiguous),
-    "batches": (_bits, "linear_forward", lambda args, named: len(args[0]) == 7),
+# promise -> (function, when its result is wrong: (args, kwargs) -> bool)
+SLIPS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "formula": ("matmul", lambda args, named: args[0].shape[-1] in (600, 40)),
+    "threads": ("matmul", lambda args, named: fastgrad.get_num_threads() == 2),
+    "layouts": ("matmul", lambda args, named: args[1].flags.f_contiguous),
+    "batches": ("linear_forward", lambda args, named: len(args[0]) == 7),
     "fused": (
-        _bits_cases, "linear_backward",
+        "linear_backward",
         lambda args, named: named.get("needs") == (False, True, False),
     ),
     "micro-batches": (
-        _bits, "linear_backward", lambda args, named: named.get("accumulate") is True,
+        "linear_backward", lambda args, named: named.get("accumulate") is True,
     ),
 }  # fmt: skip
 
@@ -110,8 +110,8 @@ SLIPS: dict[str, tuple[Any, str, Callable[[Any, Any], bool]]] = {
 def test_a_broken_promise_is_named(
     promise: str, few_cases: None, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module, name, is_wrong = SLIPS[promise]
-    real = getattr(module, name)
+    name, is_wrong = SLIPS[promise]
+    real = getattr(fastgrad, name)
 
     def slip(*args: Any, **named: Any) -> Any:
         result = real(*args, **named)
@@ -120,15 +120,14 @@ def test_a_broken_promise_is_named(
         return result
 
     if promise == "formula":  # wrong in the same way everywhere, so that only the formula tells
-        monkeypatch.setattr(_bits, "matmul", slip)
         for twin in ("matmul_nt", "matmul_tn"):
-            monkeypatch.setattr(_bits, twin, lambda a, b, t=twin: slip(*_plain(t, a, b)))
-    monkeypatch.setattr(module, name, slip)
+            monkeypatch.setattr(fastgrad, twin, lambda a, b, t=twin: slip(*_plain(t, a, b)))
+    monkeypatch.setattr(fastgrad, name, slip)
     with fastgrad.num_threads(1):
         assert main(["check", "--bits"]) == 1
     lines = capsys.readouterr().out.splitlines()
     failed = [line for line in lines if line.startswith("FAIL")]
-    assert len(failed) == 1 and failed[0].startswith(f"FAIL  {_bits.TITLES[promise]}, float32")
+    assert len(failed) == 1 and failed[0].startswith(f"FAIL  {promises.TITLES[promise]}, float32")
     assert "1 elements differ" in failed[0] and "1 failed" in lines
 
 
@@ -141,8 +140,8 @@ def test_every_way_is_taken(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None
     """By the cases that are compared with the formula; by other layouts, what they leave out."""
     ways: set[str] = set()
 
-    def watched(module: Any, name: str) -> None:
-        real = getattr(module, name)
+    def watched(name: str) -> None:
+        real = getattr(fastgrad, name)
 
         def call(*args: Any, **named: Any) -> Any:
             with Watch(dtype) as watch:
@@ -150,71 +149,69 @@ def test_every_way_is_taken(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None
             ways.update(watch.ways())
             return result
 
-        monkeypatch.setattr(module, name, call)
+        monkeypatch.setattr(fastgrad, name, call)
 
     for name in ("matmul", "linear_forward", "linear_backward"):
-        watched(_bits_cases, name)
-        watched(_bits, name)
+        watched(name)
     with fastgrad.num_threads(2):
-        _bits.check_threads(dtype)
+        promises.check_threads(fastgrad, dtype)
         assert WAYS - ways <= {"gathered"}
-        _bits.check_layouts(dtype)
+        promises.check_layouts(fastgrad, dtype)
         assert ways == WAYS
 
 
 def test_the_digest_sees_every_bit() -> None:
     found = {"x": np.array([[0.0, np.nan], [1.0, -2.0]], np.float32)}
-    first = _bits_cases.digest(found)
+    first = cases.digest(found)
     other_nan = found["x"].copy()
     other_nan.view(np.uint32)[0, 1] = 0xFFC12345
-    assert np.isnan(other_nan[0, 1]) and _bits_cases.digest({"x": other_nan}) == first
+    assert np.isnan(other_nan[0, 1]) and cases.digest({"x": other_nan}) == first
     for changed in (
         np.nextafter(found["x"], np.float32(9)),
         np.where(found["x"] == 0, np.float32(-0.0), found["x"]),
         found["x"].astype(np.float64),
         found["x"].reshape(1, 4),
     ):
-        assert _bits_cases.digest({"x": changed}) != first
-    assert _bits_cases.digest({"y": found["x"]}) != first
+        assert cases.digest({"x": changed}) != first
+    assert cases.digest({"y": found["x"]}) != first
 
 
 def test_same() -> None:
     a = np.array([0.0, np.nan, 1.0], np.float32)
     b = a.copy()
     b.view(np.uint32)[1] ^= 1
-    _bits.same(a, b, "x")
+    promises.same(a, b, "x")
     for wrong in (a.astype(float), a[:2], np.array([-0.0, np.nan, 1.0], np.float32)):
         with pytest.raises(AssertionError, match="^x: "):
-            _bits.same(a, wrong, "x")
+            promises.same(a, wrong, "x")
 
 
 def test_the_formula_without_fma(monkeypatch: pytest.MonkeyPatch, rng: Any) -> None:
     """One element by plain Python: a product, a sum, each rounded."""
     a, b, old = rng.standard_normal((2, 300)), rng.standard_normal((300, 1)), np.ones((2, 1))
-    fused = _bits_formula.product(a, b, old)
-    if _bits_formula.has_fma():
+    fused = oracle.product(a, b, old)
+    if oracle.has_fma():
         assert np.array_equal(fused[0], contract_matmul(a, b))
         assert np.array_equal(fused[1], contract_matmul(a, b, c_old=old))
-    monkeypatch.setattr(_bits_formula, "has_fma", lambda: False)
+    monkeypatch.setattr(oracle, "has_fma", lambda: False)
     blocks = []
     for k in (range(256), range(256, 300)):
         total = 0.0
         for i in k:
             total = float(a[0, i]) * float(b[i, 0]) + total
         blocks.append(total)
-    written, added = _bits_formula.product(a, b, old)
+    written, added = oracle.product(a, b, old)
     assert written[0, 0] == blocks[0] + blocks[1]
     assert added[0, 0] == (1.0 + blocks[0]) + blocks[1]
     z = np.linspace(-3, 3, 1001)
-    unfused = _bits_formula.value("tanh", z)
+    unfused = oracle.value("tanh", z)
     np.testing.assert_allclose(unfused, np.tanh(z), rtol=1e-14)
-    monkeypatch.setattr(_bits_formula, "has_fma", lambda: True)
-    assert (unfused != _bits_formula.value("tanh", z)).any()
+    monkeypatch.setattr(oracle, "has_fma", lambda: True)
+    assert (unfused != oracle.value("tanh", z)).any()
 
 
 def _in_a_process(cpu: dict[str, str], cache: Path, *command: str) -> str:
-    package = str(Path(fastgrad.__file__).parents[1])
-    env = {**os.environ, **cpu, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": package}
+    env = environment(**cpu, NUMBA_CACHE_DIR=str(cache))
     done = subprocess.run(
         [sys.executable, *command], env=env, capture_output=True, text=True, timeout=600
     )
@@ -230,5 +227,5 @@ def test_another_cpu_passes(cpu: dict[str, str], tmp_path: Path) -> None:
     out = _in_a_process(cpu, tmp_path, "-m", "fastgrad", "check", "--bits")
     assert "\nall passed\n" in out
     found = LAST.search(out)
-    assert found and (found[1] == _bits.digest()) == (cpu is AVX2)
+    assert found and (found[1] == check.digest()) == (cpu is AVX2)
     assert ("no fused multiply-add" in out) == (cpu is WITHOUT_FMA)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fastgrad import MLP
-from fastgrad.cli import main, train
+from fastgrad.cli import main
 
 Capture = pytest.CaptureFixture[str]
 
@@ -124,7 +124,7 @@ def test_interrupt_and_memory(error, code, line, capsys: Capture, monkeypatch) -
     def fail(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(train, "fit", fail)
+    monkeypatch.setattr(MLP, "_fit", fail)
     assert main([]) == code
     err = capsys.readouterr().err
     assert err.startswith(line) and err.count("\n") == 1

@@ -1,17 +1,15 @@
-"""The step in plain numpy that train is timed beside, and the race of the two."""
+"""The step in plain numpy that bench and train are timed beside."""
 
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable
 
 import numpy as np
 import pytest
-from blobs import blobs
 
 from fastgrad import MLP, SGD, Adam
 from fastgrad.cli import _numpy_step, main
+from support.blobs import blobs
 
 
 @pytest.mark.parametrize("optimizer", [SGD(0.1, 0.9), Adam(0.01)])
@@ -23,21 +21,6 @@ def test_the_numpy_step_is_the_same_step(activation, optimizer) -> None:
     for _ in range(4):
         assert model.train_step(x, y) == pytest.approx(twin.step(x, y), rel=1e-11)
     np.testing.assert_allclose(twin.layers[0][0][0], model.weights[0], rtol=1e-9, atol=1e-12)
-
-
-def test_the_race_takes_turns() -> None:
-    calls: list[str] = []
-
-    def work(name: str, seconds: float) -> Callable[[], None]:
-        def function() -> None:
-            calls.append(name)
-            time.sleep(seconds)
-
-        return function
-
-    mine, theirs, rounds = _numpy_step.race(work("a", 0.02), work("b", 0.04))
-    assert 0.02 <= mine < 0.04 <= theirs and rounds >= 3
-    assert calls[:4] == ["a", "b", "a", "b"] and calls[4:8] == ["a", "b", "b", "a"]
 
 
 def test_gelu_is_its_tanh_form(rng: np.random.Generator) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fastgrad import MLP
-from fastgrad._run import _SAMPLE, Fit, run_of
-from fastgrad.cli import _numpy_step, main
+from fastgrad._mlp.history import _SAMPLE, Fit
+from fastgrad.cli import _report, main
 
 Capture = pytest.CaptureFixture[str]
 STOPPING = "--validation v.npz --patience 5"
@@ -24,8 +24,7 @@ def data(seed: int, rows: int = 60) -> dict[str, np.ndarray]:
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(_numpy_step, "_BUDGET", 0.01)  # its second a run is not what is tested
-    monkeypatch.setattr(_numpy_step, "_ROUND", 0.001)
+    monkeypatch.setattr(_report, "SAMPLE", 0.001)  # its second a run is not what is tested
     for name, seed in (("d.npz", 1), ("v.npz", 2), ("w.npz", 3)):
         np.savez(name, **data(seed))
     return tmp_path
@@ -126,7 +125,7 @@ def test_what_changes_no_bit_is_allowed(first: str, second: str) -> None:
 def test_a_file_from_before_it_was_noted(gone: dict) -> None:
     command("--epochs 2")
     change_meta(**gone)
-    assert run_of(MLP.load("m.npz")).last_fit is None
+    assert MLP.load("m.npz")._run.last_fit is None
     command("--epochs 3 --batch-size 16")
     assert MLP.load("m.npz").epochs == 3
 
@@ -143,7 +142,7 @@ def test_notes_that_are_damaged(change: dict, words: str) -> None:
     command("--epochs 1")
     fit = {"batch_size": 8, "rows": 48, "shuffle": True, "data": "00"}
     change_meta(last_fit=fit)
-    assert run_of(MLP.load("m.npz")).last_fit == Fit(**fit)
+    assert MLP.load("m.npz")._run.last_fit == Fit(**fit)
     for damaged in (fit | change, {**fit, next(iter(change)): None}, {}, [], "x"):
         change_meta(last_fit=damaged)
         with pytest.raises(ValueError, match="MLP.load: m.npz: its settings are damaged"):
@@ -157,17 +156,17 @@ def test_fit_notes_its_last_call(tmp_path: Path) -> None:
     """In a model, its copies and its file; a call of no epochs is none."""
     x, y = data(1)["x"].astype(np.float32), data(1)["y"]
     model = MLP((4, 8, 3))
-    assert run_of(model).last_fit is None
+    assert model._run.last_fit is None
     model.fit(x, y, 1, 8, progress=False)
-    first = run_of(model).last_fit
+    first = model._run.last_fit
     assert first is not None and (first.batch_size, first.rows, first.shuffle) == (8, 60, True)
     model.fit(x, y, 0, 4, progress=False)
-    assert run_of(model).last_fit == first
+    assert model._run.last_fit == first
     model.fit(x[:40], y[:40], 1, 50, progress=False, shuffle=False)
-    last = run_of(model).last_fit
+    last = model._run.last_fit
     assert last == Fit(40, False, 40, last.data) and last.data != first.data
     model.save(tmp_path / "n.npz")
-    assert run_of(MLP.load(tmp_path / "n.npz")).last_fit == last
+    assert MLP.load(tmp_path / "n.npz")._run.last_fit == last
 
 
 def test_much_data_is_known_by_some_rows() -> None:

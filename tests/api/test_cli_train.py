@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from fastgrad import MLP, Adam, num_threads
-from fastgrad._checkpoint import digest
-from fastgrad._run import run_of
-from fastgrad.cli import _numpy_step, _other_threads, main, train
+from fastgrad._mlp.checkpoint import digest
+from fastgrad._mlp.step import Step
+from fastgrad.cli import _other_threads, _report, main
 
 Capture = pytest.CaptureFixture[str]
 
@@ -30,8 +30,7 @@ def noisy(rows: int = 90, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(_numpy_step, "_BUDGET", 0.01)  # its second a run is not what is tested
-    monkeypatch.setattr(_numpy_step, "_ROUND", 0.001)
+    monkeypatch.setattr(_report, "SAMPLE", 0.001)  # its second a run is not what is tested
     for name, seed in (("d.npz", 1), ("v.npz", 2)):
         x, y = noisy(seed=seed)
         np.savez(name, x=x, y=y)
@@ -71,7 +70,7 @@ def test_a_fraction_is_kept_apart(capsys: Capture) -> None:
     )
     assert "validation loss " in err and "validation accuracy " in err
     assert "(trained on 54, tested on 18, seed 0)" in found(out)["accuracy"]
-    assert len(run_of(MLP.load("m.npz")).history["validation_loss"]) == 2
+    assert len(MLP.load("m.npz")._run.history["validation_loss"]) == 2
     assert "best" not in found(out)
 
 
@@ -103,7 +102,7 @@ def test_patience(capsys: Capture) -> None:
     best = re.fullmatch(line, found(out)["best"])
     assert best and int(best[3]) == int(best[1]) + 4 < 300
     model = MLP.load("m.npz")
-    losses = run_of(model).history["validation_loss"]
+    losses = model._run.history["validation_loss"]
     assert len(losses) == int(best[3]) and int(np.argmin(losses)) + 1 == int(best[1])
     assert f"{min(losses):.4f}" == best[2]
     command(f"{options.replace('300', best[1])}")  # without patience, to the best epoch
@@ -124,7 +123,7 @@ def test_a_schedule(capsys: Capture) -> None:
     for name in ("constant", "cosine", "step"):
         command(f"--epochs 6 --lr 0.02 --schedule {name} --save {name}.npz")
         lines[name] = found(capsys.readouterr().out)
-    rates = {n: run_of(MLP.load(f"{n}.npz")).history["learning_rate"] for n in lines}
+    rates = {n: MLP.load(f"{n}.npz")._run.history["learning_rate"] for n in lines}
     assert rates["constant"] == [0.02] * 6
     assert rates["step"] == [0.02] * 2 + [0.02 * 0.1] * 2 + [0.02 * (0.1 * 0.1)] * 2
     assert rates["cosine"][0] == 0.02 and rates["cosine"][3] == 0.01
@@ -172,7 +171,7 @@ def test_resumed_runs_end_with_the_bits_of_one(patience: str, capsys: Capture) -
 
 def test_the_other_threads_do_the_resumed_part(capsys: Capture) -> None:
     command("--epochs 3 --save m.npz --resume")
-    real, epochs = _other_threads.fit, list[int]()
+    real, epochs = _other_threads._fit, list[int]()
 
     def fit(model: MLP, *args, **kwargs):
         epochs.append(model.epochs)
@@ -181,7 +180,7 @@ def test_the_other_threads_do_the_resumed_part(capsys: Capture) -> None:
         return history
 
     with pytest.MonkeyPatch.context() as patch, num_threads(2):
-        patch.setattr(_other_threads, "fit", fit)
+        patch.setattr(_other_threads, "_fit", fit)
         command("--epochs 8 --save m.npz --resume")
     assert epochs == [3, 8]
     threads = found(capsys.readouterr().out)["threads"]
@@ -200,22 +199,22 @@ def test_an_interrupt_before_the_first_epoch(capsys: Capture, monkeypatch) -> No
     def fail(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "fit", fail)
+    monkeypatch.setattr(MLP, "_fit", fail)
     command("--save m.npz --resume", 130)
     err = capsys.readouterr().err
     assert err == "fastgrad train: interrupted after 0 of 60 epochs; nothing was saved\n"
 
 
 def test_divergence_leaves_the_last_model_that_was_none(capsys: Capture, monkeypatch) -> None:
-    real, calls = MLP._step, list[int]()
+    real, calls = Step.__call__, list[int]()
 
-    def step(self: MLP, x: np.ndarray, y: np.ndarray) -> float:
+    def step(self: Step, x: np.ndarray, y: np.ndarray) -> float:
         calls.append(1)
         if len(calls) == 30:
-            self.weights[0][...] = np.nan
+            self._parameters.weights[0][...] = np.nan
         return real(self, x, y)
 
-    monkeypatch.setattr(MLP, "_step", step)
+    monkeypatch.setattr(Step, "__call__", step)
     command("--save m.npz --resume --batch-size 8", 2)  # 9 steps an epoch
     assert "training has diverged; lower --lr" in capsys.readouterr().err
     model = MLP.load("m.npz")
@@ -294,7 +293,7 @@ def test_what_the_plot_shows() -> None:
         patch.setattr(Figure, "savefig", savefig)
         _plot.draw(model, "a.png")
     (figure,) = figures
-    history = run_of(model).history
+    history = model._run.history
     assert [axes.get_title() for axes in figure.axes] == ["loss", "accuracy"]
     lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
     assert list(lines) == ["training", "validation", "best epoch"]

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastgrad import _draws
+from fastgrad._npz import NpzReader
 from fastgrad.datasets import (
     DataError,
-    _draws,
     load_csv,
     load_data,
     load_digits,
@@ -21,7 +22,6 @@ from fastgrad.datasets import (
     stratified_split,
     validation_split,
 )
-from fastgrad.datasets._npz import NpzReader
 
 
 def test_digits_are_the_uci_test_set() -> None:

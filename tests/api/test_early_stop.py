@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from fastgrad import MLP, SGD, Adam
-from fastgrad._checkpoint import digest
+from fastgrad._mlp.checkpoint import digest
+from fastgrad._mlp.forward import evaluate
+from fastgrad._mlp.history import EarlyStop
+from fastgrad._mlp.state import Run
+from fastgrad._mlp.step import Step
 from fastgrad._ops.schedules import cosine_schedule
-from fastgrad._run import run_of
-from fastgrad._training import evaluate
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -51,7 +53,7 @@ def same(a: MLP, b: MLP) -> None:
     assert a.learning_rate == b.learning_rate
     for mine, other in zip(a.optimizer_state(), b.optimizer_state(), strict=True):
         assert np.array_equal(mine, other)
-    first, second = run_of(a), run_of(b)
+    first, second = a._run, b._run
     assert {k: v for k, v in first.history.items() if k != "seconds"} == {
         k: v for k, v in second.history.items() if k != "seconds"
     }
@@ -106,10 +108,10 @@ def test_without_patience_training_goes_on_from_the_parameters_that_are_there() 
     plain = copy.deepcopy(net)
     order = net.epochs
     train(net, 1, None)
-    del plain.__dict__["_run"]  # nothing but parameters, optimizer state and counts
+    vars(plain)["_run"] = Run(plain.epochs)  # nothing but parameters, optimizer state and counts
     train(plain, 1, None)
     assert net.epochs == order + 1 and digest(net) == digest(plain)
-    assert run_of(net).early is None
+    assert net._run.early is None
 
 
 @pytest.mark.parametrize("change", ["validation", "weights"])
@@ -121,7 +123,7 @@ def test_another_set_or_other_weights_begin_anew(change: str) -> None:
     validation = noisy(30, 3) if change == "validation" else VALIDATION
     done = net.epochs
     history = train(net, 1, 1, validation=validation)
-    early = run_of(net).early
+    early = net._run.early
     assert early is not None and (early.best_epoch, early.waited) == (done + 1, 0)
     assert early.best_loss == history["validation_loss"][0]
 
@@ -145,23 +147,23 @@ def test_other_losses(loss: str) -> None:
         schedule=lambda epoch: 0.05,
     )  # fmt: skip
     assert list(history) == ["loss", "learning_rate", "seconds", "validation_loss"]
-    found = evaluate(net, VALIDATION[0], targets[1])
+    found = evaluate(net._config, net.forward, VALIDATION[0], targets[1])
     assert net.epochs < 60 and found == {"loss": min(history["validation_loss"])}
 
 
 def test_an_interrupt_leaves_the_best_and_loses_no_epoch(monkeypatch) -> None:
     unbroken, net = model(), model()
     train(unbroken, 12, 100)
-    real, calls = net._step, list[int]()
+    real, calls = Step.__call__, list[int]()
 
-    def step(x: np.ndarray, y: np.ndarray) -> float:
+    def step(self: Step, x: np.ndarray, y: np.ndarray) -> float:
         calls.append(1)
         if len(calls) == 9 * 8 + 4:  # in the tenth epoch
             raise KeyboardInterrupt
-        return real(x, y)
+        return real(self, x, y)
 
     with monkeypatch.context() as patch:
-        patch.setattr(net, "_step", step)
+        patch.setattr(Step, "__call__", step)
         with pytest.raises(KeyboardInterrupt):
             train(net, 12, 100)
     assert net.epochs == 9
@@ -210,13 +212,13 @@ def test_a_copy_is_a_model_of_its_own() -> None:
     net = model()
     train(net, 5, 100)
     twin = copy.copy(net)
-    early = run_of(net).early
+    early = net._run.early
     assert early is not None and early.last is not None
     before, last = digest(net), [array.copy() for array in early.last]
     train(twin, 10, 100)
-    assert digest(net) == before and run_of(net).early is early and early.last is not None
+    assert digest(net) == before and net._run.early is early and early.last is not None
     assert all(np.array_equal(a, b) for a, b in zip(early.last, last, strict=True))
-    assert len(run_of(net).history["loss"]) == 5
+    assert len(net._run.history["loss"]) == 5
 
 
 @pytest.mark.parametrize("patience", [None, 100])
@@ -238,3 +240,111 @@ def test_a_checkpoint_is_what_save_would_have_written(patience, tmp_path: Path) 
         train(unbroken, each.epochs, patience)
         same(each, unbroken)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["m.npz"]
+
+
+# --- after a stop, with something else
+
+
+def stopped() -> MLP:
+    net = model()
+    train(net, 40)
+    early = net._run.early
+    assert early is not None and early.waited == 3 and net.epochs < 40
+    return net
+
+
+OTHER = {
+    "learning_rate was assigned": {},
+    "batch_size changed": {"batch_size": 7},
+    "shuffle changed": {"shuffle": False},
+    "data changed": {"x": X + np.float32(1)},
+    "schedule changed": {"schedule": lambda epoch: 0.001},
+}
+
+
+@pytest.mark.parametrize("way", ["at once", "from a file", "in a copy"])
+@pytest.mark.parametrize("words", OTHER)
+def test_other_options_start_anew_and_say_so(words: str, way: str, tmp_path: Path) -> None:
+    net = stopped()
+    if words.startswith("learning_rate"):
+        net.learning_rate = 1e-3
+    if way == "from a file":
+        net.save(tmp_path / "m.npz")
+        net = MLP.load(tmp_path / "m.npz")
+    elif way == "in a copy":
+        net = copy.copy(net)
+    before, done = digest(net), net.epochs
+    options = {"x": X, "y": Y, "batch_size": 8, "validation": VALIDATION, "patience": 3}
+    options |= {"progress": False, "epochs": 2} | OTHER[words]
+    message = rf"MLP.fit: the last call stopped early, and since then {words}: .* starts anew"
+    with pytest.warns(UserWarning, match=message) as caught:
+        history = net.fit(**options)
+    assert len(caught) == 1 and caught[0].filename == __file__
+    assert len(history["loss"]) == 2 and net.epochs == done + 2 and digest(net) != before
+    early = net._run.early
+    assert early is not None and early.best_epoch > done
+    assert net.fit(**options)["loss"] != []  # and goes on without a word
+
+
+def test_several_changes_are_all_named() -> None:
+    net = stopped()
+    net.learning_rate = 0.01
+    with pytest.warns(UserWarning, match="learning_rate was assigned and shuffle changed: "):
+        train(net, 1, shuffle=False)
+
+
+def test_what_is_no_change_starts_nothing_anew() -> None:
+    """The same rate, more patience, a schedule that gave the rates there were."""
+    net = stopped()
+    net.learning_rate = 0.02
+    assert train(net, 40)["loss"] == []
+    assert train(net, 40, schedule=lambda epoch: 0.02)["loss"] == []
+    assert train(net, 40, 2)["loss"] == []
+    net.learning_rate = 0.01
+    done = net.epochs
+    assert len(train(net, 1, 50)["loss"]) == 1 and net.epochs == done + 1
+
+
+def test_a_rate_assigned_before_the_stop_is_none_since() -> None:
+    net = model()
+    train(net, 1, 100)
+    net.learning_rate = 0.5
+    train(net, 40)
+    assert net.epochs < 41 and train(net, 40)["loss"] == []
+
+
+def test_a_warning_that_is_an_error_changes_nothing() -> None:
+    net = stopped()
+    net.learning_rate = 0.01
+    before, early = digest(net), net._run.early
+    with pytest.raises(UserWarning):
+        train(net, 5)
+    assert digest(net) == before and net._run.early is early
+
+
+ROWS = {  # when -> whether the model has best or last; what is kept. See the head of history.py
+    "no epoch was better yet": ("last", None, None, False),
+    "at work": ("last", "best", "any", False),
+    "at rest": ("best", "best", "last", True),
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_invariant(row: str) -> None:
+    live = [np.array([1.0]), np.array([2.0])]
+    early = EarlyStop("00")
+    best, last = [a.copy() for a in live], [a + 5 for a in live]
+    early.observe(live, 1, np.nan if row.startswith("no") else 0.5)
+    for a in live:
+        a += 5
+    early.observe(live, 2, 0.7 if not row.startswith("no") else np.nan)
+    for _ in range(2):  # again, as after an interrupt
+        early.rest(live)
+    if row == "at work":
+        for _ in range(2):
+            early.work(live)
+    has, kept, other, at_rest = ROWS[row]
+    assert live == (best if has == "best" else last)
+    assert early.best == (None if kept is None else best)
+    assert early.last == (None if other is None else last) and early.at_rest is at_rest
+    assert (early.waited, early.best_epoch) == ((2, 0) if kept is None else (1, 1))

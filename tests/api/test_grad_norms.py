@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracles import assert_same_bits
 
 from fastgrad import MLP, SGD
-from fastgrad._mlp import ACTIVATIONS, LOSSES
+from fastgrad._mlp.config import ACTIVATIONS, LOSSES
+from support.oracles import assert_same_bits
 
 
 def data(model: MLP, rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -25,7 +25,7 @@ def one_by_one(model: MLP, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     norms = []
     for i in range(len(x)):
         model.train_step(x[i : i + 1], y[i : i + 1])
-        norms.append(np.linalg.norm(model._grads.astype(np.float64)))
+        norms.append(np.linalg.norm(model._parameters.grads.astype(np.float64)))
     return np.array(norms)
 
 
@@ -69,9 +69,16 @@ def test_nothing_changes() -> None:
     model = MLP((5, 8, 3), optimizer=SGD(0.1, 0.9))
     x, y = data(model, 6)
     model.train_step(x, y)
-    before = [a.copy() for a in (model._params, model._grads, *model._state)]
+    before = [
+        a.copy()
+        for a in (model._parameters.flat, model._parameters.grads, *model._parameters.state)
+    ]
     model.grad_norms(x, y)
-    for a, b in zip(before, (model._params, model._grads, *model._state), strict=True):
+    for a, b in zip(
+        before,
+        (model._parameters.flat, model._parameters.grads, *model._parameters.state),
+        strict=True,
+    ):
         assert_same_bits(a, b)
     assert model.steps == 1
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import edges
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from layouts import LAYOUTS, laid_out, place
-from oracles import Array, assert_same_bits, exact_matmul, integers, saved_for
 
 from fastgrad import LinearGrads, linear_backward, linear_forward, reference
 from fastgrad.testing import check_adjoint, check_grads
+from support import edges
+from support.layouts import LAYOUTS, laid_out, place
+from support.oracles import Array, assert_same_bits, exact_matmul, integers, saved_for
 
 by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)
 by_activation = pytest.mark.parametrize("activation", [None, *edges.ACTIVATIONS])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import edges
 import numpy as np
 import pytest
-from layouts import STACKS, place
-from oracles import Array, assert_same_bits, exact_matmul, floats, integers, saved_for
 
 from fastgrad import linear_backward, linear_forward, matmul
+from support import edges
+from support.layouts import STACKS, place
+from support.oracles import Array, assert_same_bits, exact_matmul, floats, integers, saved_for
 
 by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)
 by_activation = pytest.mark.parametrize("activation", [None, *edges.ACTIVATIONS])

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import edges
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layouts import LAYOUTS, OUTPUTS, STACKS, place
-from oracles import Array, assert_same_bits, exact_matmul, integers
 
 from fastgrad import matmul, matmul_nt, matmul_tn, reference
 from fastgrad.testing import check_adjoint
+from support import edges
+from support.layouts import LAYOUTS, OUTPUTS, STACKS, place
+from support.oracles import Array, assert_same_bits, exact_matmul, integers
 
 by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fastgrad import MLP, SGD, Adam, reference
-from fastgrad._mlp import ACTIVATIONS
+from fastgrad._mlp.config import ACTIVATIONS
 
 LOSSES = ["softmax_cross_entropy", "binary_cross_entropy_with_logits", "mse"]
 
@@ -65,7 +65,7 @@ def test_parameters_are_views_of_one_flat_aligned_array() -> None:
     assert [a.shape for a in arrays] == [(5, 7), (7, 3), (7,), (3,)]
     assert isinstance(model.weights, tuple) and isinstance(model.biases, tuple)
     for a in arrays:
-        assert np.shares_memory(a, model._params) and a.flags.c_contiguous
+        assert np.shares_memory(a, model._parameters.flat) and a.flags.c_contiguous
         assert a.ctypes.data % 64 == 0
     held = model.weights[0]
     x, y = data("softmax_cross_entropy", outputs=3)
@@ -146,7 +146,7 @@ def test_smaller_batches_use_the_memory_of_the_largest() -> None:
     memory = []
     for rows in (12, *range(1, 13)):
         loss = first.train_step(x[:rows], y[:rows])
-        memory.append([id(a) for a in first._compiled._memory])
+        memory.append([id(a) for a in first._step._memory])
         fresh = copy.copy(second)
         assert fresh.train_step(x[:rows], y[:rows]) == loss
         second = fresh
@@ -161,10 +161,10 @@ def test_copies_are_independent_and_go_on_alike() -> None:
     twins = [copy.copy(model), copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
     expected = [model.train_step(x, y) for _ in range(3)]
     for twin in twins:
-        assert not np.shares_memory(twin._params, model._params)
+        assert not np.shares_memory(twin._parameters.flat, model._parameters.flat)
         assert [twin.train_step(x, y) for _ in range(3)] == expected
         assert np.array_equal(twin.weights[1], model.weights[1])
-        assert np.shares_memory(twin.weights[0], twin._params)
+        assert np.shares_memory(twin.weights[0], twin._parameters.flat)
 
 
 def test_repr_says_what_it_is() -> None:
@@ -227,9 +227,7 @@ def test_learning_rate() -> None:
 
 
 def test_fit_passes_its_settings_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fastgrad import _training
-
-    monkeypatch.setattr(_training, "fit", lambda *args: args)
+    monkeypatch.setattr(MLP, "_fit", lambda *args: args)
     model = MLP((5, 4))
     given = model.fit(1, 2, 3, 4, 5, 6, shuffle=7, patience=8, schedule=9, checkpoint="10")
     assert given == (model, *range(1, 10), "10")
@@ -256,7 +254,7 @@ X, Y = data("softmax_cross_entropy")
 )
 def test_step_errors_change_nothing(loss, x, y, kind, words) -> None:
     model = MLP((5, 4), loss=loss)
-    before = model._params.copy()
+    before = model._parameters.flat.copy()
     with pytest.raises(kind, match=f"^MLP.train_step: {words}"):
         model.train_step(x, y)
-    assert np.array_equal(model._params, before) and model.steps == 0
+    assert np.array_equal(model._parameters.flat, before) and model.steps == 0

@@ -8,20 +8,19 @@ import random
 import struct
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
-import damaged_files
-import fuzz_readers
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastgrad import MLP
+from fastgrad._npz import NpzReader
 from fastgrad.datasets import DataError, load_csv, load_npz, readers
-from fastgrad.datasets._npz import NpzReader
+from support import damaged_files, fuzz_readers
+from support.programs import environment
 
 
 def good() -> dict[str, np.ndarray]:
@@ -166,43 +165,31 @@ def test_npz_check_sum_is_compared(tmp_path: Path, save) -> None:
         load_npz(tmp_path / "d.npz")
 
 
-def read_header(text: str) -> tuple[object, ...]:
-    from fastgrad.datasets import _npz
-
-    return _npz._read_header(io.BytesIO(npy(text)))[:3]
-
-
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
 @pytest.mark.parametrize("dtype", ["<f8", ">f4", "|u1", "?", "<i2"])
-def test_npz_reads_every_header_of_numpy(dtype: str, version: tuple[int, int]) -> None:
-    from fastgrad.datasets import _npz
-
-    for shape in ((), (0,), (3,), (3, 4), (1, 2, 3, 4), (10**9, 0)):
-        for order in "CF":
-            array = np.empty(shape, dtype, order=order)
-            file = io.BytesIO()
-            np.lib.format.write_array(file, array, version)
-            is_fortran = np.lib.format.header_data_from_array_1_0(array)["fortran_order"]
-            file.seek(0)
-            found = _npz._read_header(file)
-            assert found == (np.dtype(dtype), is_fortran, shape, file.tell())
-            assert file.tell() == len(file.getvalue()) - array.nbytes
-
-
-def test_npz_reads_what_others_write() -> None:
-    """Python 2 wrote long integers; other programs have other orders, quotes and spaces."""
-    float32 = np.dtype("<f4")
-    old = "{'descr': '<f4', 'fortran_order': False, 'shape': (3L, 4L), }"
-    assert read_header(old) == (float32, False, (3, 4))
-    other = '{"shape":(3,),"fortran_order":True,"descr":"<f4"}'
-    assert read_header(other) == (float32, True, (3,))
+def test_npz_reads_what_numpy_writes(dtype: str, version: tuple[int, int]) -> None:
+    buffer = io.BytesIO()
+    arrays = {
+        f"{i}{order}": np.ones(shape, dtype, order=order)
+        for i, shape in enumerate(((), (0,), (3,), (3, 4), (1, 2, 3, 4), (10**9, 0)))
+        for order in "CF"
+    }
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, array, version)
+    with NpzReader(buffer) as file:
+        for name, array in arrays.items():
+            found = file.read(name)
+            assert found.shape == array.shape and found.flags.c_contiguous
+            assert found.dtype == np.dtype(dtype).newbyteorder("=") and np.array_equal(found, array)
 
 
 def test_a_header_nested_deep_is_no_end_of_a_thread() -> None:
     """Python's parser, even of literals, overflows a small stack: that ends the process."""
     program = (
         "import io, threading, zipfile\n"
-        "from fastgrad.datasets._npz import NpzReader\n"
+        "from fastgrad._npz import NpzReader\n"
         "def read(text):\n"
         "    file = io.BytesIO()\n"
         "    with zipfile.ZipFile(file, 'w') as archive:\n"
@@ -236,19 +223,6 @@ def test_names_of_members_are_shown_in_one_short_line(tmp_path: Path) -> None:
             archive.writestr("x.npy", b"")
     with pytest.raises(DataError, match="2 arrays named 'x'$"):
         load_npz(tmp_path / "d.npz")
-
-
-def test_many_members_are_found_fast(tmp_path: Path) -> None:
-    """A list of them was searched for each: 20 s of them would fit in a file."""
-    with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
-        for i in range(20_000):
-            archive.writestr(f"a{i}.npy", npy(HEADER % ("|u1", "(1,)"), b"1"))
-    with NpzReader(tmp_path / "d.npz") as file:
-        start = time.process_time()
-        for i in range(5000):
-            with pytest.raises(ValueError):
-                file.read(f"a{i}", 1)
-        assert time.process_time() - start < 3  # 0.1 here; it was 5
 
 
 def test_npz_limit_is_also_that_of_the_result(
@@ -301,7 +275,7 @@ def test_places_that_are_not_finite_are_found_in_any_piece(
 def test_fuzzed_files() -> None:
     """In a process of its own, whose memory is limited, and which hears of every call outside."""
     command = [sys.executable, str(Path(fuzz_readers.__file__)), "--count", "1000", "--seed", "7"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     for kind in ("csv", "model", "npz"):  # neither all nor none can be read
         assert f"'{kind} read'" in done.stdout and f"'{kind} refused'" in done.stdout
@@ -311,7 +285,7 @@ def test_fuzzed_files() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
 def test_many_fuzzed_files() -> None:
     command = [sys.executable, str(Path(fuzz_readers.__file__)), "--count", "60000", "--seed", "11"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 

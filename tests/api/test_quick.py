@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quick import ALL, DTYPES, NONE, integers, layer, read_only
 
 import fastgrad
 from fastgrad._kernels.bind import builtins as entries
 from fastgrad._kernels.formulas import elementwise
 from fastgrad._kernels.runtime import jit
+from support.quick import ALL, DTYPES, NONE, integers, layer, read_only
 
 # what is computed ----------------------------------------------------------------------------
 

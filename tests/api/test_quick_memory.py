@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quick import ALL, DTYPES, NONE, Layer, integers, layer
 
 import fastgrad
 from fastgrad._kernels.bind import builtins as entries
 from fastgrad._kernels.gemm import dispatch
 from fastgrad._kernels.layer import backward
 from fastgrad._kernels.runtime import jit
+from support.quick import ALL, DTYPES, NONE, Layer, integers, layer
 
 
 def counts(*things: Any) -> list[int]:

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from quick import ALL, NONE, Array, Layer, Odd, integers, layer, read_only
 
 import fastgrad
 from fastgrad._kernels.bind import builtins as entries
 from fastgrad._kernels.formulas import elementwise
 from fastgrad._kernels.runtime import jit
+from support.quick import ALL, NONE, Array, Layer, Odd, integers, layer, read_only
 
 
 def wrong_arrays(a: Array) -> list[Any]:

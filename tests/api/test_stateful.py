@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import training_formula
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -26,11 +25,11 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from oracles import assert_same_bits, contract_forward
 
 from fastgrad import MLP, SGD, Adam, get_num_threads, matmul, num_threads, set_num_threads
-from fastgrad._checkpoint import digest
-from fastgrad.datasets._draws import SHUFFLE, permutation
+from fastgrad._draws import SHUFFLE, permutation
+from fastgrad._mlp.checkpoint import digest
+from support.oracles import Training, assert_same_bits, contract_forward
 
 ROWS = 12
 X = np.random.default_rng(0).standard_normal((ROWS, 4)).astype(np.float32)
@@ -73,7 +72,7 @@ class Models(RuleBasedStateMachine):
     def begin(self, optimizer: Any, loss: Any, activation: Any) -> None:
         self.model = MLP((4, 5, 3), activation, loss, optimizer, seed=3)
         self.y = TARGETS[loss]
-        self.twin = training_formula.Training(self.model)
+        self.twin = Training(self.model)
         self.twin.model = SimpleNamespace(optimizer=optimizer, loss=loss, activation=activation)
         self.epochs = 0
 

@@ -16,6 +16,7 @@ import pytest
 
 from fastgrad import get_num_threads, num_threads, set_num_threads, threads
 from fastgrad.threads import MAX_THREADS, default_num_threads
+from support import programs
 
 NAMES = ("FASTGRAD_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -320,9 +321,7 @@ def test_one_number_for_all_python_threads() -> None:
 
 def python(program: str, **environment: str) -> list[str]:
     """What a process of its own prints; a warning there is an error."""
-    environ = {k: v for k, v in os.environ.items() if k not in NAMES}
-    package = str(Path(threads.__file__).parents[1])
-    environ["PYTHONPATH"] = os.pathsep.join([package, *sys.path[1:]])
+    environ = {k: v for k, v in programs.environment().items() if k not in NAMES}
     run = subprocess.run(
         [sys.executable, "-W", "error::RuntimeWarning", "-c", program],
         env=environ | environment,

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from fastgrad import BITS_VERSION, MLP, SGD, Adam
-from fastgrad._checkpoint import digest
 from fastgrad._kernels.codegen import target
-from fastgrad._run import run_of
-from fastgrad._training import evaluate, fit
+from fastgrad._mlp.checkpoint import digest
+from fastgrad._mlp.forward import evaluate
+from fastgrad._mlp.step import Step
 from fastgrad.datasets import load_digits, stratified_split
 
 
@@ -32,12 +32,12 @@ def test_every_row_once_an_epoch_in_a_new_order(monkeypatch: pytest.MonkeyPatch)
     y = np.arange(10)
     seen: list[list[int]] = []
 
-    def step(self: MLP, bx: np.ndarray, by: np.ndarray) -> float:
+    def step(self: Step, bx: np.ndarray, by: np.ndarray) -> float:
         assert np.array_equal(bx[:, 0], by)
         seen.append(by.tolist())
         return float(len(by))
 
-    monkeypatch.setattr(MLP, "_step", step)
+    monkeypatch.setattr(Step, "__call__", step)
     history = MLP((1, 10), seed=3).fit(x, y, 2, 4, progress=False)
     assert [len(batch) for batch in seen] == [4, 4, 2] * 2
     epochs = [sum(seen[:3], []), sum(seen[3:], [])]
@@ -62,7 +62,7 @@ def test_batches_have_the_bits_of_steps_by_hand() -> None:
     x, y = blobs(16)
     fitted, stepped = model(), model()
     fitted.fit(np.asfortranarray(x.astype(float)), y.astype(np.int8), 1, 100, progress=False)
-    from fastgrad.datasets._draws import SHUFFLE, permutation
+    from fastgrad._draws import SHUFFLE, permutation
 
     order = permutation(16, 5, SHUFFLE, 0)
     stepped.train_step(x[order], y[order])
@@ -83,11 +83,12 @@ def test_history_and_validation() -> None:
     assert set(history["learning_rate"]) == {0.01} and min(history["seconds"]) > 0
     assert history["loss"][-1] < 0.5 * history["loss"][0]
     assert history["validation_accuracy"][-1] == np.mean(net.predict(x[40:]) == y[40:])
-    found = evaluate(net, x[40:], y[40:])
+    found = evaluate(net._config, net.forward, x[40:], y[40:])
     assert found["loss"] == history["validation_loss"][-1]
-    rows = evaluate(net, x[40:], np.eye(3)[y[40:]])
+    other = MLP((4, 2), loss="mse")
+    rows = evaluate(net._config, net.forward, x[40:], np.eye(3)[y[40:]])
     assert rows["accuracy"] == found["accuracy"] and rows["loss"] == pytest.approx(found["loss"])
-    assert set(evaluate(MLP((4, 2), loss="mse"), x, np.zeros((50, 2)))) == {"loss"}
+    assert set(evaluate(other._config, other.forward, x, np.zeros((50, 2)))) == {"loss"}
 
 
 def test_validation_does_not_change_the_training() -> None:
@@ -101,7 +102,7 @@ def test_validation_does_not_change_the_training() -> None:
 def test_stop() -> None:
     x, y = blobs()
     net = model()
-    history = fit(net, x, y, 9, 8, progress=False, stop=lambda h: len(h["loss"]) == 4)
+    history = net._fit(x, y, 9, 8, progress=False, stop=lambda h: len(h["loss"]) == 4)
     assert len(history["loss"]) == 4 and net.epochs == 4
 
 
@@ -116,11 +117,11 @@ def test_a_kept_order(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = np.arange(10, dtype=np.float32)[:, None], np.arange(10)
     seen: list[list[float]] = []
 
-    def step(self: MLP, bx: np.ndarray, by: np.ndarray) -> float:
+    def step(self: Step, bx: np.ndarray, by: np.ndarray) -> float:
         seen.append(bx[:, 0].tolist())
         return float(by[0])
 
-    monkeypatch.setattr(MLP, "_step", step)
+    monkeypatch.setattr(Step, "__call__", step)
     history = MLP((1, 10)).fit(x, y, 1, 4, progress=False, shuffle=False)
     assert seen == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
     assert history["loss"] == [(0 * 4 + 4 * 4 + 8 * 2) / 10]
@@ -188,12 +189,12 @@ def test_the_history_of_all_calls() -> None:
     net = model()
     first = net.fit(x, y, 2, 8, progress=False)
     second = net.fit(x, y, 1, 8, validation=(x, y), progress=False)
-    history = run_of(net).history
+    history = net.history
     assert history["loss"] == first["loss"] + second["loss"]
     assert np.isnan(history["validation_loss"][:2]).all()
     assert history["validation_loss"][2:] == second["validation_loss"]
     third = net.fit(x, y, 1, 8, progress=False)
-    assert len(run_of(net).history["validation_loss"]) == 4 and "validation_loss" not in third
+    assert len(net.history["validation_loss"]) == 4 and "validation_loss" not in third
     assert len(history["loss"]) == 3  # what a copy of the model may still hold
 
 
@@ -209,7 +210,7 @@ def test_plain_lines_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     model().fit(x, y, 3, 8)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3 and "rate" not in lines[0] and "seconds" not in lines[0]
-    fit(model(), x, y, 2, 8, total=40)
+    model()._fit(x, y, 2, 8, total=40)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and lines[0].startswith("training: epoch 40 of 40, loss ")
     model().fit(x, y, 3, 8, progress=False)
@@ -246,10 +247,10 @@ def test_a_bar_on_a_terminal(
 def test_errors_come_before_any_step(options, kind, words) -> None:
     x, y = blobs()
     net = model()
-    before = net._params.copy()
+    before = net._parameters.flat.copy()
     with pytest.raises(kind, match=rf"^MLP\.fit.*: {words}"):
         net.fit(**{"x": x, "y": y, "epochs": 1, "batch_size": 8, "progress": False} | options)
-    assert np.array_equal(net._params, before)
+    assert np.array_equal(net._parameters.flat, before)
 
 
 def test_a_checkpoint_that_cannot_be_written_comes_before_any_step(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import wrong_calls_page
-from wrong_calls import CASES, F4, F8, RIGHT, ones, read_only
-from wrong_calls_page import Written
 
 from fastgrad import linear_backward, linear_forward, matmul, matmul_nt, matmul_tn
+from support import wrong_calls_page
+from support.wrong_calls import CASES, F4, F8, RIGHT, ones, read_only
+from support.wrong_calls_page import Written
 
 
 @pytest.mark.parametrize(

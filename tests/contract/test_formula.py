@@ -10,27 +10,27 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import edges
 import numpy as np
 import pytest
-from draw import VALUES, Draw
-from formula import contract_both, contract_product
-from layouts import OUTPUTS, laid_out, place
-from oracles import (
+
+from fastgrad import linear_backward, linear_forward, matmul, matmul_nt, matmul_tn
+from fastgrad.reference import contract_colsum, contract_matmul, oracle
+from fastgrad.reference.fma import fma
+from support import edges
+from support.draw import VALUES, Draw
+from support.layouts import OUTPUTS, laid_out, place
+from support.oracles import (
     Array,
     assert_same_bits,
     contract_activation,
     contract_backward_both,
+    contract_both,
     contract_forward,
     contract_h,
+    contract_product,
     floats,
     saved_for,
 )
-
-from fastgrad import linear_backward, linear_forward, matmul, matmul_nt, matmul_tn
-from fastgrad.cli import _bits_formula
-from fastgrad.reference import contract_colsum, contract_matmul
-from fastgrad.reference.fma import fma
 
 # Layouts of a, b and out: each row is a path through the kernels, small (tiles on the operands'
 # own strides unless B has to be packed) and large (packed).
@@ -69,7 +69,7 @@ def test_compiled_formula(dtype: str, values: str, rng: np.random.Generator) -> 
         a, b = d.values(values, dtype, m, k), d.values(values, dtype, k, n)
         old = d.values(values, dtype, m, n)
         written, added = contract_both(a, b, old)
-        in_numpy = _bits_formula.product(a, b, old)
+        in_numpy = oracle.product(a, b, old)
         assert_same_bits(written, in_numpy[0], f"{(m, n, k)}")
         assert_same_bits(added, in_numpy[1], f"{(m, n, k)} added")
         if edges.ISA.fma:

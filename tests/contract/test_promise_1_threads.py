@@ -11,35 +11,8 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
 
-import control_word
-import edges
-import fuzz
 import numpy as np
 import pytest
-from formula import contract_both, contract_product
-from on_all_threads import THREADS, Product, on_all
-from oracles import (
-    Array,
-    assert_same_bits,
-    contract_activation,
-    contract_backward_both,
-    contract_forward,
-    contract_h,
-    floats,
-    saved_for,
-)
-from thread_cases import (
-    COLUMNS_STREAM,
-    FEW,
-    ODD,
-    ROWS_STREAM,
-    TASKS,
-    cases,
-    forward_shapes,
-    layers,
-    long_stream,
-)
-from watch import WAYS, Watch
 
 from fastgrad import (
     get_num_threads,
@@ -53,6 +26,32 @@ from fastgrad import (
 )
 from fastgrad._kernels.gemm import thresholds
 from fastgrad._kernels.runtime import scratch
+from support import control_word, edges, fuzz
+from support.on_all_threads import THREADS, Product, on_all
+from support.oracles import (
+    Array,
+    assert_same_bits,
+    contract_activation,
+    contract_backward_both,
+    contract_both,
+    contract_forward,
+    contract_h,
+    contract_product,
+    floats,
+    saved_for,
+)
+from support.thread_cases import (
+    COLUMNS_STREAM,
+    FEW,
+    ODD,
+    ROWS_STREAM,
+    TASKS,
+    cases,
+    forward_shapes,
+    layers,
+    long_stream,
+)
+from support.watch import WAYS, Watch
 
 by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)
 

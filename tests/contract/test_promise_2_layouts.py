@@ -8,25 +8,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import control_word
-import edges
-import fuzz
 import numpy as np
 import pytest
-from formula import contract_both, contract_product
-from layouts import LAYOUTS, OUTPUTS, STACKS, laid_out, place
-from oracles import (
+
+from fastgrad import linear_backward, linear_forward, matmul, matmul_nt, matmul_tn
+from support import control_word, edges, fuzz
+from support.layouts import LAYOUTS, OUTPUTS, STACKS, laid_out, place
+from support.oracles import (
     Array,
     assert_same_bits,
     contract_activation,
     contract_backward_both,
+    contract_both,
     contract_forward,
     contract_h,
+    contract_product,
     floats,
     saved_for,
 )
-
-from fastgrad import linear_backward, linear_forward, matmul, matmul_nt, matmul_tn
 
 # One product that is small, one that is packed; k crosses a block of the contract in both.
 SIZES = ("small", "large")

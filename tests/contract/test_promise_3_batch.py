@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import control_word
-import edges
-import fuzz
 import numpy as np
 import pytest
-from formula import contract_product
-from oracles import (
+
+from fastgrad import linear_backward, linear_forward, matmul, matmul_nt
+from support import control_word, edges, fuzz
+from support.oracles import (
     Array,
     assert_same_bits,
     contract_activation,
     contract_forward,
     contract_h,
+    contract_product,
     floats,
     saved_for,
 )
-
-from fastgrad import linear_backward, linear_forward, matmul, matmul_nt
 
 BATCHES = (1, 2, 7, edges.ISA.rows, edges.ISA.rows + 1, edges.block_rows("float32") + 1)
 by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)

@@ -7,19 +7,17 @@ process computes is compared with what the scalar formula gives, case by case.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import digest
-import fuzz
 import pytest
-from watch import WAYS
 
-import fastgrad
+from support import digest, fuzz
+from support.programs import environment
+from support.watch import WAYS
 
 AVX2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi2,+f16c"}
 SKYLAKE = {"NUMBA_CPU_NAME": "skylake-avx512", "NUMBA_CPU_FEATURES": ""}
@@ -39,8 +37,7 @@ other_cpus = pytest.mark.parametrize(
 
 
 def _run(cpu: dict[str, str], cache: Path, module: Any, *arguments: str) -> dict[str, Any]:
-    package = str(Path(fastgrad.__file__).parents[1])
-    env = {**os.environ, **cpu, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": package}
+    env = environment(**cpu, NUMBA_CACHE_DIR=str(cache))
     done = subprocess.run(
         [sys.executable, module.__file__, *arguments],
         env=env, capture_output=True, text=True, timeout=3000,

@@ -5,24 +5,22 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import control_word
-import edges
-import fuzz
 import numpy as np
 import pytest
-from formula import contract_product
-from layouts import laid_out
-from oracles import (
+
+from fastgrad import linear_backward, linear_forward, matmul, matmul_nt, matmul_tn
+from support import control_word, edges, fuzz
+from support.layouts import laid_out
+from support.oracles import (
     Array,
     assert_same_bits,
     contract_activation,
     contract_backward_both,
     contract_h,
+    contract_product,
     floats,
     saved_for,
 )
-
-from fastgrad import linear_backward, linear_forward, matmul, matmul_nt, matmul_tn
 
 by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)
 by_activation = pytest.mark.parametrize("activation", [None, *edges.ACTIVATIONS])

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import control_word
-import edges
-import fuzz
 import numpy as np
 import pytest
-from formula import contract_product
-from oracles import (
+
+from fastgrad import linear_backward, matmul_tn
+from support import control_word, edges, fuzz
+from support.oracles import (
     Array,
     assert_same_bits,
     contract_activation,
     contract_backward_both,
     contract_h,
+    contract_product,
     floats,
     saved_for,
 )
-
-from fastgrad import linear_backward, matmul_tn
 
 by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)
 # Rows of the micro-batches: multiples of KC and a last one of any size.

@@ -13,13 +13,13 @@ import math
 from fractions import Fraction
 from typing import Any
 
-import edges
 import numpy as np
 import pytest
-from layouts import laid_out
-from oracles import Array
 
 from fastgrad import linear_backward, linear_forward, matmul
+from support import edges
+from support.layouts import laid_out
+from support.oracles import Array
 
 by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)
 by_length = pytest.mark.parametrize("k", [30_000, 1_000_000])

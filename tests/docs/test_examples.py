@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from printed import promised, stripped
 
-import fastgrad
+from support.printed import promised, stripped
+from support.programs import environment
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 
@@ -24,9 +23,8 @@ def test_example(path: Path, tmp_path: Path) -> None:
     code = path.read_text(encoding="utf-8")
     assert len(code.splitlines()) <= 60
     (tmp_path / path.name).write_text(code, encoding="utf-8")
-    package = str(Path(fastgrad.__file__).parents[1])
     done = subprocess.run(
-        [sys.executable, path.name], cwd=tmp_path, env={**os.environ, "PYTHONPATH": package},
+        [sys.executable, path.name], cwd=tmp_path, env=environment(),
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -11,13 +11,12 @@ import re
 from pathlib import Path
 from typing import get_args
 
-import accuracy
-import exact
 import pytest
 
 import fastgrad
 from fastgrad import reference
 from fastgrad._kernels.formulas.activations import BY_NAME, ActivationName
+from support import accuracy, exact
 
 EXACT = {"relu"}  # with its derivative: nothing is rounded
 README = Path(__file__).parents[2] / "README.md"

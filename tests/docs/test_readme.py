@@ -13,7 +13,8 @@ import re
 from pathlib import Path
 
 import pytest
-from printed import promised, stripped
+
+from support.printed import promised, stripped
 
 README = Path(__file__).parents[2] / "README.md"
 EXAMPLE = re.compile(r"^```python\n(.*?)^```$(?:\s*?^```text\n(.*?)^```$)?", re.M | re.S)

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import edges
-import netlib
 import numpy as np
 import pytest
-from layouts import place
 
 from fastgrad import matmul, matmul_nt, matmul_tn
 from fastgrad._kernels.gemm import thresholds
+from support import edges, netlib
+from support.layouts import place
 
 OURS = netlib.Products(matmul, matmul_nt, matmul_tn)
 by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)

@@ -11,12 +11,12 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-import netlib
 import numpy as np
 import pytest
-from pytorch import F, operations, torch
 
 from fastgrad import linear_backward, linear_forward, matmul, matmul_nt, matmul_tn
+from support import netlib
+from support.pytorch import F, operations, torch
 
 ACTIVATIONS: dict[str | None, Any] = {
     None: lambda z: z,

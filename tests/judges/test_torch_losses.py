@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import netlib
 import numpy as np
 import pytest
-from pytorch import F, operations, torch
 
 from fastgrad import binary_cross_entropy_with_logits, mse, softmax_cross_entropy
+from support import netlib
+from support.pytorch import F, operations, torch
 
 by_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 SPREADS = (1.0, 30.0, 1e4)

@@ -1,4 +1,4 @@
-"""The bounds of our functions, in parts of what tests/accuracy.py runs, and that it can fail."""
+"""The bounds of our functions, in parts of what support/accuracy.py runs, and that it can fail."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-import accuracy
-import exact
 import numpy as np
 import pytest
-import sweep
+
+from support import accuracy, exact, sweep
 
 NAMES = list(accuracy.BOUNDS)
 

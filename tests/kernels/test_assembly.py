@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 import subprocess
@@ -12,12 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import assembly
-import edges
 import pytest
 
-import fastgrad
 from fastgrad._kernels.codegen import target
+from support import assembly, edges
+from support.programs import environment
 
 pytestmark = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64") or not edges.ISA.fma,
@@ -63,8 +61,7 @@ def test_loops_of_this_cpu(dtype: str) -> None:
 @pytest.mark.skipif(edges.ISA is target.AVX2, reason="is what test_loops_of_this_cpu reads")
 @pytest.mark.parametrize("dtype", edges.DTYPES)
 def test_loops_of_avx2(dtype: str, tmp_path: Path) -> None:
-    package = str(Path(fastgrad.__file__).parents[1])
-    env = {**os.environ, **AVX2, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": package}
+    env = environment(**AVX2, NUMBA_CACHE_DIR=str(tmp_path))
     done = subprocess.run(
         [sys.executable, assembly.__file__, dtype],
         env=env, capture_output=True, text=True, timeout=300,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import json
-import os
 import re
 import subprocess
 import sys
@@ -13,18 +12,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import applied
-import edges
 import numba
 import numpy as np
 import pytest
 from numba import types
-from oracles import assert_same_bits
 
-import fastgrad
 from fastgrad._kernels.codegen import target
 from fastgrad._kernels.formulas import elementwise
 from fastgrad._kernels.runtime import jit
+from support import applied, edges
+from support.oracles import assert_same_bits
+from support.programs import environment
 
 DTYPES = ["float32", "float64"]
 FORMULAS = list(elementwise.FORMULAS)
@@ -117,13 +115,10 @@ def test_width_of_the_vectors_makes_no_difference(
 @pytest.mark.skipif(edges.ISA.name != "AVX-512", reason="the host itself is no AVX-512 CPU")
 @pytest.mark.slow  # tests/contract/test_promise_4_cpus.py has the activations in layers
 def test_avx2_has_the_same_bits(tmp_path: Path) -> None:
-    env = {
-        **os.environ, **AVX2, "NUMBA_CACHE_DIR": str(tmp_path),
-        "PYTHONPATH": str(Path(fastgrad.__file__).parents[1]),
-    }  # fmt: skip
     done = subprocess.run(
         [sys.executable, applied.__file__, *FORMULAS],
-        env=env, capture_output=True, text=True, timeout=300,
+        env=environment(**AVX2, NUMBA_CACHE_DIR=str(tmp_path)),
+        capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -5,12 +5,8 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-import edges
 import numpy as np
 import pytest
-from layouts import LAYOUTS, Placed, laid_out, place
-from library_calls import assembly, library_calls
-from oracles import assert_same_bits
 
 from fastgrad import KC
 from fastgrad._kernels.codegen import target
@@ -18,6 +14,10 @@ from fastgrad._kernels.layer import losses
 from fastgrad._kernels.runtime import jit
 from fastgrad._ops.kernel_call import bits, data, run
 from fastgrad.reference import losses as reference
+from support import edges
+from support.assembly import assembly, library_calls
+from support.layouts import LAYOUTS, Placed, laid_out, place
+from support.oracles import assert_same_bits
 
 pytestmark = pytest.mark.skipif(not edges.ISA.fma, reason="the contract's bits need FMA")
 DTYPES = ["float32", "float64"]

@@ -1,7 +1,7 @@
 """exp, log, tanh, erf, erfc, sigmoid and the activations on the numpy back end.
 
 float32: values of math in float64, over samples of every exponent; float64: mpmath. The bounds are
-those of the docstrings of mathfun.py and activations.py; tests/accuracy.py tries many more points.
+those of the docstrings of elementary.py and activations.py; support/accuracy.py tries many more.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import exact
 import mpmath as mp
 import numpy as np
-import points
 import pytest
 
 from fastgrad._kernels.formulas import activations, elementary
 from fastgrad.reference.lanes import Lanes
+from support import exact, points
 
 DTYPES = [np.float32, np.float64]
 INF, NAN = math.inf, math.nan

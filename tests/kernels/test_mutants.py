@@ -14,15 +14,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import edges
 import pytest
-from mutants import MUTANTS
 
 import fastgrad
+from support.mutants import MUTANTS
+from support.programs import TESTS
 
-PACKAGE, TESTS = Path(fastgrad.__file__).parent, Path(edges.__file__).parent
+PACKAGE = Path(fastgrad.__file__).parent
 CONTROL = "none"
 PROCESSES = 2
+INI = "[pytest]\naddopts = --import-mode=importlib\npythonpath = tests\n"
 RUN = """
 import sys, fastgrad, pytest
 print("testing", fastgrad.__file__)
@@ -37,7 +38,7 @@ def _run(name: str, folder: Path) -> Result:
     ignore = shutil.ignore_patterns("__pycache__", "*.nbi", "*.nbc")
     shutil.copytree(PACKAGE, folder / "fastgrad", ignore=ignore)
     shutil.copytree(TESTS, folder / "tests", ignore=ignore)
-    (folder / "pytest.ini").write_text("[pytest]\naddopts = --import-mode=importlib\n")
+    (folder / "pytest.ini").write_text(INI)
     killers = {m.killer for m in MUTANTS.values()}
     if name != CONTROL:
         killers = {MUTANTS[name].killer}

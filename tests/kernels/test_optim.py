@@ -6,19 +6,18 @@ import ctypes
 import math
 from typing import Any
 
-import edges
 import numpy as np
 import pytest
-import watch
-from layouts import place
-from library_calls import assembly, library_calls
-from oracles import assert_same_bits, floats
 
 from fastgrad import num_threads
 from fastgrad._kernels.layer import optimizers as optim
 from fastgrad._kernels.layer.train_step import CLIP_LAYERS
 from fastgrad._ops.kernel_call import bits, data, run
 from fastgrad.reference import losses as reference
+from support import edges, watch
+from support.assembly import assembly, library_calls
+from support.layouts import place
+from support.oracles import assert_same_bits, floats
 
 DTYPES = ["float32", "float64"]
 needs_fma = pytest.mark.skipif(not edges.ISA.fma, reason="the contract's bits need FMA")

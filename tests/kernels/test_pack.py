@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import edges
 import numba
 import numpy as np
 import pytest
-from layouts import Placed, place
-from oracles import Array, assert_same_bits
 
 from fastgrad._kernels.gemm import packing
 from fastgrad._kernels.runtime import jit
+from support import edges
+from support.layouts import Placed, place
+from support.oracles import Array, assert_same_bits
 
 by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)
 

@@ -7,12 +7,10 @@ a user's compiled function does. So linear_backward compiles ahead whatever its 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
-import fastgrad
+from support.programs import environment
 
 SCRIPT = """
 import json
@@ -20,9 +18,9 @@ import json
 import numpy as np
 
 import fastgrad
-from fastgrad import _descriptor
-from fastgrad._kernels import jit
 from fastgrad._kernels.layer.backward import SOME_PRODUCTS
+from fastgrad._kernels.runtime import jit
+from fastgrad._ops import kernel_call
 
 fastgrad.set_num_threads(2)
 READY = slice(jit.READY, jit.READY + jit.POOL - jit.READY)
@@ -34,13 +32,13 @@ late = []
 for n, k, m in SHAPES:
     g, x, weight = (np.ones(s, np.float32) for s in ((n, m), (n, k), (k, m)))
     dx, dw = np.empty_like(x), np.empty_like(weight)
-    at = lambda a: (_descriptor.data(a), *a.strides)  # noqa: E731
+    at = lambda a: (kernel_call.data(a), *a.strides)  # noqa: E731
     products = np.array(
         [[n, k, m, *at(g), *at(weight.T), *at(dx), 0, 0, 0, 0, 0, 1],
          [k, m, n, *at(x.T), *at(g), *at(dw), 0, 0, 0, 0, 0, 1]], np.int64)
     before = jit.TABLE[READY]
     for task in range(2):
-        _descriptor.run(SOME_PRODUCTS, "float32", _descriptor.data(products), task)
+        kernel_call.run(SOME_PRODUCTS, "float32", kernel_call.data(products), task)
     assert (dx == m).all() and (dw == n).all()
     late += [[n, k, m, i] for i, (a, b) in enumerate(zip(before, jit.TABLE[READY])) if a != b]
 print(json.dumps(late))
@@ -54,10 +52,9 @@ SHAPES = (
 
 
 def test_nothing_is_compiled_in_a_task() -> None:
-    package = str(Path(fastgrad.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT.replace("SHAPES", repr(SHAPES))],
-        env={**os.environ, "PYTHONPATH": package}, capture_output=True, text=True, timeout=300,
+        env=environment(), capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == []  # n, k, m and the slot of the kernel that came too late

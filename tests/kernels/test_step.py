@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from oracles import assert_same_bits
 
 import fastgrad
-from fastgrad import MLP, SGD, Adam, _step
+from fastgrad import MLP, SGD, Adam
 from fastgrad._kernels.bind import step_builtin
 from fastgrad._kernels.runtime.jit import SCRATCH, TABLE
 from fastgrad._kernels.runtime.scratch import ARENAS
-from fastgrad._mlp import ACTIVATIONS, LOSSES
+from fastgrad._mlp import step as _step
+from fastgrad._mlp.config import ACTIVATIONS, LOSSES
+from support.oracles import assert_same_bits
 
 OPTIMIZERS = [SGD(0.1), SGD(0.1, 0.9, True, 0.01), Adam(0.01, weight_decay=0.1)]
 SOFTMAX, BINARY, MSE = LOSSES
@@ -145,7 +146,7 @@ def test_gradients_of_a_large_batch_are_formed_in_pieces(
     monkeypatch.setattr(_step, "G_BYTES", 1)
     model = MLP((6, 40, 12, 3), "gelu", SOFTMAX, Adam(), dtype)
     follow(model, [2 * fastgrad.KC[dtype] + 9, fastgrad.KC[dtype] + 1])
-    memory = sum(a.nbytes for a in model._compiled._memory)
+    memory = sum(a.nbytes for a in model._step._memory)
     rows = 2 * fastgrad.KC[dtype] + 9
     wide = sum(_step._padded(m * model.dtype.itemsize) for m in (40, 40, 12, 12, 3, 3))
     assert memory < rows * wide + (rows - 9) * 400
@@ -182,11 +183,11 @@ def test_batches_are_read_where_they_lie(loss: Any) -> None:
     first = models[0].train_step(x, y)
     for model, bx, by in zip(models[1:], layouts(x), ys, strict=True):
         model.train_step(x, y)
-        model._params[...] = MLP((5, 8, 3), loss=loss)._params
-        assert model._compiled.quick(bx, by) is True
-        assert model._compiled.loss.value == first
-        assert_same_bits(model._params, models[0]._params)
-    assert models[0]._compiled.quick(x[:1], np.broadcast_to(y[0], y[:1].shape)) is True
+        model._parameters.flat[...] = MLP((5, 8, 3), loss=loss)._parameters.flat
+        assert model._step.quick(bx, by) is True
+        assert model._step.loss.value == first
+        assert_same_bits(model._parameters.flat, models[0]._parameters.flat)
+    assert models[0]._step.quick(x[:1], np.broadcast_to(y[0], y[:1].shape)) is True
 
 
 def test_what_is_not_read_where_it_lies() -> None:
@@ -206,12 +207,12 @@ def test_what_is_not_read_where_it_lies() -> None:
         one, other = MLP((5, 8, 3)), MLP((5, 8, 3))
         for model in (one, other):
             model.train_step(x, y)
-        before = one._params.copy()
-        assert one._compiled.quick(bx, by) is None
-        assert np.array_equal(one._params, before) and one.steps == 1
+        before = one._parameters.flat.copy()
+        assert one._step.quick(bx, by) is None
+        assert np.array_equal(one._parameters.flat, before) and one.steps == 1
         expected = other.train_step(bx.astype(np.float32), by.astype(np.int64))
         assert one.train_step(bx, by) == expected
-        assert_same_bits(one._params, other._params)
+        assert_same_bits(one._parameters.flat, other._parameters.flat)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -219,7 +220,7 @@ def test_what_the_quick_caller_leaves(loss: Any) -> None:
     model = MLP((5, 8, 3), loss=loss)
     x, y = batch(model, 12)
     model.train_step(x, y)
-    before, quick = model._params.copy(), model._compiled.quick
+    before, quick = model._parameters.flat.copy(), model._step.quick
     bad = y.copy()
     bad[7] = 3
     cases = [
@@ -233,7 +234,7 @@ def test_what_the_quick_caller_leaves(loss: Any) -> None:
         cases += [(x, y.astype(np.float32))] if loss == SOFTMAX else [(x, y)]
     for case in cases:
         assert quick(*case) is None
-    assert np.array_equal(model._params, before) and model.steps == 1
+    assert np.array_equal(model._parameters.flat, before) and model.steps == 1
     assert model.train_step(x, y) > 0 and model.steps == 2
 
 
@@ -243,37 +244,37 @@ def test_without_builtins_the_bits_are_the_same(monkeypatch: pytest.MonkeyPatch)
         patch.setattr(step_builtin, "of_table", lambda table: None)
         slow = MLP((5, 8, 3), optimizer=Adam())
         losses = [slow.train_step(x, y) for _ in range(3)]
-        assert slow._compiled.quick(x, y) is None
+        assert slow._step.quick(x, y) is None
     fast = MLP((5, 8, 3), optimizer=Adam())
     assert [fast.train_step(x, y) for _ in range(3)] == losses
-    assert fast._compiled.quick(x, y) is True
+    assert fast._step.quick(x, y) is True
 
 
 def test_a_label_that_changes_to_none_after_it_was_checked() -> None:
     model = MLP((5, 8, 3))
     x, y = batch(model, 12)
-    before = model._params.copy()
+    before = model._parameters.flat.copy()
     with pytest.raises(ValueError, match="^MLP.train_step: labels changed"):
         model._step(x, y + 3)
-    assert np.array_equal(model._params, before) and model.steps == 0
+    assert np.array_equal(model._parameters.flat, before) and model.steps == 0
 
 
 def test_two_threads_are_not_let_into_one_model(monkeypatch: pytest.MonkeyPatch) -> None:
     model = MLP((5, 8, 3))
     x, y = batch(model, 12)
     model.train_step(x, y)
-    before = model._params.copy()
-    model._compiled._set(busy=1)  # as during a step
+    before = model._parameters.flat.copy()
+    model._step._set(busy=1)  # as during a step
     with pytest.raises(RuntimeError, match="^MLP.train_step: another thread is in a step"):
         model.train_step(x, y)
-    assert model.steps == 1 and np.array_equal(model._params, before)
-    model._compiled._set(busy=0)
+    assert model.steps == 1 and np.array_equal(model._parameters.flat, before)
+    model._step._set(busy=0)
 
     def fails(rows: int) -> None:
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(model._compiled, "_grow", fails)
+        patch.setattr(model._step, "_grow", fails)
         with pytest.raises(MemoryError):
             model.train_step(np.concatenate([x, x]), np.concatenate([y, y]))
     assert model.train_step(x, y) > 0 and model.steps == 2
@@ -282,15 +283,15 @@ def test_two_threads_are_not_let_into_one_model(monkeypatch: pytest.MonkeyPatch)
 def test_references_are_neither_kept_nor_lost() -> None:
     model = MLP((5, 8, 3))
     x, y = batch(model, 12)
-    objects = [x, y, x.dtype, True, None, model._compiled._table]
+    objects = [x, y, x.dtype, True, None, model._step._table]
     model.train_step(x, y)
     before = [sys.getrefcount(a) for a in objects]
     for _ in range(1000):
-        assert model._compiled.quick(x, y) is True
-        assert model._compiled.quick(x, x) is None
+        assert model._step.quick(x, y) is True
+        assert model._step.quick(x, x) is None
     after = [sys.getrefcount(a) for a in objects]
     assert all(abs(a - b) < 100 for a, b in zip(after, before, strict=True)), (before, after)
-    gone = weakref.ref(model), weakref.ref(model._params), weakref.ref(model._compiled._table)
+    gone = weakref.ref(model), weakref.ref(model._parameters.flat), weakref.ref(model._step._table)
     del model, objects
     assert [ref() for ref in gone] == [None] * 3  # without the garbage collector
 
@@ -382,7 +383,7 @@ def test_a_long_step_releases_the_gil() -> None:
     try:
         for _ in range(20):
             start = time.perf_counter()
-            assert model._compiled.quick(x, y) is True
+            assert model._step.quick(x, y) is True
             end = time.perf_counter()
             edge = (end - start) / 4
             if any(start + edge < moment < end - edge for moment in seen):

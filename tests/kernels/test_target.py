@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import edges
 import llvmlite.binding as llvm
 import pytest
 
 from fastgrad import BITS_VERSION, KC
 from fastgrad._kernels.codegen import target
 from fastgrad._kernels.runtime import scratch
+from support import edges
 
 ISAS = {isa.name: isa for isa in (target.AVX512, target.AVX2, target.NEON, target.SSE)}
 REGISTERS = {"AVX-512": 32, "AVX2": 16, "NEON": 32, "128-bit without FMA": 16}
@@ -53,7 +53,7 @@ def test_narrower_tiles_are_not_lower(isa: target.Isa) -> None:
 
 @by_isa
 def test_row_plan_covers_every_count(isa: target.Isa) -> None:
-    """As block.py takes it: the tallest tile while two of them are left, then the plan."""
+    """As macrokernel.py takes it: the tallest tile while two of them are left, then the plan."""
     for vectors, heights in enumerate(isa.tile_rows, 1):
         plan = isa.next_rows(vectors)
         assert len(plan) == 2 * isa.most_rows

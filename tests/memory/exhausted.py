@@ -17,17 +17,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))  # layouts
-    sys.path.insert(0, str(Path(__file__).parents[1] / "njit"))  # compiled
-
 import numpy as np
-from layouts import Placed, place
 
 import fastgrad
 from fastgrad import MLP, Adam, linear_backward, linear_forward, matmul, matmul_nt, num_threads
 from fastgrad._kernels.gemm import blocked, macrokernel
 from fastgrad._kernels.runtime import jit, scratch, thread_pool
+from support.layouts import Placed, place
 
 NAMES: dict[str, Callable[[], None]] = {}
 RNG = np.random.default_rng(0)
@@ -191,7 +187,7 @@ def training() -> None:
 @scenario
 def compiled() -> None:
     """From a user's function: its results, and scratch."""
-    import compiled as user
+    from support import compiled as user
 
     r, v, w = user.read("float32", 2), user.read("float32", 1), user.written("float32", 2)
     text = user.types.unicode_type

@@ -16,9 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1] / "njit"))  # compiled
-
 import numba
 import numpy as np
 from numba.core.runtime import _nrt_python, rtsys
@@ -187,7 +184,7 @@ def threads() -> Call:
 
 @scenario
 def compiled() -> Call:
-    import compiled as user
+    from support import compiled as user
 
     r1, r2 = user.read("float32", 1), user.read("float32", 2)
     user.compile_for(user.layer, r2, r2, r1, user.types.unicode_type)
@@ -202,7 +199,7 @@ def compiled() -> Call:
 
 @scenario
 def compiled_errors() -> Call:
-    import compiled as user
+    from support import compiled as user
 
     r1, r2 = user.read("float32", 1), user.read("float32", 2)
     user.compile_for(user.layer, r2, r2, r1, user.types.unicode_type)
@@ -242,7 +239,7 @@ def errors_of_numba() -> Call:
 
 @scenario
 def compiled_products() -> Call:
-    import compiled as user
+    from support import compiled as user
 
     a = np.ones((9, 17), np.float32)
     return lambda: user.products(a, W, a.T, W.T)

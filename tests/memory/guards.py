@@ -13,30 +13,28 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import edges
 import numpy as np
-from draw import LARGE, SIZES
-from fuzz import PROMISES
-from fuzz_case import Case
-from guarded import flat, guard, pages
-from layouts import Placed, place
-from oracles import Array, assert_same_bits, floats
 
 import fastgrad
-from fastgrad import MLP, SGD, Adam, _mlp, _step, num_threads
-from fastgrad._grad_norms import _times_derivative
+from fastgrad import MLP, SGD, Adam, num_threads
 from fastgrad._kernels.bind import builtins
 from fastgrad._kernels.formulas.elementwise import NUMBERS
 from fastgrad._kernels.runtime import jit, scratch
+from fastgrad._mlp import parameters as _parameters
+from fastgrad._mlp import step as _step
+from fastgrad._mlp.grad_norms import _times_derivative
 from fastgrad._ops import losses as _losses
 from fastgrad._ops import optimizers as _optim
+from support import edges
+from support.draw import LARGE, SIZES
+from support.fuzz import PROMISES
+from support.fuzz_case import Case
+from support.guarded import flat, guard, pages
+from support.layouts import Placed, place
+from support.oracles import Array, assert_same_bits, floats
 
 UNARY = ("exp", "log", "erf", "erfc", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu", "relu")
 GUARDED_ARENAS = 24  # more than eight threads hold at a time
@@ -171,7 +169,7 @@ def steps(c: Guarded) -> None:
         return MLP(sizes, activation, loss, optimizer, c.dtype, max_grad_norm=clip)
 
     plain = model()
-    with mock.patch.object(_step, "aligned", new), mock.patch.object(_mlp, "aligned", new):
+    with mock.patch.object(_step, "aligned", new), mock.patch.object(_parameters, "aligned", new):
         guarded = model()
         for _ in range(3):
             n = max(1, c.near(1, 2, c.upto(90)))
@@ -191,8 +189,7 @@ def steps(c: Guarded) -> None:
 
 def compiled(c: Guarded) -> None:
     """From a user's compiled function."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "njit"))
-    import compiled as user
+    from support import compiled as user
 
     m, n, k = (max(1, c.near(1, edges.lanes(c.dtype), c.upto(60))) for _ in range(3))
     if user.product_into.nopython_signatures == []:

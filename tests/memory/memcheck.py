@@ -14,21 +14,16 @@ import ctypes
 import json
 import mmap
 import sys
-from pathlib import Path
 from typing import Any
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    sys.path.insert(0, str(Path(__file__).parent))  # guards
 
 import guards
 import numpy as np
 from guards import KINDS, Guarded, draw
-from layouts import Placed, place
-from oracles import Array, assert_same_bits
 
 from fastgrad import num_threads
 from fastgrad._kernels.codegen import target
+from support.layouts import Placed, place
+from support.oracles import Array, assert_same_bits
 
 # Requests to Valgrind, of valgrind.h and memcheck.h
 RUNNING, ERRORS = 0x1001, 0x1201

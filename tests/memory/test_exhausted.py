@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-import fastgrad
+from support.programs import environment
 
-PROGRAM, PACKAGE = Path(__file__).parent / "exhausted.py", Path(fastgrad.__file__).parents[1]
+PROGRAM = Path(__file__).with_name("exhausted.py")
 # In this order: the first wants a pool that has no workers yet, the last is to fail.
 SCENARIOS = ("first_threads", "results", "training", "scratch_of_kernels", "every_block_of_python")
 FAILING = "no_memory_is_not_noticed"
@@ -29,10 +28,9 @@ pytestmark = pytest.mark.skipif(
 
 def _run(*names: str) -> tuple[list[str], str]:
     """Those that were done, and what was said of the one that was not."""
-    env = {**os.environ, "PYTHONPATH": str(PACKAGE), "PYTHONFAULTHANDLER": "1"}
     done = subprocess.run(
         [sys.executable, str(PROGRAM), *names],
-        env=env, capture_output=True, text=True, timeout=600,
+        env=environment(PYTHONFAULTHANDLER="1"), capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     return done.stdout.splitlines(), f"{done.stderr}exit code {done.returncode}"
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-import fastgrad
+from support.programs import environment
 
-PROGRAM, PACKAGE = Path(__file__).parent / "growth.py", Path(fastgrad.__file__).parents[1]
+PROGRAM = Path(__file__).with_name("growth.py")
 QUICK, LONG = 5_000, 100_000  # calls
 LEAKS = ("leak_of_malloc", "leak_of_references", "leak_of_objects")
 PYTHON = ("products", "large_products", "careful_products", "layers", "losses", "optimizers",
@@ -28,10 +27,9 @@ pytestmark = pytest.mark.skipif(
 
 
 def _measure(calls: int, *names: str) -> dict[str, dict[str, int]]:
-    env = {**os.environ, "PYTHONPATH": str(PACKAGE)}
     done = subprocess.run(
         [sys.executable, str(PROGRAM), str(calls), *names],
-        env=env, capture_output=True, text=True, timeout=3000,
+        env=environment(), capture_output=True, text=True, timeout=3000,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]

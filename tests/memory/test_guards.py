@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from watch import WAYS
 
-import fastgrad
+from support.programs import environment
+from support.watch import WAYS
 
-PROGRAM, PACKAGE = Path(__file__).parent / "guards.py", Path(fastgrad.__file__).parents[1]
+PROGRAM = Path(__file__).with_name("guards.py")
 AVX2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi2,+f16c"}
 QUICK, LONG, LONG_AVX2 = 90, 6000, 3000  # cases
 
@@ -28,10 +28,10 @@ pytestmark = pytest.mark.skipif(
 
 
 def _run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(PACKAGE), **variables}
     return subprocess.run(
-        [sys.executable, *arguments], env=env, capture_output=True, text=True, timeout=3000
-    )
+        [sys.executable, *arguments],
+        env=environment(**variables), capture_output=True, text=True, timeout=3000,
+    )  # fmt: skip
 
 
 def _cases(count: int, *arguments: str, **variables: str) -> dict[str, Any]:
@@ -75,10 +75,9 @@ def test_nothing_outside_of_operands_is_touched_on_avx2(
 
 
 TOUCH = """
-import ctypes, sys
-sys.path.insert(0, {tests!r})
+import ctypes
 import numpy as np
-from guarded import guard
+from support.guarded import guard
 a = guard(np.arange(6, dtype=np.float32)[::-1], upper={upper}).array
 first = min(a.ctypes.data, a[-1:].ctypes.data)
 at = first + {offset}
@@ -93,6 +92,5 @@ READ, WRITE = "ctypes.string_at(at, 1)", "ctypes.memset(at, 0, 1)"
 @pytest.mark.parametrize("touch", [READ, WRITE])
 @pytest.mark.parametrize(("upper", "offset"), [(True, 24), (False, -1)])
 def test_a_byte_beside_an_array_ends_the_process(upper: bool, offset: int, touch: str) -> None:
-    tests = str(Path(__file__).parents[1])
-    done = _run("-c", TOUCH.format(tests=tests, upper=upper, offset=offset, touch=touch))
+    done = _run("-c", TOUCH.format(upper=upper, offset=offset, touch=touch))
     assert done.returncode < 0 and done.stdout == "to be touched\n", done.stderr

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))  # compiled
-
-import compiled
-import edges
 import numpy as np
 import pytest
-from compiled import DTYPES, compile_for, fresh, read, written
-from layouts import LAYOUTS, OUTPUTS, STACKS, laid_out, place
 from numba.core.errors import TypingError
-from oracles import assert_same_bits, floats
 
 import fastgrad
+from support import compiled, edges
+from support.compiled import DTYPES, compile_for, fresh, read, written
+from support.layouts import LAYOUTS, OUTPUTS, STACKS, laid_out, place
+from support.oracles import assert_same_bits, floats
 
 ACTIVATIONS = (None, *edges.ACTIVATIONS)
 SHAPES = ((5, 7, 3), (1, 9, 1), (40, 33, 65), (2, 0, 3), (0, 4, 2), (3, 4, 0), (130, 600, 70))

@@ -8,24 +8,27 @@ import subprocess
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # user_module
-
 import numpy as np
 import pytest
-import user_module
-from oracles import assert_same_bits, contract_forward
 
 import fastgrad
+from support import user_module
+from support.oracles import assert_same_bits, contract_forward
+from support.programs import environment
 
 PACKAGE = Path(fastgrad.__file__).parent
 
 
 def run(folder: Path, what: str, packages: Path, **more: str) -> list[str]:
     """Lines that user_module, copied there, prints in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(packages), **more}
     command = [sys.executable, "-W", "error", str(folder / "user_module.py"), what]
     done = subprocess.run(
-        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300
+        command,
+        env=environment(packages, **more),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -72,7 +75,7 @@ def test_imported_by_numba(folder: Path, again: list[str]) -> None:
 
 def upgraded(folder: Path, value: str) -> None:
     """relu gives ``value`` in place of 0.0; the time of the file is that of before."""
-    tile = folder / "fastgrad" / "_kernels" / "microkernel.py"
+    tile = folder / "fastgrad" / "_kernels" / "gemm" / "microkernel.py"
     status, text = tile.stat(), tile.read_text(encoding="utf-8")
     old = "ops.select(x <= threshold, 0.0, x)"
     assert text.count(old) == 1

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import inspect
 import resource
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))  # compiled
-
-import any_training
-import compiled
 import numba
 import numpy as np
 import pytest
 from numba import types
 from numba.core.errors import NumbaError, TypingError
-from wrong_calls import CASES, RIGHT
-from wrong_calls_page import Written, arguments, cases
 
 import fastgrad
+from support import compiled
+from support.wrong_calls import CASES, RIGHT
+from support.wrong_calls_page import Written, arguments, cases
 
 _REST = {"out": None, "accumulate": False, "activation": None, "bias": None, "needs": None}
 
@@ -134,7 +130,7 @@ def test_the_page(call: str, expected: str) -> None:
     used = Written(Path())
     name, values = _values(call, used)
     before = fastgrad.get_num_threads()
-    wrapper = getattr(compiled if hasattr(compiled, f"any_{name}") else any_training, f"any_{name}")
+    wrapper = getattr(compiled, f"any_{name}")
     with pytest.raises((ValueError, TypeError, TypingError)) as caught:
         wrapper(*_without_needs(name, values))
     kind, _, text = expected.partition(": ")

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from printed import promised, stripped
+from support.printed import promised, stripped
 
 PAGE = Path(__file__).parents[2] / "docs" / "njit.md"
 EXAMPLE = re.compile(r"^```python\n(.*?)^```$(?:\s*?^```text\n(.*?)^```$)?", re.M | re.S)

@@ -8,14 +8,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))  # compiled
-
 import numpy as np
 import pytest
 from numba import njit, prange
-from oracles import assert_same_bits, floats
 
 import fastgrad
+from support.oracles import assert_same_bits, floats
 
 
 @njit

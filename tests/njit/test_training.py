@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parent))  # compiled
 
 import numpy as np
 import pytest
-from compiled import DTYPES
-from layouts import laid_out
 from numba import njit
 from numba.core.errors import TypingError
-from oracles import assert_same_bits, floats
 
 import fastgrad
 from fastgrad import adam_step, binary_cross_entropy_with_logits, sgd_step, softmax_cross_entropy
+from support.compiled import DTYPES
+from support.layouts import laid_out
+from support.oracles import assert_same_bits, floats
 
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
 

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import re
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))  # compiled
 
 import numpy as np
 import pytest
 from numba import njit
-from oracles import floats
 
 import fastgrad
 from fastgrad._kernels.bind import gateway
 from fastgrad._kernels.gemm.dispatch import GEMM
 from fastgrad._kernels.runtime import jit
+from support.oracles import floats
 
 
 @njit

@@ -1,6 +1,6 @@
 """Programs about what goes wrong beside or inside calls: ``python faults.py NAME...``.
 
-Each asserts; test_faults.py starts them, tests/stress.py repeats them with other seeds. What a
+Each asserts; test_faults.py starts them, support/stress.py repeats them with other seeds. What a
 scenario prints is for the report of the latter.
 """
 
@@ -17,10 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parent))  # scenarios, steps, works, jobs
 
 import numpy as np
 from scenarios import (
@@ -65,7 +62,7 @@ def threads_that_share_a_model() -> None:
         assert len(losses) == model.steps > 0, (len(losses), model.steps)
         assert_its_steps_were_whole(model, new, batches[0])
         model.train_step(*batches[1])
-        assert model._compiled.quick(*batches[0]) is True, "it is left on the slow way"
+        assert model._step.quick(*batches[0]) is True, "it is left on the slow way"
 
 
 @scenario

@@ -30,12 +30,12 @@ FORKS = 200  # tries to hit a step
 
 
 def is_in_step(model: MLP) -> bool:
-    step = model._compiled
+    step = model._step
     return step._lock.locked() or bool(step._table[PLACE["busy"]])
 
 
 def refuses(model: MLP, x: Any, y: Any) -> None:
-    before = model._params.copy()
+    before = model._parameters.flat.copy()
     for batch in ((x, y), (x.astype(np.float64), y), (x[:3].astype(np.int8), y[:3])):
         try:
             model.train_step(*batch)
@@ -43,7 +43,7 @@ def refuses(model: MLP, x: Any, y: Any) -> None:
             assert str(error) == MESSAGE, error
         else:
             raise AssertionError("a step of a model that may be half changed")
-    assert np.array_equal(model._params, before)
+    assert np.array_equal(model._parameters.flat, before)
 
 
 def check_in_child(model: MLP, idle: MLP, x: Any, y: Any) -> int:
@@ -54,7 +54,7 @@ def check_in_child(model: MLP, idle: MLP, x: Any, y: Any) -> int:
     fresh, loaded = MLP(idle.sizes), MLP.load("saved.npz")
     for other in (fresh, loaded, idle):  # the last one is the parent's, at rest
         other.train_step(x, y)
-        assert np.array_equal(other._params, fresh._params)
+        assert np.array_equal(other._parameters.flat, fresh._parameters.flat)
     copy.copy(model).train_step(x, y)  # whoever wants what there is can have it
     refuses(model, x, y)
     return FOUND

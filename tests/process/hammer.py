@@ -15,12 +15,9 @@ import sys
 import threading
 import time
 import traceback
-from pathlib import Path
 from typing import Any
 
 os.environ["NUMBA_THREADING_LAYER"] = "workqueue"
-sys.path.insert(0, str(Path(__file__).parent))  # scenarios, works
-
 import numba
 import numpy as np
 import works

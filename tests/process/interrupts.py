@@ -9,10 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parent))  # scenarios, steps, works, jobs
 
 from scenarios import large_product, replaced, run, scenario
 from steps import SECONDS, SEED, assert_its_steps_were_whole, model_and_batches, until_the_end

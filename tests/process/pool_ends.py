@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 import threading
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))  # jobs, scenarios
 
 from scenarios import in_child, large_product, main, scenario, side_by_side
 

@@ -10,10 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parent))  # jobs, scenarios
 
 import numpy as np
 import scenarios

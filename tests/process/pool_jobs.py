@@ -6,13 +6,9 @@ test_pool.py starts them, as those of pool_ends.py and pool_faults.py.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parent))  # jobs, scenarios
 
 import numpy as np
 from scenarios import large_product, main, scenario, side_by_side

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import fastgrad
+from support.programs import environment
 
 pytest.importorskip("resource")
 
@@ -25,11 +26,12 @@ LIMIT = 500  # seconds: eight processes compile at once
 _started: list[subprocess.Popen[str]] = []
 
 
-def environment(cache: Path | None, package: Path = PACKAGE, **more: str) -> dict[str, str]:
-    env = {k: v for k, v in os.environ.items() if k not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
+def cached_in(cache: Path | None, package: Path = PACKAGE, **more: str) -> dict[str, str]:
+    env = environment(package.parent)
+    env = {k: v for k, v in env.items() if k not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
     if cache is not None:
         env["NUMBA_CACHE_DIR"] = str(cache)
-    return env | {"PYTHONPATH": str(package.parent), **more}
+    return env | more
 
 
 def start(env: dict[str, str], *words: str, cwd: Path | None = None) -> subprocess.Popen[str]:
@@ -61,7 +63,7 @@ def result(process: subprocess.Popen[str], right: bool = True) -> dict:
 
 
 def run(cache: Path, *words: str) -> dict:
-    return result(start(environment(cache), *words))
+    return result(start(cached_in(cache), *words))
 
 
 def kernels(cache: Path) -> list[Path]:
@@ -128,7 +130,7 @@ def test_no_folder_to_write_to(tmp_path: Path) -> None:
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "*.nbc"))
     here.mkdir()
     # ~ is what a home is called where the user has none, as in many a container
-    env = environment(None, package, HOME="~", PYTHONDONTWRITEBYTECODE="1")
+    env = cached_in(None, package, HOME="~", PYTHONDONTWRITEBYTECODE="1")
 
     def reading() -> dict:
         folders = [package.parent, package, *(path for path in package.rglob("*") if path.is_dir())]
@@ -180,7 +182,7 @@ def test_a_full_disk(small_disk: Path) -> None:
 def test_eight_processes_on_a_cold_cache(tmp_path: Path) -> None:
     """Half of them want the one dtype first, half the other: kernels of the same names."""
     both = ["step-float32", "step-float64", "product-float32"]
-    env = environment(tmp_path)
+    env = cached_in(tmp_path)
     processes = [start(env, "--wait", *both[:: 1 - 2 * (i % 2)]) for i in range(8)]
     for process in processes:
         assert process.stdout is not None and process.stdout.readline() == "ready\n"
@@ -201,7 +203,7 @@ def copied(folder: Path) -> Path:
 
 def upgrade(package: Path) -> None:
     """Another formula of sgd_step, in a file of the same length and time."""
-    path = package / "_kernels" / "optim.py"
+    path = package / "_kernels" / "layer" / "optimizers.py"
     status, text = path.stat(), path.read_text(encoding="utf-8")
     old, new = "return [p - direction * lr]", "return [p - direction + lr]"
     assert text.count(old) == 1 and len(old) == len(new)
@@ -213,11 +215,12 @@ def upgrade(package: Path) -> None:
 def test_an_upgrade_in_place(tmp_path: Path) -> None:
     """Also while Python goes on with its .pyc, and once that is gone: never a stale kernel."""
     package, cache = copied(tmp_path), tmp_path / "cache"
-    env = environment(cache, package, PYTHONDONTWRITEBYTECODE="")
+    env = cached_in(cache, package, PYTHONDONTWRITEBYTECODE="")
     runs = [result(start(env, "step-float32")) for _ in range(2)]
     upgrade(package)
     runs += [result(start(env, "step-float32")) for _ in range(2)]  # the .pyc: the old formula
-    shutil.rmtree(package / "_kernels" / "__pycache__")
+    for folder in list((package / "_kernels").rglob("__pycache__")):
+        shutil.rmtree(folder)
     runs += [result(start(env, "step-float32"), right=False) for _ in range(2)]
     assert [found["hits"] for found in runs] == [0, STEP] * 3
 
@@ -227,7 +230,7 @@ def test_an_upgrade_in_place(tmp_path: Path) -> None:
 def test_an_upgrade_under_a_running_process(again: bool, tmp_path: Path) -> None:
     """It goes on with what it has imported, and leaves nothing of that to those that come."""
     package, cache = copied(tmp_path), tmp_path / "cache"
-    env = environment(cache, package, PYTHONDONTWRITEBYTECODE="1")
+    env = cached_in(cache, package, PYTHONDONTWRITEBYTECODE="1")
     if again:  # kernels of the old version are in the cache
         result(start(env, "step-float32"))
     process = start(env, "--wait", "step-float32")

@@ -1,4 +1,4 @@
-"""The files of disk.py, of kernels of one instruction: faults of every kind, keys, versions."""
+"""Files of disk_cache.py, of kernels of one instruction: faults of every kind, keys, versions."""
 
 from __future__ import annotations
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))  # without_jit
-
 import numba
 import pytest
-import without_jit
 
-import fastgrad
 from fastgrad._kernels.codegen.target import current
+from support import without_jit
+from support.programs import environment
 
 pytestmark = pytest.mark.skipif(
     numba.config.DISABLE_JIT or not current().isa.fma,
@@ -39,15 +36,9 @@ fastgrad.show_config()
 
 
 def run(cache: Path, *command: str) -> str:
-    package = str(Path(fastgrad.__file__).parents[1])
-    environment = {
-        **os.environ,
-        "NUMBA_DISABLE_JIT": "1",
-        "NUMBA_CACHE_DIR": str(cache),
-        "PYTHONPATH": package,
-    }
+    env = environment(NUMBA_DISABLE_JIT="1", NUMBA_CACHE_DIR=str(cache))
     done = subprocess.run(
-        [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=600
+        [sys.executable, *command], env=env, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 import sys
 
-import programs
 import pytest
+
+from support import programs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks")
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import programs
 import pytest
+
+from support import programs
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import json
 
-import programs
 import pytest
+
+from support import programs
 
 
 def hammered(seconds: float, seed: int) -> None:

@@ -13,20 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import fastgrad
+from fastgrad import MLP
+from support.programs import environment, without_threads
 
 FOLDER = Path(__file__).parent
-PACKAGE = Path(fastgrad.__file__).parents[1]
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 
 
 def run(folder: Path, program: str, *words: object) -> dict:
-    env = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
     done = subprocess.run(
         [sys.executable, str(FOLDER / program), *map(str, words)],
         cwd=folder, capture_output=True, text=True,
-        env=env | {"PYTHONPATH": str(PACKAGE), "FASTGRAD_NUM_THREADS": "1"},
+        env=without_threads(environment()) | {"FASTGRAD_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -84,7 +83,7 @@ def test_two_processes_save_to_one_path(found: dict) -> None:
 
 
 def test_a_full_disk(small_disk: Path) -> None:
-    path, model = small_disk / "m.npz", fastgrad.MLP((40, 40, 40))
+    path, model = small_disk / "m.npz", MLP((40, 40, 40))
     model.save(path)
     before = path.read_bytes()
     (small_disk / "rest").write_bytes(bytes(20 << 10))
@@ -94,4 +93,4 @@ def test_a_full_disk(small_disk: Path) -> None:
     assert path.read_bytes() == before and len(os.listdir(small_disk)) == 2
     (small_disk / "rest").unlink()
     model.save(path)
-    assert np.array_equal(fastgrad.MLP.load(path).weights[0], model.weights[0])
+    assert np.array_equal(MLP.load(path).weights[0], model.weights[0])

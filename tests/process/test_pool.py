@@ -11,8 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-import programs
 import pytest
+
+from support import programs
 
 PROGRAM = {
     name: program
@@ -55,8 +56,7 @@ FORKS = ("fork_of_a_warm_pool", "fork_inside_a_job", "leave_a_child_by_exit")
 
 
 def _start(cache: Path | None, *names: str) -> subprocess.Popen[str]:
-    env = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
-    env["PYTHONPATH"] = str(programs.PACKAGE)
+    env = programs.without_threads(programs.environment())
     if cache is not None:
         env["NUMBA_CACHE_DIR"] = str(cache)
     # Python 3.12 deprecates what the scenarios of forking are about: a fork with threads

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .simd import Simd, Value
+from ..codegen.simd import Simd, Value
 
 
 def lane_sums(ops: Simd, vectors: list[Value]) -> Value:

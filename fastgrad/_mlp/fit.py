@@ -1,0 +1,196 @@
+"""The training loop: data and what fit was told in, a history out; see MLP.fit.
+
+Whatever an epoch needs follows from the data and from what the model keeps and saves: the order of
+the rows from the seed and the number of epochs behind it, the learning rate from that number. So 2
+epochs and then 3 give the bits of 5, of the same data and arguments; which these were is saved as
+well, and ``train --resume`` compares. The last batch is smaller where the rows do not divide.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._draws import SHUFFLE, permutation
+from .._ops.numbers import at_least_0, count
+from .._ops.schedules import Schedule
+from .batch import Batches, Pair, checked_x, checked_y
+from .config import Config
+from .forward import evaluate
+from .history import EarlyStop, Fit, History, append, fingerprint
+from .progress import Progress
+from .state import Run
+from .step import Step
+
+Array = NDArray[Any]
+_CALLER = "MLP.fit"
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the loop changes and calls. ``live``: weight 0, bias 0, ...; ``save``: a checkpoint."""
+
+    config: Config
+    live: list[Array]
+    step: Step
+    run: Run
+    forward: Callable[[Array], Array]
+    save: Callable[[], None] | None = None
+
+
+def fit(
+    model: Model,
+    x: Array,
+    y: Array,
+    epochs: int,
+    batch_size: int,
+    validation: Pair | None = None,
+    progress: bool = True,
+    shuffle: bool = True,
+    patience: int | None = None,
+    schedule: Schedule | None = None,
+    *,
+    stop: Callable[[History], bool] | None = None,
+    total: int | None = None,
+) -> History:
+    """MLP.fit. ``stop`` sees the history after every epoch and ends the run by returning True.
+
+    total: of how many epochs these are the last, in what progress shows (default: ``epochs``).
+    """
+    config, run = model.config, model.run
+    epochs = count(_CALLER, "epochs", epochs, 0)
+    batch_size = count(_CALLER, "batch_size", batch_size)
+    x = np.ascontiguousarray(checked_x(config, _CALLER, x))
+    y = checked_y(config, _CALLER, y, len(x))
+    y = np.ascontiguousarray(y, np.int64 if y.ndim == 1 else None)  # labels as a step reads them
+    if validation is not None:
+        validation = _check_validation(config, validation)
+    if patience is not None:
+        patience = count(_CALLER, "patience", patience)
+        if validation is None:
+            raise ValueError(f"{_CALLER}: patience needs validation; pass validation=(x, y)")
+    if schedule is not None and not callable(schedule):
+        raise TypeError(
+            f"{_CALLER}: schedule is {schedule!r}; pass a function of the epoch, as cosine_schedule"
+        )
+    history: History = {"loss": [], "learning_rate": [], "seconds": []}
+    given = Fit.of(x, y, batch_size, shuffle)
+    batches = Batches(x, y, given.batch_size)
+    run.early = _early_stop(model, given, validation, patience, schedule)
+    early = run.early
+    total = epochs if total is None else total
+    with Progress(total, "training", progress, total - epochs) as shown:
+        try:
+            for _ in range(epochs):
+                if early is not None:
+                    if patience is not None and early.is_over(patience):
+                        break
+                    early.work(model.live)
+                values = _epoch(model, batches, shuffle, schedule, validation)
+                append(run.history, values)
+                run.last_fit = given
+                for name, value in values.items():
+                    history.setdefault(name, []).append(value)
+                if early is not None:
+                    early.observe(model.live, run.epochs, values["validation_loss"])
+                    early.rest(model.live)
+                if model.save is not None and math.isfinite(values["loss"]):
+                    model.save()
+                shown.update(history)
+                if stop is not None and stop(history):
+                    break
+        finally:
+            if early is not None:
+                early.rest(model.live)
+    return history
+
+
+def is_finite(history: History) -> bool:
+    """Whether the last epoch's loss is a number: False once a run has diverged."""
+    return all(math.isfinite(value) for value in history["loss"][-1:])
+
+
+def _early_stop(
+    model: Model, given: Fit, validation: Pair | None, patience: int | None,
+    schedule: Schedule | None,
+) -> EarlyStop | None:  # fmt: skip
+    """What watches this call: of the last one, where it goes on; else a new one, or none."""
+    if patience is None or validation is None:
+        return None
+    key, old = fingerprint(*validation), model.run.early
+    if old is None or not old.belongs_to(model.live, key):
+        return EarlyStop(key)
+    if old.is_over(patience):
+        changes = _changes(model, given, schedule)
+        if changes:
+            warnings.warn(
+                f"{_CALLER}: the last call stopped early, and since then {' and '.join(changes)}: "
+                f"early stopping starts anew, from the parameters that are there",
+                UserWarning,
+                stacklevel=5,  # the caller of MLP.fit
+            )
+            return EarlyStop(key)
+    return old
+
+
+def _changes(model: Model, given: Fit, schedule: Schedule | None) -> list[str]:
+    """What this call is given that the epochs behind it were not: with it, to have stopped early
+    is no reason to do nothing."""
+    run, found = model.run, []
+    rates = run.history.get("learning_rate", [])
+    if len(rates) == run.epochs:  # else some were before there were histories
+        if schedule is None:
+            if rates[-1:] != [model.step.learning_rate]:
+                found.append("learning_rate was assigned")
+        elif any(_rate(schedule, epoch) != rate for epoch, rate in enumerate(rates)):
+            found.append("schedule changed")
+    if run.last_fit is not None:
+        found += [f"{name} changed" for name, _, _ in run.last_fit.differences(given)]
+    return found
+
+
+def _epoch(
+    model: Model,
+    batches: Batches,
+    shuffle: bool,
+    schedule: Schedule | None,
+    validation: Pair | None,
+) -> dict[str, float]:
+    """One pass over the data -> what the history says of it."""
+    start, run, step = time.perf_counter(), model.run, model.step
+    if schedule is not None:
+        step.learning_rate = _rate(schedule, run.epochs)
+    rows, total = len(batches.x), 0.0
+    if shuffle:
+        parts = batches.in_order(permutation(rows, model.config.seed, SHUFFLE, run.epochs))
+    else:
+        parts = batches.as_they_are()
+    for x, y in parts:
+        total += step(x, y) * len(x)
+    run.epochs += 1
+    values = {"loss": total / rows}
+    if validation is not None:
+        for name, value in evaluate(model.config, model.forward, *validation).items():
+            values[f"validation_{name}"] = value
+    values["learning_rate"] = step.learning_rate
+    values["seconds"] = time.perf_counter() - start
+    return values
+
+
+def _rate(schedule: Schedule, epoch: int) -> float:
+    return at_least_0(_CALLER, f"schedule({epoch})", schedule(epoch))
+
+
+def _check_validation(config: Config, validation: Pair) -> Pair:
+    caller = "MLP.fit (validation)"
+    if not isinstance(validation, tuple) or len(validation) != 2:
+        raise TypeError(f"MLP.fit: validation is {type(validation).__name__}; pass a tuple (x, y)")
+    x = checked_x(config, caller, validation[0])
+    return x, checked_y(config, caller, validation[1], len(x))

@@ -1,0 +1,66 @@
+"""Inference: settings, parameters and checked x in; logits, classes or probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._ops import losses
+from .._ops.elementwise import sigmoid
+from .._ops.linear import linear_forward
+from .batch import checked_y
+from .config import LOSSES, Config
+from .parameters import Parameters
+
+Array = NDArray[Any]
+_ROWS = 1024  # rows of forward at a time: bounds its memory; rows do not depend on each other
+
+
+def forward(config: Config, parameters: Parameters, x: Array) -> Array:
+    """x (N, sizes[0]) of the model's dtype -> logits (N, sizes[-1])."""
+    logits = np.empty((len(x), config.sizes[-1]), config.dtype)
+    last = len(parameters.weights) - 1
+    layers = list(zip(parameters.weights, parameters.biases, strict=True))
+    for start in range(0, len(x), _ROWS):
+        h = x[start : start + _ROWS]
+        for i, (weight, bias) in enumerate(layers):
+            out = logits[start : start + _ROWS] if i == last else None
+            h = linear_forward(h, weight, bias, config.activation_of(i), out=out)
+    return logits
+
+
+def predictions(config: Config, logits: Array) -> Array:
+    """Class numbers (N,) int64; 0 or 1 an output; for mse the outputs. See MLP.predict."""
+    if config.loss == "softmax_cross_entropy":
+        classes: Array = np.argmax(logits, axis=1)
+        return classes.astype(np.int64, copy=False)
+    if config.loss != "mse":
+        logits = (logits > 0).astype(np.int64)
+    return logits[:, 0] if config.sizes[-1] == 1 else logits
+
+
+def probabilities(config: Config, logits: Array) -> Array:
+    """Of the classes, or of each output being 1: (N, sizes[-1])."""
+    is_softmax = config.loss == "softmax_cross_entropy"
+    return losses.softmax(logits) if is_softmax else sigmoid(logits)
+
+
+def evaluate(
+    config: Config, logits_of: Callable[[Array], Array], x: Array, y: Array
+) -> dict[str, float]:
+    """x (N, K) and its targets -> {"loss": ...} and, for class labels or rows, "accuracy".
+
+    logits_of: the model's forward. The loss is that of the targets as they are, without label
+    smoothing.
+    """
+    logits = logits_of(x)
+    target = checked_y(config, "evaluate", y, len(logits))
+    found = {"loss": LOSSES[config.loss](logits, target, np.empty_like(logits))}
+    if config.loss == "softmax_cross_entropy":
+        classes = target if target.ndim == 1 else np.argmax(target, axis=1)
+        right = np.count_nonzero(np.argmax(logits, axis=1) == classes)
+        found["accuracy"] = right / len(logits)
+    return found

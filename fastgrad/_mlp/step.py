@@ -1,0 +1,236 @@
+"""One training step of a model: batches in, changed parameters and the loss out.
+
+A table (see _kernels/layer/train_step.py) describes the net once; a step writes into it where the
+batch is and makes one call. Its memory grows with the largest batch and is kept.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._kernels.bind import step_builtin
+from .._kernels.codegen.target import KC
+from .._kernels.formulas.activations import BY_NAME
+from .._kernels.layer import losses, optimizers
+from .._kernels.layer.train_step import HEAD, LAYER, PLACE, STEP
+from .._kernels.runtime import jit
+from .._ops.optimizers import SGD, Adam
+from .config import Config
+from .parameters import ALIGN, Parameters, aligned
+
+Array = NDArray[Any]
+G_BYTES = 4 << 20  # of dX of one layer, or KC rows: what a large batch is cut for
+_BUSY = "MLP.train_step: another thread is in a step of this model"
+_FORKED = (
+    "MLP.train_step: this process was forked while another thread was in a step of this model, "
+    "whose parameters may be half changed; load or make it anew in this process, or fork between "
+    "steps"
+)
+_steps: weakref.WeakSet[Step] = weakref.WeakSet()  # all there are: a fork looks which are at work
+_CODES: dict[str | None, int] = {None: 0, **{name: row.code for name, row in BY_NAME.items()}}
+_KERNELS = {
+    "softmax_cross_entropy": losses.SOFTMAX_LABELS,
+    "binary_cross_entropy_with_logits": losses.BINARY_CROSS_ENTROPY,
+    "mse": losses.MSE,
+}
+
+
+class Step:
+    """The table and the memory of one model; calls take checked arrays and return the loss.
+
+    ``quick(x, y)`` does the same with any arguments, where they can be read where they lie: True
+    once done, and the loss is ``loss.value``; else None.
+    """
+
+    def __init__(self, config: Config, parameters: Parameters) -> None:
+        self._parameters = parameters  # the table has their addresses
+        self._dtype, self._name, self._outputs = config.dtype, config.dtype.name, config.sizes[1:]
+        self._table = np.zeros(len(HEAD) + len(parameters.weights) * len(LAYER), np.int64)
+        self._reals = self._table.view(np.float64)
+        self._layers = self._table[len(HEAD) :].reshape(-1, len(LAYER))
+        address = self._table.ctypes.data
+        self._descriptor = ctypes.c_int64(address)
+        self.loss = ctypes.c_double.from_address(address + 8 * PLACE["loss"])
+        self.quick: Callable[[Any, Any], bool | None] = _refuse
+        self._x = self._y = np.empty(0)
+        self._lock = threading.Lock()
+        self._rows = 0  # that there is memory for; the table's most_rows is 0 during a slow step
+        self._memory: list[Array] = []
+        self._needs_z: list[bool] = []
+        self._is_cut_off = False  # by a fork, in the middle of a step of a thread that is not here
+        self._describe(config, parameters)
+        _steps.add(self)
+
+    def _describe(self, config: Config, parameters: Parameters) -> None:
+        self._is_softmax = is_softmax = config.loss == "softmax_cross_entropy"
+        self._loss_slot = jit.slot(_KERNELS[config.loss], self._name)
+        self._set(
+            loss_slot=self._loss_slot,
+            smoothing=float(config.label_smoothing),
+            max_norm=float(config.max_grad_norm or 0),
+            layers=len(parameters.weights),
+            inputs=config.sizes[0],
+            outputs=config.sizes[-1],
+            row_fmas=3 * sum(weight.size for weight in parameters.weights),
+            is_double=int(self._name == "float64"),
+            targets_ndim=1 if is_softmax else 2,
+        )
+        if config.loss != "binary_cross_entropy_with_logits":  # whose targets Python checks
+            kind = np.dtype(np.int64) if is_softmax else config.dtype
+            self._set(targets_format=step_builtin.format_of(kind))
+        self._describe_optimizer(
+            config.optimizer, parameters.flat, parameters.grads, parameters.state
+        )
+        for i, row in enumerate(self._layers):
+            weight, bias = parameters.weights[i], parameters.biases[i]
+            arrays = (weight, bias, parameters.weight_grads[i], parameters.bias_grads[i])
+            w, b, dw, db = (a.ctypes.data for a in arrays)
+            name = config.activation_of(i)
+            row[:7] = (*weight.shape, w, b, _CODES[name], dw, db)
+            self._needs_z.append(name is not None and BY_NAME[name].saved == "preactivation")
+
+    def _describe_optimizer(
+        self, settings: SGD | Adam, param: Array, grad: Array, state: tuple[Array, ...]
+    ) -> None:
+        addresses = [a.ctypes.data for a in (param, grad, *state)]
+        is_adam = isinstance(settings, Adam)
+        words: list[int | float] = [param.size, *addresses]
+        if isinstance(settings, Adam):
+            words += [0, settings.lr, *settings.betas, settings.eps, settings.weight_decay]
+        else:
+            words += [0] * (1 - len(state))
+            words += [settings.lr, settings.momentum, settings.nesterov, settings.weight_decay]
+        number = optimizers.ADAM if is_adam else optimizers.SGD
+        self._set(optimizer_slot=jit.slot(number, self._name), counts_steps=int(is_adam))
+        self._set(**{f"optimizer_{i}": word for i, word in enumerate(words)})
+        names = optimizers.ADAM_DESCRIPTOR if is_adam else optimizers.SGD_DESCRIPTOR
+        self._rate = PLACE[f"optimizer_{names.index('lr')}"]
+
+    def _set(self, **words: int | float) -> None:
+        """Words of the table's head; floats as their bits."""
+        for name, value in words.items():
+            (self._reals if isinstance(value, float) else self._table)[PLACE[name]] = value
+
+    @property
+    def steps(self) -> int:
+        """Steps done so far."""
+        return int(self._table[PLACE["steps"]])
+
+    @steps.setter
+    def steps(self, value: int) -> None:
+        self._set(steps=int(value))
+
+    @property
+    def learning_rate(self) -> float:
+        return float(self._reals[self._rate])
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._reals[self._rate] = value
+
+    def __call__(self, x: Array, y: Array) -> float:
+        """x (N, K) floats; y (N,) integer labels, or (N, M) floats; N of 1 or more."""
+        if self.quick(x, y):
+            return self.loss.value
+        if self._is_cut_off:
+            raise RuntimeError(_FORKED)
+        if self._lock.locked():
+            raise RuntimeError(_BUSY)
+        # Safe from interrupts: "with" loses no lock, and a table that is left closed is opened by
+        # the next call. A thread that has come since the lock was seen free waits its turn.
+        with self._lock:
+            self._set(most_rows=0)  # from now on no quick step begins; one may be running
+            if self._table[PLACE["busy"]]:
+                self._set(most_rows=self._rows)
+                raise RuntimeError(_BUSY)
+            status = self._run(x, y)
+            loss = self.loss.value
+            self._set(loss_slot=self._loss_slot)
+            self._set(most_rows=self._rows)
+        if status == jit.BAD_LABEL:
+            raise ValueError("MLP.train_step: labels changed during the step, to one that is none")
+        if status != jit.OK:
+            jit.raise_status(status)
+        return loss
+
+    def _run(self, x: Array, y: Array) -> int:
+        rows, dtype, loss_slot = len(x), self._dtype, self._loss_slot
+        if rows > self._rows:
+            self._grow(rows)
+        self._x, x = _readable(x, dtype, self._x)
+        if y.ndim == 1:
+            self._y, y = _readable(y, np.dtype(np.int64), self._y)
+        else:
+            self._y, y = _readable(y, dtype, self._y)
+            if self._is_softmax:
+                loss_slot = jit.slot(losses.SOFTMAX_PROBABILITIES, self._name)
+        self._set(loss_slot=loss_slot)
+        self._table[0:7] = (rows, x.ctypes.data, *x.strides, y.ctypes.data, *y.strides, 0)[:7]
+        kernel = jit.KERNEL_TYPE(jit.TABLE[jit.slot(STEP, self._name)])
+        return kernel(ctypes.addressof(self._descriptor))
+
+    def _grow(self, rows: int) -> None:
+        """Memory for batches of up to so many rows."""
+        size = self._dtype.itemsize
+        self._rows = 0  # nothing, should there be no memory
+        self._memory.clear()
+
+        def new(count: int, row: int) -> int:
+            self._memory.append(aligned(count * row // size, self._dtype))
+            return self._memory[-1].ctypes.data
+
+        bytes_of_rows = [_padded(m * size) for m in self._outputs]
+        hidden = bytes_of_rows[:-1]
+        kc = KC[self._name]
+        block = max(1, G_BYTES // (max(hidden, default=1) * kc)) * kc
+        # dX of a layer is read by the layer below alone: two buffers, in turn
+        gs = [new(min(rows, block), max(hidden[i::2], default=0)) for i in range(2)]
+        for i, (row, pitch) in enumerate(zip(self._layers, bytes_of_rows, strict=True)):
+            is_last = i == len(hidden)
+            z = new(rows, pitch) if self._needs_z[i] else 0
+            row[7:] = (new(rows, pitch), z, new(rows, pitch) if is_last else gs[i % 2], pitch)
+        self._set(block=block)
+        self.quick = step_builtin.of_table(self._table) or _refuse
+        self._rows = rows
+
+
+def _look_after_fork() -> None:
+    """In a child: which models a thread was in a step of. No step of theirs begins here."""
+    for step in list(_steps):
+        if step._lock.locked() or step._table[PLACE["busy"]]:
+            step._is_cut_off = True
+            step._set(most_rows=0)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_look_after_fork)
+
+
+def _padded(row: int) -> int:
+    """Bytes of a row in whole cache lines, an odd number of them: rows, and arrays, that are a
+    power of two apart would share cache sets."""
+    return (-(-row // ALIGN) | 1) * ALIGN
+
+
+def _refuse(x: Any, y: Any) -> None:
+    return None
+
+
+def _readable(a: Array, dtype: np.dtype[Any], kept: Array) -> tuple[Array, Array]:
+    """kept, a where its elements are of the dtype; else a copy of it in kept, which may grow."""
+    if a.dtype == dtype:
+        return kept, a
+    if kept.dtype != dtype or kept.size < a.size:
+        kept = np.empty(a.size, dtype)
+    copy = kept[: a.size].reshape(a.shape)
+    with np.errstate(over="ignore"):
+        np.copyto(copy, a, casting="unsafe")
+    return kept, copy

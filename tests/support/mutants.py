@@ -1,0 +1,308 @@
+"""Kernels that are wrong on purpose: an edit of the source, and the test that must notice.
+
+Each edit is (file in fastgrad/, text that occurs in it exactly once, what stands there instead).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+TILE, GEMM, BLOCK = (
+    "_kernels/gemm/microkernel.py",
+    "_kernels/gemm/dispatch.py",
+    "_kernels/gemm/macrokernel.py",
+)
+SIMD, REDUCE, BACKWARD = (
+    "_kernels/codegen/simd.py",
+    "_kernels/gemm/reduce.py",
+    "_kernels/layer/backward.py",
+)
+STREAM, POOL = "_kernels/gemm/few_rows.py", "_kernels/runtime/thread_pool.py"
+
+FORMULA = "contract/test_formula.py::"
+BIAS = FORMULA + "test_forward[float32-KC+1-None]"
+RELU = "api/test_linear.py::test_relu_at_its_kink[float32-1-False]"
+
+
+def product(depth: str) -> str:
+    return f"{FORMULA}test_small_product[float32-{depth}]"
+
+
+def shared(test: str) -> str:
+    return f"contract/test_promise_1_threads.py::{test}]"
+
+
+class Mutant(NamedTuple):
+    killer: str
+    edits: tuple[tuple[str, str, str], ...]
+
+
+# The test that every mutant fails must pass without one.
+MUTANTS: dict[str, Mutant] = {
+    "last k dropped": Mutant(
+        product("KC-1"),
+        ((TILE, 'icmp_signed(">", left, i64(1))', 'icmp_signed(">", left, i64(2))'),),
+    ),
+    "edge read twice": Mutant(
+        # packing by transposes: the column before the last stands in for the last
+        product("KC-1"),
+        (
+            (
+                "_kernels/gemm/packing.py",
+                "b.sub(columns, i64(1))",
+                "b.sub(columns, i64(2))",
+            ),
+        ),
+    ),
+    "tail column unmasked": Mutant(
+        "api/test_matmul.py::test_every_width_up_to_three_tiles[float32]",
+        ((TILE, 'masks[-1] = ops.first(arg["tail"])', "pass"),),
+    ),
+    "operand transposed": Mutant(
+        "api/test_matmul.py::test_square_operands_are_not_transposed[float32-matmul-C]",
+        (
+            (
+                GEMM,
+                "b, b_k, b_column = word(d, 6), word(d, 7), word(d, 8)",
+                "b, b_k, b_column = word(d, 6), word(d, 8), word(d, 7)",
+            ),
+        ),
+    ),
+    "bias skipped": Mutant(
+        BIAS,
+        ((BLOCK, "pick(ends * bias, bias + j * size, zeros)", "zeros"),),
+    ),
+    "bias doubled": Mutant(
+        BIAS,
+        (
+            (
+                BLOCK,
+                "pick(ends * bias, bias + j * size, zeros)",
+                "pick(bias, bias + j * size, zeros)",
+            ),
+            (BLOCK, "ends * (bias | relu)", "(bias | relu)"),
+        ),
+    ),
+    "accumulate ignored": Mutant(
+        product("1"),
+        ((GEMM, "pick(word(d, 16), 1, 0)", "0"),),
+    ),
+    "relu at 0": Mutant(
+        # -0.0 stays
+        RELU,
+        ((TILE, "x <= threshold", "x < threshold"),),
+    ),
+    "relu at NaN": Mutant(
+        # NaN becomes 0, as with max(0, x); the threshold is 0 where relu is wanted
+        RELU,
+        (
+            (
+                TILE,
+                "ops.select(x <= threshold, 0.0, x)",
+                "ops.select((x <= threshold) | ((x != x) & (threshold == 0.0)), 0.0, x)",
+            ),
+        ),
+    ),
+    "db misses the last block": Mutant(
+        FORMULA + "test_column_sums[float32-KC+1]",
+        (
+            (
+                BACKWARD,
+                "range(0, word(p, 0), kc_max)",
+                "range(0, word(p, 0) - kc_max, kc_max)",
+            ),
+        ),
+    ),
+    "chain started from C": Mutant(
+        product("1"),
+        (
+            (
+                TILE,
+                "    before = b.block\n",
+                '    old, step = arg["old"], arg["old_row"]\n'
+                "    starts = [b.add(old, b.mul(step, i64(r))) for r in range(rows)]\n"
+                "    starts = [ops.load(s, v * ops.bytes, masks[v]).ir"
+                " for s in starts for v in range(vectors)]\n"
+                "    before = b.block\n",
+            ),
+            (
+                TILE,
+                "chains = [_phi(b, zero, before) for _ in range(rows * vectors)]",
+                "chains = [_phi(b, start, before) for start in starts]",
+            ),
+            (
+                TILE,
+                "ops.load(old, v * ops.bytes, masks[v]) + chains[r * vectors + v]",
+                "chains[r * vectors + v]",
+            ),
+        ),
+    ),
+    "KC by shape": Mutant(
+        product("KC"),
+        (
+            (
+                BLOCK,
+                "kc = least(kc_max, depth - k_done)",
+                "kc = least(kc_max if m > whole_rows else kc_max // 2, depth - k_done)",
+            ),
+            (BLOCK, "k_done += kc_max", "k_done += kc"),
+        ),
+    ),
+    "mul+add for fma": Mutant(
+        product("KC-1"),
+        ((SIMD, "if not self.has_fma:", "if True:"),),
+    ),
+    "lanes summed": Mutant(
+        # two partial sums, of even and of odd k, added at the end
+        product("KC-1"),
+        (
+            (
+                TILE,
+                "    columns = [ops.load(b_row",
+                "    others = [_phi(b, zero, before) for _ in chains]\n"
+                "    columns = [ops.load(b_row",
+            ),
+            (
+                TILE,
+                "    for phi, following in zip(\n",
+                "    sums = [b.fadd(x, y) for x, y in zip(fused, others)]\n"
+                "    for phi, following in zip(\n",
+            ),
+            (TILE, "[left, *a, b_row, *chains],", "[left, *a, b_row, *chains, *others],"),
+            (TILE, "            *fused,\n", "            *others,\n            *fused,\n"),
+            (TILE, "    for x in fused:\n", "    for x in sums:\n"),
+        ),
+    ),
+    "blocks out of order": Mutant(
+        # the third and the fourth block change places
+        product("5KC+3"),
+        (
+            (
+                BLOCK,
+                "kc = least(kc_max, depth - k_done)",
+                "kc = least(kc_max, depth - k_done)\n"
+                "                from_k = k_done if depth < 2 * kc_max else kc_max - k_done",
+            ),
+            (BLOCK, "panel + k_done * a_k", "panel + from_k * a_k"),
+            (BLOCK, "from_b + k_done * b_k", "from_b + from_k * b_k"),
+        ),
+    ),
+    "k equalised": Mutant(
+        product("KC+1"),
+        (
+            (
+                BLOCK,
+                "kc = least(kc_max, depth - k_done)",
+                "some = most((depth + kc_max - 1) // kc_max, 1)\n"
+                "                kc = least((depth + some - 1) // some, depth - k_done)",
+            ),
+            (BLOCK, "k_done += kc_max", "k_done += most(kc, 1)"),
+        ),
+    ),
+    "relu backward at 0": Mutant(
+        "api/test_linear.py::test_relu_backward_at_its_kink[float32]",
+        (
+            (
+                "_kernels/formulas/activations.py",
+                "ops.select(y <= 0.0, 0.0, g)",
+                "ops.select(y < 0.0, 0.0, g)",
+            ),
+        ),
+    ),
+    "dX by W, not its transpose": Mutant(
+        "api/test_linear.py::test_square_layer_is_not_transposed[float32]",
+        ((BACKWARD, "w_column, w_row,\n", "w_row, w_column,\n"),),
+    ),
+    "H of the first block only": Mutant(
+        FORMULA + "test_large_backward[float32-relu]",
+        ((BACKWARD, "in range(0, most(n, 1), height)", "in range(0, least(n, kc), height)"),),
+    ),
+    "stream: last steps dropped": Mutant(
+        shared("test_few_rows[float32-3"),
+        ((STREAM, "with for_range(b, b.sub(k, whole)) as i:", "with for_range(b, i64(0)) as i:"),),
+    ),
+    "stream: old C forgotten": Mutant(
+        shared("test_few_rows[float32-13"),
+        (
+            (
+                STREAM,
+                "x = x + ops.load(b.add(acc, offset), 0, mask)",
+                "x = ops.load(b.add(acc, offset), 0, mask)",
+            ),
+        ),
+    ),
+    "stream: chain started anew": Mutant(
+        # each piece of k a sum of its own, rounded when it is added
+        shared("test_few_rows[float32-1"),
+        (
+            (
+                STREAM,
+                "chains = [ops.load(b.add(t, offset), 0, mask) for t in to]",
+                "chains = [ops.constant(0.0) for t in to]",
+            ),
+            (
+                STREAM,
+                "ops.store(chain, b.add(t, offset), 0, mask)",
+                "ops.store(ops.load(b.add(t, offset), 0, mask) + chain, b.add(t, offset), 0, mask)",
+            ),
+        ),
+    ),
+    "dots: last column the one before": Mutant(
+        shared("test_few_rows[float32-1"),
+        (
+            (
+                "_kernels/gemm/row_dots.py",
+                'column = b.select(b.icmp_signed("<", column, last), column, last)',
+                'column = b.select(b.icmp_signed("<", column, last), column, b.sub(last, i64(1)))',
+            ),
+        ),
+    ),
+    "dot: blocks side by side, one short": Mutant(
+        shared("test_products[float32-dot"),
+        (
+            (
+                "_kernels/gemm/inner_product.py",
+                "count = ceil_div(some, kc)",
+                "count = quotient(some, kc)",
+            ),
+        ),
+    ),
+    "tall: old C forgotten": Mutant(
+        shared("test_products[float32-tall"),
+        (("_kernels/gemm/split_k.py", "pick(k0, 1, word(d, 11))", "pick(k0, 1, 0)"),),
+    ),
+    "tall: buffers added backwards": Mutant(
+        shared("test_products[float32-tall"),
+        (
+            (
+                REDUCE,
+                "b.mul(block, step)",
+                "b.mul(b.sub(b.sub(count, i64(1)), block), step)",
+            ),
+        ),
+    ),
+    "pool: last task skipped": Mutant(
+        shared("test_products[float32-parts"),
+        (
+            (
+                POOL,
+                "claims = ceil_div(tasks, most(step, 1))",
+                "claims = ceil_div(tasks, most(step, 1)) - 1",
+            ),
+        ),
+    ),
+    "pool: worker keeps its control word": Mutant(
+        "contract/test_promise_1_threads.py::test_flush_to_zero_of_the_caller[float32]",
+        ((POOL, "atomics.set_control_word(atomics.load(base + 8 * CONTROL))", "pass"),),
+    ),
+    "parts overlap": Mutant(
+        shared("test_products[float32-parts"),
+        (
+            (
+                "_kernels/gemm/blocked.py",
+                "i, j = quotient(task, beside) * rows,",
+                "i, j = quotient(task, beside) * (rows - 6),",
+            ),
+        ),
+    ),
+}
