@@ -8,7 +8,6 @@ from . import _njit as _njit
 from . import reference, testing
 from ._config import show_config, warmup
 from ._kernels.codegen.target import BITS_VERSION, KC
-from ._kernels.runtime import jit as _jit
 from ._mlp import MLP
 from ._mlp import old_pickles as _old_pickles
 from ._ops.linear import LinearGrads, linear_backward, linear_forward
@@ -50,8 +49,3 @@ __all__ = [
 ]
 
 _old_pickles.register()
-
-if _jit.DISABLED:
-    from . import _without_jit
-
-    _without_jit.install()

@@ -11,21 +11,18 @@ import numpy as np
 
 from ._kernels.bind import builtins, step_builtin
 from ._kernels.codegen import target
-from ._kernels.runtime import jit
+from ._kernels.runtime import compiler, registry
 from ._version import __version__
 from .threads import get_num_threads
-
-_NONE = "none: NUMBA_DISABLE_JIT is set, so fastgrad.reference computes"
 
 
 def warmup() -> None:
     """Compile every kernel, float32 and float64, or load it from numba's cache.
 
-    Without it each is compiled when it is first needed. Where NUMBA_DISABLE_JIT is set nothing is.
+    Without it each is compiled when it is first needed. NUMBA_DISABLE_JIT is about users'
+    functions: fastgrad's kernels compile all the same.
     """
-    if jit.DISABLED:
-        return
-    jit.compile_all()
+    registry.compile_all()
     for name in builtins.NAMES:
         getattr(builtins, name)
     step_builtin.compile_ahead()
@@ -33,7 +30,7 @@ def warmup() -> None:
 
 def compiling() -> str:
     """What the command line says before the first call."""
-    return f"kernels: {_NONE}" if jit.DISABLED else f"compiling for {target.describe()}"
+    return f"compiling for {target.describe()}"
 
 
 def show_config() -> None:
@@ -57,5 +54,5 @@ def config() -> dict[str, str]:
         "tiles": ", ".join(tiles),
         "KC": ", ".join(f"{name} {k}" for name, k in target.KC.items()),
         "threads": f"{get_num_threads()} (the machine has {os.cpu_count()} logical CPUs)",
-        "cache": _NONE if jit.DISABLED else jit.cache_path(),
+        "cache": compiler.cache_path(),
     }

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ._kernels.runtime import thread_pool
+from ._kernels.runtime import pool_kernels, thread_pool
 from ._ops.numbers import shown
 
-MAX_THREADS = thread_pool.MAX_THREADS
+MAX_THREADS = pool_kernels.MAX_THREADS
 
 # Where Linux tells; tests point these at trees of their own.
 CPUS = Path("/sys/devices/system/cpu")

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._kernels.bind import by_hand
+from .._kernels.codegen.structs import make
 from .._kernels.formulas.activations import BY_NAME
-from .._kernels.formulas.elementwise import BACKWARD
-from .._kernels.runtime import jit
+from .._kernels.gemm.elementwise import KERNELS, Derivative
 from .._ops import losses
+from .._ops.kernel_call import data, rows, run
 from .._ops.linear import linear_backward, linear_forward
 from .config import Config
 from .parameters import Parameters
@@ -34,10 +34,10 @@ def grad_norms(config: Config, parameters: Parameters, x: Array, y: Array) -> Ar
     start = 0
     while start < len(x):
         # The gradient of a mean over 2^n rows is that of one row times 2^-n, to the bit.
-        rows = min(_ROWS, 1 << ((len(x) - start).bit_length() - 1))
-        part = slice(start, start + rows)
+        count = min(_ROWS, 1 << ((len(x) - start).bit_length() - 1))
+        part = slice(start, start + count)
         total[part] = _squares(config, parameters, x[part], y[part])
-        start += rows
+        start += count
     with np.errstate(invalid="ignore"):
         return np.sqrt(total)
 
@@ -77,12 +77,9 @@ def _squares(config: Config, parameters: Parameters, x: Array, y: Array) -> Arra
 
 def _times_derivative(name: str, g: Array, saved: Array) -> None:
     """g *= act', both (N, M), C-contiguous."""
-    (n, m), row = g.shape, g.strides[0]
-    to = g.ctypes.data
-    sums = np.zeros(m, g.dtype)  # of columns, which nobody asks for
-    words = (n, m, to, row, saved.ctypes.data, saved.strides[0], to, row, sums.ctypes.data)
-    number = BACKWARD + BY_NAME[name].code
-    by_hand._call_slot(jit.slot(number, g.dtype.name), g, words)
+    sums = np.zeros(g.shape[1], g.dtype)  # of columns, which nobody asks for
+    args = make(Derivative, *g.shape, rows(g), rows(saved), rows(g), data(sums))
+    run(KERNELS[name + "_backward"], g.dtype, args)
 
 
 def _row_squares(a: Array) -> Array:

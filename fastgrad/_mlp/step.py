@@ -17,11 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._kernels.bind import step_builtin
+from .._kernels.codegen import structs
+from .._kernels.codegen.structs import make
 from .._kernels.codegen.target import KC
 from .._kernels.formulas.activations import BY_NAME
-from .._kernels.layer import losses, optimizers
-from .._kernels.layer.train_step import HEAD, LAYER, PLACE, STEP
-from .._kernels.runtime import jit
+from .._kernels.layer import args, losses, optimizers
+from .._kernels.layer.args import Layer, Net
+from .._kernels.layer.train_step import train_step
+from .._kernels.runtime import registry
+from .._kernels.runtime.table import BAD_LABEL, OK
 from .._ops.optimizers import SGD, Adam
 from .config import Config
 from .parameters import ALIGN, Parameters, aligned
@@ -35,6 +39,10 @@ _FORKED = (
     "steps"
 )
 _steps: weakref.WeakSet[Step] = weakref.WeakSet()  # all there are: a fork looks which are at work
+# Where the words of the table are
+_AT = {name: i for i, name in enumerate(structs.names(Net))}
+_OPTIMIZER = structs.offset(Net, "optimizer.words")
+_Y, _Z, _G, _ROW = (structs.offset(Layer, name) for name in ("y", "z", "g", "row"))
 _CODES: dict[str | None, int] = {None: 0, **{name: row.code for name, row in BY_NAME.items()}}
 _KERNELS = {
     "softmax_cross_entropy": losses.SOFTMAX_LABELS,
@@ -53,12 +61,12 @@ class Step:
     def __init__(self, config: Config, parameters: Parameters) -> None:
         self._parameters = parameters  # the table has their addresses
         self._dtype, self._name, self._outputs = config.dtype, config.dtype.name, config.sizes[1:]
-        self._table = np.zeros(len(HEAD) + len(parameters.weights) * len(LAYER), np.int64)
+        self._table = np.zeros(len(_AT) + len(parameters.weights) * len(Layer._fields), np.int64)
         self._reals = self._table.view(np.float64)
-        self._layers = self._table[len(HEAD) :].reshape(-1, len(LAYER))
+        self._layers = self._table[len(_AT) :].reshape(-1, len(Layer._fields))
         address = self._table.ctypes.data
         self._descriptor = ctypes.c_int64(address)
-        self.loss = ctypes.c_double.from_address(address + 8 * PLACE["loss"])
+        self.loss = ctypes.c_double.from_address(address + 8 * _AT["loss"])
         self.quick: Callable[[Any, Any], bool | None] = _refuse
         self._x = self._y = np.empty(0)
         self._lock = threading.Lock()
@@ -71,7 +79,7 @@ class Step:
 
     def _describe(self, config: Config, parameters: Parameters) -> None:
         self._is_softmax = is_softmax = config.loss == "softmax_cross_entropy"
-        self._loss_slot = jit.slot(_KERNELS[config.loss], self._name)
+        self._loss_slot = _KERNELS[config.loss].slot(self._name)
         self._set(
             loss_slot=self._loss_slot,
             smoothing=float(config.label_smoothing),
@@ -94,35 +102,48 @@ class Step:
             arrays = (weight, bias, parameters.weight_grads[i], parameters.bias_grads[i])
             w, b, dw, db = (a.ctypes.data for a in arrays)
             name = config.activation_of(i)
-            row[:7] = (*weight.shape, w, b, _CODES[name], dw, db)
+            row[:] = make(
+                Layer, *weight.shape, w, b, _CODES[name], dw, db, 0, 0, 0, 0
+            )  # no memory yet
             self._needs_z.append(name is not None and BY_NAME[name].saved == "preactivation")
 
     def _describe_optimizer(
         self, settings: SGD | Adam, param: Array, grad: Array, state: tuple[Array, ...]
     ) -> None:
         addresses = [a.ctypes.data for a in (param, grad, *state)]
-        is_adam = isinstance(settings, Adam)
-        words: list[int | float] = [param.size, *addresses]
+        words: Any
         if isinstance(settings, Adam):
-            words += [0, settings.lr, *settings.betas, settings.eps, settings.weight_decay]
+            numbers: tuple[float, ...] = (
+                settings.lr,
+                *settings.betas,
+                settings.eps,
+                settings.weight_decay,
+            )
+            words = make(args.Adam, param.size, *addresses, 0, *numbers)
         else:
-            words += [0] * (1 - len(state))
-            words += [settings.lr, settings.momentum, settings.nesterov, settings.weight_decay]
-        number = optimizers.ADAM if is_adam else optimizers.SGD
-        self._set(optimizer_slot=jit.slot(number, self._name), counts_steps=int(is_adam))
-        self._set(**{f"optimizer_{i}": word for i, word in enumerate(words)})
-        names = optimizers.ADAM_DESCRIPTOR if is_adam else optimizers.SGD_DESCRIPTOR
-        self._rate = PLACE[f"optimizer_{names.index('lr')}"]
+            addresses += [0] * (1 - len(state))
+            numbers = (settings.lr, settings.momentum, settings.nesterov, settings.weight_decay)
+            words = make(args.Sgd, param.size, *addresses, *numbers)
+        kernel = optimizers.adam if isinstance(settings, Adam) else optimizers.sgd
+        self._put(_AT["optimizer.slot"], kernel.slot(self._name))
+        self._put(_AT["optimizer.counts_steps"], int(isinstance(settings, Adam)))
+        for i, word in enumerate(words, _OPTIMIZER):
+            self._put(i, word)
+        self._rate = _OPTIMIZER + structs.offset(words.__class__, "lr")
 
     def _set(self, **words: int | float) -> None:
-        """Words of the table's head; floats as their bits."""
+        """Words of the table's head."""
         for name, value in words.items():
-            (self._reals if isinstance(value, float) else self._table)[PLACE[name]] = value
+            self._put(_AT[name], value)
+
+    def _put(self, index: int, value: int | float) -> None:
+        """Floats as their bits."""
+        (self._reals if isinstance(value, float) else self._table)[index] = value
 
     @property
     def steps(self) -> int:
         """Steps done so far."""
-        return int(self._table[PLACE["steps"]])
+        return int(self._table[_AT["steps"]])
 
     @steps.setter
     def steps(self, value: int) -> None:
@@ -148,17 +169,17 @@ class Step:
         # the next call. A thread that has come since the lock was seen free waits its turn.
         with self._lock:
             self._set(most_rows=0)  # from now on no quick step begins; one may be running
-            if self._table[PLACE["busy"]]:
+            if self._table[_AT["busy"]]:
                 self._set(most_rows=self._rows)
                 raise RuntimeError(_BUSY)
             status = self._run(x, y)
             loss = self.loss.value
             self._set(loss_slot=self._loss_slot)
             self._set(most_rows=self._rows)
-        if status == jit.BAD_LABEL:
+        if status == BAD_LABEL:
             raise ValueError("MLP.train_step: labels changed during the step, to one that is none")
-        if status != jit.OK:
-            jit.raise_status(status)
+        if status != OK:
+            registry.raise_status(status)
         return loss
 
     def _run(self, x: Array, y: Array) -> int:
@@ -171,11 +192,13 @@ class Step:
         else:
             self._y, y = _readable(y, dtype, self._y)
             if self._is_softmax:
-                loss_slot = jit.slot(losses.SOFTMAX_PROBABILITIES, self._name)
+                loss_slot = losses.SOFTMAX_PROBABILITIES.slot(self._name)
         self._set(loss_slot=loss_slot)
-        self._table[0:7] = (rows, x.ctypes.data, *x.strides, y.ctypes.data, *y.strides, 0)[:7]
-        kernel = jit.KERNEL_TYPE(jit.TABLE[jit.slot(STEP, self._name)])
-        return kernel(ctypes.addressof(self._descriptor))
+        self._set(rows=rows)
+        for name, a in (("x", x), ("targets", y)):
+            at = structs.offset(Net, name)
+            self._table[at : at + 1 + a.ndim] = a.ctypes.data, *a.strides
+        return registry.function_in(train_step.slot(self._name))(ctypes.addressof(self._descriptor))
 
     def _grow(self, rows: int) -> None:
         """Memory for batches of up to so many rows."""
@@ -196,7 +219,8 @@ class Step:
         for i, (row, pitch) in enumerate(zip(self._layers, bytes_of_rows, strict=True)):
             is_last = i == len(hidden)
             z = new(rows, pitch) if self._needs_z[i] else 0
-            row[7:] = (new(rows, pitch), z, new(rows, pitch) if is_last else gs[i % 2], pitch)
+            row[_Y], row[_Z], row[_ROW] = new(rows, pitch), z, pitch
+            row[_G] = new(rows, pitch) if is_last else gs[i % 2]
         self._set(block=block)
         self.quick = step_builtin.of_table(self._table) or _refuse
         self._rows = rows
@@ -205,7 +229,7 @@ class Step:
 def _look_after_fork() -> None:
     """In a child: which models a thread was in a step of. No step of theirs begins here."""
     for step in list(_steps):
-        if step._lock.locked() or step._table[PLACE["busy"]]:
+        if step._lock.locked() or step._table[_AT["busy"]]:
             step._is_cut_off = True
             step._set(most_rows=0)
 

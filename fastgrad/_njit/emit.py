@@ -15,30 +15,30 @@ from numba.core import cgutils
 from numba.np import numpy_support
 from numba.np.arrayobj import populate_array
 
-from .._kernels.bind.gateway import GATEWAY
 from .._kernels.bind.records import (
-    DATA,
     DONE,
-    FLAGS,
     FRESH,
-    KIND,
     LAYOUT,
-    LENGTHS,
     NUMBER,
     READ_ONLY,
     SCALAR,
     TEXT,
     WANTED,
+    Descriptor,
+    Record,
     kind_code,
 )
-from .._kernels.codegen.memory import table_address, word_pointer
+from .._kernels.codegen import structs
+from .._kernels.codegen.memory import table_address
 from .._kernels.codegen.simd import I64, i64
-from .._kernels.runtime.jit import ABI_VERSION
+from .._kernels.runtime.table import ABI_VERSION, GATEWAY
 from .failures import CLASSES
 from .given import is_none, sample
 from .in_python import STALE
 
 _ZERO = i64(0)
+_AT = {name: i for i, name in enumerate(structs.names(Record))}
+_LENGTHS = len(_AT)  # they come after it
 # As numba says it of np.empty
 TOO_BIG = (
     "array is too big; `arr.size * arr.dtype.itemsize` is larger than the maximum possible size."
@@ -51,7 +51,8 @@ class Caller:
 
     def __init__(self, context: Any, b: ir.IRBuilder, function: str) -> None:
         self.context, self.b = context, b
-        self._words: list[ir.Value] = [i64(LAYOUT), i64(NUMBER[function]), _ZERO]
+        self._head = Descriptor(LAYOUT, NUMBER[function], 0)
+        self._words: list[ir.Value] = []
         self._wanted: list[tuple[ir.Value, Any]] = []
         self._made: list[tuple[Any, ir.Value]] = []  # types, arrays: given back on an error
 
@@ -106,7 +107,7 @@ class Caller:
 
     def stored(self, kind: Any, record: ir.Value) -> ir.Value:
         """What is in a ``place`` by now."""
-        address = self.b.load(word_pointer(self.b, record, i64(DATA)))
+        address = self.b.load(structs.pointer(self.b, record, _AT["data"]))
         data_type = self.context.get_data_type(kind)
         pointer = self.b.inttoptr(address, data_type.as_pointer())
         return self.context.unpack_value(self.b, kind, pointer)
@@ -123,7 +124,8 @@ class Caller:
             data, length = self.b.ptrtoint(fields.data, I64), fields.length
             width = self.b.zext(fields.kind, I64)
         kind = self.b.or_(width, i64(kind_code("U", 0)))
-        self.word(self._store([data, kind, i64(1), i64(TEXT), length, width]))
+        record = Record(data, kind, i64(1), i64(TEXT))  # type: ignore[arg-type]
+        self.word(self._store([*record, length, width]))
 
     def _or_none(self, emit: Any, given: Any, value: ir.Value) -> None:
         """What is None, or may be it when it runs: then its record is not looked at."""
@@ -155,7 +157,8 @@ class Caller:
         as_numpy = numpy_support.as_dtype(dtype)
         kind = kind_code(as_numpy.kind, as_numpy.itemsize)
         data, *rest = fields
-        return self._store([data, i64(kind), i64(ndim), i64(flags), *rest])
+        record = Record(data, i64(kind), i64(ndim), i64(flags))  # type: ignore[arg-type]
+        return self._store([*record, *rest])
 
     def _store(self, words: Sequence[ir.Value]) -> ir.Value:
         memory = cgutils.alloca_once(self.b, ir.ArrayType(I64, len(words)))
@@ -165,14 +168,15 @@ class Caller:
 
     def _set(self, address: ir.Value, first: int, words: Sequence[ir.Value]) -> None:
         for i, word in enumerate(words, first):
-            self.b.store(word, word_pointer(self.b, address, i64(i)))
+            self.b.store(word, structs.pointer(self.b, address, i))
 
     # the call -----------------------------------------------------------------------------------
 
     def call(self) -> list[ir.Value]:
         """Do it, or raise; the arrays that were wanted."""
-        self._words[2] = i64(len(self._words) - 3)
-        descriptor, gateway = self._store(self._words), self._gateway()
+        head = self._head._replace(operands=len(self._words))
+        descriptor = self._store([*(i64(word) for word in head), *self._words])
+        gateway = self._gateway()
         if self._wanted:  # how long they are, or what is wrong
             self._raise_unless_done(self._status(gateway, descriptor))
         made = [self._make(*wanted) for wanted in self._wanted]
@@ -183,10 +187,10 @@ class Caller:
         """Address of the gateway, if the table is as it was when this was compiled."""
         b = self.b
         address = table_address(b)
-        version = b.load(word_pointer(b, address))
+        version = b.load(structs.pointer(b, address))
         with b.if_then(b.icmp_signed("!=", version, i64(ABI_VERSION)), likely=False):
             self._raise(RuntimeError, STALE)
-        return b.load(word_pointer(b, address, i64(GATEWAY)))
+        return b.load(structs.pointer(b, address, GATEWAY))
 
     def _status(self, gateway: ir.Value, descriptor: ir.Value) -> ir.Value:
         kind = ir.FunctionType(I64, [I64])
@@ -195,11 +199,11 @@ class Caller:
     def _make(self, record: ir.Value, result: Any) -> ir.Value:
         """The array that a record wants, which has it from now on."""
         b = self.b
-        lengths = [b.load(word_pointer(b, record, i64(LENGTHS + i))) for i in range(result.ndim)]
+        lengths = [b.load(structs.pointer(b, record, _LENGTHS + i)) for i in range(result.ndim)]
         a = self._empty(result, lengths)
         data, *rest = self._fields(a, result.ndim)
-        self._set(record, DATA, [data])
-        self._set(record, FLAGS, [i64(FRESH), *rest])
+        self._set(record, _AT["data"], [data])
+        self._set(record, _AT["flags"], [i64(FRESH), *rest])
         return a._getvalue()
 
     def _empty(self, result: Any, lengths: Sequence[ir.Value]) -> Any:
@@ -247,6 +251,3 @@ class Caller:
 
     def _raise(self, kind: type[BaseException], *args: str) -> None:
         self.context.call_conv.return_user_exc(self.b, kind, args)
-
-
-assert KIND == DATA + 1  # as _record has them

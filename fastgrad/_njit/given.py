@@ -16,10 +16,10 @@ from numba.core.errors import TypingError
 from numba.np import numpy_support
 from numpy.typing import NDArray
 
-from .._kernels.runtime import jit
+from .._kernels.runtime import compiler
 from .._ops import checks
 
-OPTIONS: Any = jit.OPTIONS  # or those of the user's function would be taken
+OPTIONS: Any = compiler.OPTIONS  # or those of the user's function would be taken
 
 _SAMPLES: tuple[tuple[Any, Any], ...] = (
     (types.Boolean, False),
@@ -68,7 +68,7 @@ def typing() -> Iterator[None]:
 
 def array(function: str, name: str, given: Any) -> NDArray[Any]:
     """A sample of an array that is computed with."""
-    return checks.array(function, name, sample(given))
+    return checks.ndarray(function, name, sample(given))
 
 
 def array_or_none(function: str, name: str, given: Any) -> NDArray[Any] | None:

@@ -1,4 +1,4 @@
-"""The careful way of a call from compiled code: records -> numpy arrays -> the public function."""
+"""The checked path of a call from compiled code: records -> numpy arrays -> the public function."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ from numpy.typing import NDArray
 from .. import threads
 from .._kernels.bind import gateway, records
 from .._kernels.bind.records import (
-    CAREFUL,
-    DATA,
-    FLAGS,
+    CHECKED,
     FRESH,
     FUNCTIONS,
-    KIND,
     LAYOUT,
-    LENGTHS,
-    NDIM,
-    OPERANDS,
     READ_ONLY,
     SCALAR,
     TEXT,
     WANTED,
+    Descriptor,
+    Record,
 )
-from .._kernels.runtime import jit
+from .._kernels.codegen import structs
+from .._kernels.runtime import registry
+from .._kernels.runtime.table import GATEWAY, TABLE
 from .._ops import linear, losses, optimizers
 from .._ops import matmul as _matmul
 from . import failures
@@ -38,25 +36,24 @@ class Operand:
     """A record as Python has it."""
 
     def __init__(self, address: int) -> None:
-        self.words = (ctypes.c_int64 * LENGTHS).from_address(address)
-        ndim = self.words[NDIM]
-        after = address + 8 * LENGTHS
+        self.record = Record(*(ctypes.c_int64 * len(Record._fields)).from_address(address))
+        ndim, after = self.record.ndim, address + structs.size(Record)
         self.lengths = (ctypes.c_int64 * ndim).from_address(after)
         self.strides = tuple((ctypes.c_int64 * ndim).from_address(after + 8 * ndim))
 
     def has(self, flag: int) -> bool:
-        return bool(self.words[FLAGS] & flag)
+        return bool(self.record.flags & flag)
 
     def array(self) -> Array:
         """A view of the memory, which is the caller's."""
-        kind, shape = self.words[KIND], tuple(self.lengths)
+        kind, shape = self.record.kind, tuple(self.lengths)
         dtype = np.dtype(f"{chr(kind >> 8)}{kind & 255}")
         steps = [(n - 1) * stride for n, stride in zip(shape, self.strides, strict=True)]
         if 0 in shape:
             steps = []
         below, above = -sum(min(s, 0) for s in steps), sum(max(s, 0) for s in steps)
         memory: Any = ctypes.c_char * (below + above + dtype.itemsize)
-        memory = memory.from_address(self.words[DATA] - below)
+        memory = memory.from_address(self.record.data - below)
         a: Array = np.ndarray(shape, dtype, memory, below, self.strides)
         a.flags.writeable = not self.has(READ_ONLY)
         return a
@@ -66,8 +63,8 @@ class Operand:
         if self.has(WANTED):
             return None
         if self.has(TEXT):
-            width = self.words[KIND] & 255
-            text = ctypes.string_at(self.words[DATA], self.lengths[0] * width)
+            width = self.record.kind & 255
+            text = ctypes.string_at(self.record.data, self.lengths[0] * width)
             return text.decode({1: "latin-1", 2: "utf-16-le", 4: "utf-32-le"}[width])
         return self.array()[()].item() if self.has(SCALAR) else self.array()
 
@@ -76,11 +73,13 @@ class Call:
     """A descriptor as Python has it."""
 
     def __init__(self, descriptor: int) -> None:
-        version, number, count = (ctypes.c_int64 * OPERANDS).from_address(descriptor)
-        if version != LAYOUT or not 1 <= number <= len(FUNCTIONS):
+        words = (ctypes.c_int64 * len(Descriptor._fields)).from_address(descriptor)
+        layout, number, count = Descriptor(*words)
+        if layout != LAYOUT or not 1 <= number <= len(FUNCTIONS):
             raise RuntimeError(STALE)
         self.function = FUNCTIONS[number - 1]
-        self.words = (ctypes.c_int64 * count).from_address(descriptor + 8 * OPERANDS)
+        after = descriptor + structs.size(Descriptor)
+        self.words = (ctypes.c_int64 * count).from_address(after)
 
     def operand(self, i: int) -> Operand | None:
         return Operand(self.words[i]) if self.words[i] else None
@@ -172,8 +171,8 @@ _WAYS = {
 
 def do(descriptor: int, status: int) -> int:
     """See gateway.python."""
-    if status != CAREFUL:
-        jit.raise_status(status)
+    if status != CHECKED:
+        registry.raise_status(status)
     call = Call(descriptor)
     if _WAYS[call.function](call):
         raise SystemError(f"{call.function}: arguments that are right were refused")
@@ -181,4 +180,4 @@ def do(descriptor: int, status: int) -> int:
 
 
 gateway.python, gateway.keep = do, failures.keep
-assert jit.TABLE[gateway.GATEWAY]
+assert TABLE[GATEWAY]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from .._kernels.bind import builtins
 from .._kernels.bind.grads import LinearGrads as LinearGrads
+from .._kernels.codegen.structs import make
 from .._kernels.formulas.activations import Activation
 from .._kernels.formulas.activations import ActivationName as ActivationName
 from .._kernels.gemm.args import Product
@@ -251,7 +252,8 @@ def _forward(
         y, *z = (layout.as_rows(a) for a in targets)
         if all(layout.has_unit_stride(a) for a in (y, *z)):
             left = layout.as_rows(x)
-            args = Product(
+            args = make(
+        Product,
                 len(left), weight.shape[1], weight.shape[0], matrix(left), matrix(weight),
                 matrix(y), rows(z[0]) if z else NO_ROWS, 0 if bias is None else data(bias),
                 activation, 0, 0,
@@ -282,7 +284,7 @@ def _backward(
     if whole and (dx is None or layout.is_writable_matrix(layout.as_rows(dx))):
         g, x, saved = (layout.as_rows(a) for a in (g, x, saved))
         add = [to is not None and a for to, a in zip(targets, adds, strict=True)]
-        args = Backward(
+        args = make(Backward,
             *x.shape, weight.shape[1], matrix(g), matrix(x), matrix(weight), matrix(saved),
             *(NO_MATRIX if to is None else matrix(layout.as_rows(to)) for to in (dx, dw)),
             0 if db is None else data(db), activation, *add,

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._kernels.bind import builtins
+from .._kernels.codegen.structs import make
 from .._kernels.gemm.args import Matrix
 from .._kernels.layer.args import Loss
 from .._kernels.layer.losses import (
@@ -96,7 +97,7 @@ def _smoothed_cross_entropy(z: Array, labels: Array, grad: Array, smoothing: flo
         return _mean(SOFTMAX_PROBABILITIES, z, labels, grad, smoothing)
     aligned = labels.astype(np.int64, copy=not labels.flags.aligned)
     loss = ctypes.c_double()
-    args = Loss(
+    args = make(Loss,
         *z.shape, matrix(z), Matrix(data(aligned), aligned.strides[0], 0), rows(grad),
         ctypes.addressof(loss), bits(smoothing),
     )  # fmt: skip
@@ -120,8 +121,8 @@ def _mean(kernel: Kernel, z: Array, target: Array, grad: Array, smoothing: float
             t = target.astype(z.dtype)
     z, t, grad = _as_rows(z), _as_rows(t), _as_rows(grad)
     loss = ctypes.c_double()
-    args = Loss(
-        *z.shape, matrix(z), matrix(t), rows(grad), ctypes.addressof(loss), bits(smoothing)
+    args = make(
+        Loss, *z.shape, matrix(z), matrix(t), rows(grad), ctypes.addressof(loss), bits(smoothing)
     )
     run(kernel, z.dtype, args)
     return loss.value

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._kernels.bind import builtins
+from .._kernels.codegen.structs import make
 from .._kernels.gemm.args import Product
 from .._kernels.gemm.dispatch import gemm
 from . import checks
@@ -147,8 +148,18 @@ def _run(c: Array, a: Array, b: Array, accumulate: bool) -> None:
 
 def _matrix(c: Array, a: Array, b: Array, accumulate: bool) -> None:
     if _layout.is_writable_matrix(c):
-        args = Product(
-            *c.shape, a.shape[1], matrix(a), matrix(b), matrix(c), NO_ROWS, 0, 0, accumulate, 0
+        args = make(
+            Product,
+            *c.shape,
+            a.shape[1],
+            matrix(a),
+            matrix(b),
+            matrix(c),
+            NO_ROWS,
+            0,
+            0,
+            accumulate,
+            0,
         )
         run(gemm, c.dtype, args)
         return

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .._kernels.runtime import jit, thread_pool
+from .._kernels.runtime.pool_kernels import TICKET
+from .._kernels.runtime.table import TABLE
 from .._mlp import MLP
 from .._mlp.checkpoint import digest
 from .._mlp.config import SETTINGS
@@ -40,7 +41,7 @@ class Watch:
 
 def _jobs() -> int:
     """The number of the pool's last job, of the whole process."""
-    return int(jit.TABLE[thread_pool.TICKET]) >> 32
+    return int(TABLE[TICKET]) >> 32
 
 
 class Run(NamedTuple):

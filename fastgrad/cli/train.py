@@ -13,7 +13,7 @@ import os
 
 from .._config import compiling
 from .._files import check_writable
-from .._kernels.runtime import jit
+from .._kernels.runtime import compiler
 from .._mlp.config import ACTIVATIONS
 from .._mlp.fit import is_finite
 from . import _arguments, _other_threads, _plot, _report
@@ -123,7 +123,7 @@ def _compile(job: Job) -> None:
         model.train_step(job.x[:rows], job.y[:rows])
     model.predict(job.held_x)
     print(
-        f"ready: compiling, or loading from the cache, took {jit.compile_seconds():.2f} s",
+        f"ready: compiling, or loading from the cache, took {compiler.seconds():.2f} s",
         flush=True,
     )
 

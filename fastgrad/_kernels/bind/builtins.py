@@ -51,9 +51,10 @@ def _forward(f: ObjectFrame) -> Word:
 
 
 def _backward(f: ObjectFrame) -> Word:
-    *arguments, needs, out, accumulate = f.handles
+    g, x, weight, activation, y, z, needs, out, accumulate = f.handles
     needed = [f.flag(item) for item in f.triple(needs)]
-    results = rules.backward(f, *arguments, needed, f.triple(out), f.flags(accumulate))
+    outs, adds = f.triple(out), f.flags(accumulate)
+    results = rules.backward(f, g, x, weight, activation, y, z, needed, outs, adds)
     none = f.object("None")
     items = [
         result._replace(given=need.choose(result.given, none))
@@ -64,14 +65,16 @@ def _backward(f: ObjectFrame) -> Word:
 
 def _softmax(f: ObjectFrame) -> Word:
     loss = f.memory(1)
-    result = rules.softmax_cross_entropy(f, *f.handles, f.object("None"), loss)
+    logits, labels, smoothing = f.handles
+    result = rules.softmax_cross_entropy(f, logits, labels, smoothing, f.object("None"), loss)
     return _with_loss(f, loss, result)
 
 
 def _mean(kernel: Any) -> Callable[[ObjectFrame], Word]:
     def emit(f: ObjectFrame) -> Word:
         loss = f.memory(1)
-        result = rules.mean_loss(f, kernel, *f.handles, f.object("None"), loss)
+        prediction, target = f.handles
+        result = rules.mean_loss(f, kernel, prediction, target, f.object("None"), loss)
         return _with_loss(f, loss, result)
 
     return emit
@@ -82,8 +85,8 @@ def _with_loss(f: ObjectFrame, loss: Word, result: Result) -> Word:
 
 
 def _sgd(f: ObjectFrame) -> Word:
-    *before, nesterov, decay = f.handles
-    rules.sgd_step(f, *before, f.flag(nesterov), decay)
+    param, grad, lr, velocity, momentum, nesterov, decay = f.handles
+    rules.sgd_step(f, param, grad, lr, velocity, momentum, f.flag(nesterov), decay)
     return f.reference(f.object("True"))
 
 

@@ -22,15 +22,14 @@ from ..codegen.words import Word
 from ..runtime.registry import Kernel
 from .operands import Array, Operand
 
-
 MOST_DIMENSIONS = 64  # of an array of numpy's
 
 
 class Shape(NamedTuple):
-    """The first ``count`` lengths of an operand, and then ``last``."""
+    """The first lengths of an operand, of so many axes, and then ``last``."""
 
     lead: Operand
-    count: Word
+    axes: Word
     last: tuple[Word, ...]
 
 
@@ -57,7 +56,7 @@ class Frame(ABC):
         self._answer = self.variable()
         self._end, self._refused = (b.append_basic_block(n) for n in ("end", "refused"))
 
-    # words ----------------------------------------------------------------------------------------
+    # words ---------------------------------------------------------------------------------------
 
     def constant(self, value: int) -> Word:
         return Word(self.b, i64(value))
@@ -106,7 +105,7 @@ class Frame(ABC):
         with self.b.if_then(condition.ir):
             yield
 
-    # answers ----------------------------------------------------------------------------------------
+    # answers -------------------------------------------------------------------------------------
 
     def require(self, *conditions: Word) -> None:
         """Refuse unless all hold. Not once a result has been made."""
@@ -126,7 +125,7 @@ class Frame(ABC):
         self.b.position_at_end(self._end)
         return self.b.load(self._answer)
 
-    # operands ---------------------------------------------------------------------------------------
+    # operands ------------------------------------------------------------------------------------
 
     def floats(self, *handles: Word) -> list[Operand]:
         """Arrays of one dtype, float32 or float64, which this finds out."""
@@ -198,12 +197,12 @@ class Frame(ABC):
             self.require(self.item(one.lengths, index) == self.item(other.lengths, index))
 
     def require_shape(self, operand: Operand, shape: Shape) -> None:
-        self.require(operand.ndim == shape.count + len(shape.last))
-        self.same_lengths(operand, shape.lead, shape.count)
+        self.require(operand.ndim == shape.axes + len(shape.last))
+        self.same_lengths(operand, shape.lead, shape.axes)
         for i, length in enumerate(shape.last):
-            self.require(self.item(operand.lengths, shape.count + i) == length)
+            self.require(self.item(operand.lengths, shape.axes + i) == length)
 
-    # results ----------------------------------------------------------------------------------------
+    # results -------------------------------------------------------------------------------------
 
     def output(
         self,
@@ -236,13 +235,14 @@ class Frame(ABC):
 
     def dense_strides(self, lengths: Sequence[Word]) -> tuple[Word, ...]:
         """Of a C-contiguous array."""
-        strides, step = [], self.itemsize
+        strides: list[Word] = []
+        step = self.itemsize
         for length in reversed(lengths):
             strides.insert(0, step)
             step = step * length
         return tuple(strides)
 
-    # kernels ----------------------------------------------------------------------------------------
+    # kernels -------------------------------------------------------------------------------------
 
     def slot(self, kernel: Kernel) -> Word:
         """Of a kernel, for the dtype of the operands."""
@@ -255,7 +255,7 @@ class Frame(ABC):
         words = [i64(word) if isinstance(word, int) else word for word in words]
         return Word(self.b, emit_call(self.b, slot.ir, words))
 
-    # what the two kinds differ in ---------------------------------------------------------------
+    # what the two kinds differ in ----------------------------------------------------------------
 
     @abstractmethod
     def is_none(self, handle: Word) -> Word: ...

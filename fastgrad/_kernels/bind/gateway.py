@@ -69,13 +69,14 @@ def _forward(f: RecordFrame) -> None:
 
 
 def _backward(f: RecordFrame) -> None:
+    g, x, weight, activation, y, z = f.handles[:6]
     needs, outs, adds = (f.handles[i : i + 3] for i in (6, 9, 12))
-    rules.backward(f, *f.handles[:6], f.flags(needs), outs, f.flags(adds))
+    rules.backward(f, g, x, weight, activation, y, z, f.flags(needs), outs, f.flags(adds))
 
 
 def _softmax(f: RecordFrame) -> None:
-    *arguments, loss, grad = f.handles
-    rules.softmax_cross_entropy(f, *arguments, grad, f.load(loss))
+    logits, labels, smoothing, loss, grad = f.handles
+    rules.softmax_cross_entropy(f, logits, labels, smoothing, grad, f.load(loss))
 
 
 def _mean(of: Kernel) -> Callable[[RecordFrame], None]:
@@ -87,8 +88,8 @@ def _mean(of: Kernel) -> Callable[[RecordFrame], None]:
 
 
 def _sgd(f: RecordFrame) -> None:
-    *before, nesterov, decay = f.handles
-    rules.sgd_step(f, *before, f.truth(nesterov), decay)
+    param, grad, lr, velocity, momentum, nesterov, decay = f.handles
+    rules.sgd_step(f, param, grad, lr, velocity, momentum, f.truth(nesterov), decay)
 
 
 def _adam(f: RecordFrame) -> None:

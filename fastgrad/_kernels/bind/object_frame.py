@@ -10,6 +10,7 @@ import functools
 import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from llvmlite import ir
 
@@ -37,7 +38,7 @@ class ObjectFrame(Frame):
         self.handles = [self.item(arguments, i) for i in range(count)]
         self._made: list[Word] = []
 
-    # what is read -----------------------------------------------------------------------------------
+    # what is read --------------------------------------------------------------------------------
 
     def object(self, name: str) -> Word:
         return self.known(abi.OBJECT[name])
@@ -127,14 +128,14 @@ class ObjectFrame(Frame):
     def nothing(self) -> Word:
         return self.object("nothing")
 
-    # calls --------------------------------------------------------------------------------------------
+    # calls ---------------------------------------------------------------------------------------
 
     def call(self, name: str, *args: Word) -> Word:
         """A function of Python or numpy; arguments and result are words."""
         return Word(self.b, self._call(name, [a.ir for a in args]))
 
     def _call(self, name: str, args: Sequence[ir.Value | Word], result: ir.Type = I64) -> ir.Value:
-        values = [getattr(a, "ir", a) for a in args]
+        values: list[Any] = [getattr(a, "ir", a) for a in args]
         kind = ir.FunctionType(result, [v.type for v in values])
         function = self.b.inttoptr(self.known(abi.FUNCTION[name]).ir, kind.as_pointer())
         return self.b.call(function, values)
@@ -167,7 +168,7 @@ class ObjectFrame(Frame):
             self.call("Py_DecRef", arguments)
             self._leave(raised)
 
-    # what is made -----------------------------------------------------------------------------------
+    # what is made --------------------------------------------------------------------------------
 
     def create(self, *results: Result) -> list[Array]:
         return [self._create(result) for result in results]

@@ -8,8 +8,9 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from ..codegen.structs import make
 from ..codegen.words import Word
 from ..gemm.args import Matrix, Rows
 
@@ -40,12 +41,12 @@ class Array(NamedTuple):
     itemsize: Word
 
     @property
-    def matrix(self) -> Matrix:
-        return Matrix(self.data, *self.strides)  # type: ignore[arg-type]
+    def matrix(self) -> Any:
+        return make(Matrix, self.data, *self.strides)
 
     @property
-    def rows(self) -> Rows:
-        return Rows(self.data, self.strides[0])  # type: ignore[arg-type]
+    def rows(self) -> Any:
+        return make(Rows, self.data, self.strides[0])
 
     @property
     def transposed(self) -> Array:

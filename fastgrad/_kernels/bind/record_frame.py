@@ -117,7 +117,7 @@ class RecordFrame(Frame):
     def nothing(self) -> Word:
         return self._none
 
-    # results ------------------------------------------------------------------------------------------
+    # results -------------------------------------------------------------------------------------
 
     def create(self, *results: Result) -> list[Array]:
         """Lengths for the results that are wanted, and back to the caller, who makes them."""

@@ -24,7 +24,7 @@ class Descriptor(NamedTuple):
 
     layout: int
     function: int
-    count: int  # of operands
+    operands: int  # how many
 
 
 class Record(NamedTuple):

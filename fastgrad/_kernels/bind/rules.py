@@ -1,8 +1,8 @@
 """The rules of a call, said once: what is plain, what is written, which struct, which kernel.
 
-Each is emitted over a frame of Python's objects, and over one of a user's records. It refuses what a
-kernel cannot do where it lies: a dtype that has to be converted, an overlap, an output that has no
-unit stride. What is given back are the results, for the frame to answer with.
+Each is emitted over a frame of Python's objects, and over one of a user's records. It refuses what
+a kernel cannot do where it lies: a dtype that has to be converted, an overlap, an output without
+unit stride. It returns the results, for the frame to answer with.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import struct
 from collections.abc import Sequence
 
 from ..codegen.simd import for_range
+from ..codegen.structs import make
 from ..codegen.words import Word
 from ..formulas.activations import TABLE
 from ..gemm.args import Matrix, Product, Rows
@@ -38,12 +39,10 @@ def _is_below(bits: Word, limit: int) -> Word:
     return (bits >= 0) & (bits < limit)
 
 
-# products -----------------------------------------------------------------------------------------
+# products ---------------------------------------------------------------------------------------
 
 
-def product(
-    f: Frame, a: Word, b: Word, out: Word, add: Word, turn_a: Word, turn_b: Word
-) -> Result:
+def product(f: Frame, a: Word, b: Word, out: Word, add: Word, turn_a: Word, turn_b: Word) -> Result:
     """c (..., n) = or += a (..., k) · b (k, n), one of them given transposed; vectors too."""
     left, right = f.floats(a, b)
     is_row, is_column = left.ndim == 1, right.ndim == 1
@@ -96,14 +95,12 @@ def _transposed_where(condition: Word, a: Array) -> Array:
 def _product(f: Frame, a: Array, b: Array, c: Array, add: Word) -> Product:
     (m, k), (_, n) = a.lengths, b.lengths
     accumulate = add.choose(1, f.constant(0))
-    return Product(
-        m, n, k, a.matrix, b.matrix, c.matrix, Rows(0, 0), 0, 0, accumulate, 0
-    )  # type: ignore[arg-type]
+    return make(
+        Product, m, n, k, a.matrix, b.matrix, c.matrix, make(Rows, 0, 0), 0, 0, accumulate, 0
+    )
 
 
-def stack(
-    f: Frame, a: Word, b: Word, out: Word, add: Word, turn_a: Word, turn_b: Word
-) -> Result:
+def stack(f: Frame, a: Word, b: Word, out: Word, add: Word, turn_a: Word, turn_b: Word) -> Result:
     """c (..., m, n) = or += a (..., m, k) · b (..., k, n), matrix by matrix; or one for all."""
     left, right = f.floats(a, b)
     f.require(left.ndim >= 2, right.ndim >= 2, (left.ndim > 2) | (right.ndim > 2))
@@ -126,7 +123,9 @@ def stack(
         k == k_of_b,
         ~(result.is_new & add),
         matrix.is_dense(),
-        (given.lengths[0] <= 1) | (pitch >= span.high - span.low) | (-pitch >= span.high - span.low),
+        (given.lengths[0] <= 1)
+        | (pitch >= span.high - span.low)
+        | (-pitch >= span.high - span.low),
         disjoint([given], [x, y]),
     )
     (c,) = f.create(result)
@@ -154,7 +153,7 @@ def _stacked(f: Frame, o: Operand) -> Array:
     return Array(o.data, first.lengths + lengths, first.strides + strides, f.itemsize)
 
 
-# a layer ------------------------------------------------------------------------------------------
+# a layer ----------------------------------------------------------------------------------------
 
 
 def forward(
@@ -181,9 +180,10 @@ def forward(
     )
     (y,) = f.create(result)
     with f.released(n * k * m, n * m, n * k, k * m):
-        status = f.run(f.slot(gemm), Product(
-            n, m, k, left.matrix, right.matrix, y.matrix, z.rows, row.data, code, 0, 0,
-        ))  # type: ignore[arg-type]  # fmt: skip
+        args = make(
+            Product, n, m, k, left.matrix, right.matrix, y.matrix, z.rows, row.data, code, 0, 0
+        )
+        status = f.run(f.slot(gemm), args)
     f.check(status)
     return result
 
@@ -230,20 +230,21 @@ def backward(
     )
     dx, dw, db = f.create(*results)
     is_needed = [need.choose(a.data, 0) for need, a in zip(needs, (dx, dw, db), strict=True)]
-    accumulate = [
-        (add & ~new).choose(1, nothing) for add, new in zip(adds, none, strict=True)
-    ]
+    accumulate = [(add & ~new).choose(1, nothing) for add, new in zip(adds, none, strict=True)]
     with f.released(n * k * m * 2, n * m, n * k, k * m):
-        status = f.run(f.slot(linear_backward), Backward(
-            n, k, m, grad.matrix, left.matrix, right.matrix, kept.matrix,
-            Matrix(is_needed[0], *dx.strides), Matrix(is_needed[1], *dw.strides), is_needed[2],
-            code, *accumulate,
-        ))  # type: ignore[arg-type]  # fmt: skip
+        to_dx, to_dw = (
+            make(Matrix, data, *a.strides) for data, a in zip(is_needed, (dx, dw), strict=False)
+        )
+        args = make(
+            Backward, n, k, m, grad.matrix, left.matrix, right.matrix, kept.matrix, to_dx, to_dw,
+            is_needed[2], code, *accumulate,
+        )  # fmt: skip
+        status = f.run(f.slot(linear_backward), args)
     f.check(status)
     return results
 
 
-# losses -------------------------------------------------------------------------------------------
+# losses -----------------------------------------------------------------------------------------
 
 
 def softmax_cross_entropy(
@@ -256,7 +257,7 @@ def softmax_cross_entropy(
     bits = f.number(smoothing)
     aligned = ((targets.data | targets.strides[0]) & 7) == 0
     f.require(targets.has_lengths(n), aligned, _is_below(bits, _ONE + 1))
-    at = Matrix(targets.data, targets.strides[0], 0)  # type: ignore[arg-type]
+    at = make(Matrix, targets.data, targets.strides[0], 0)
     return _loss(f, losses.SOFTMAX_LABELS, operand, z, at, bits, grad, loss)
 
 
@@ -285,14 +286,12 @@ def _loss(
     f.require(result.is_new)
     (g,) = f.create(result)
     with f.released(n * m * 8, n * m):
-        status = f.run(
-            f.slot(kernel), Loss(n, m, z.matrix, targets, g.rows, loss, smoothing)
-        )  # type: ignore[arg-type]
+        status = f.run(f.slot(kernel), make(Loss, n, m, z.matrix, targets, g.rows, loss, smoothing))
     f.check(status, refusal=BAD_LABEL)
     return result
 
 
-# optimizer steps ----------------------------------------------------------------------------------
+# optimizer steps --------------------------------------------------------------------------------
 
 
 def _parameters(f: Frame, *arrays: tuple[Word, Word]) -> list[Array]:
@@ -335,9 +334,9 @@ def sgd_step(
     p, g, v = _parameters(f, (param, always), (grad, always), (velocity, is_moving))
     (count,) = p.lengths
     with f.released(count, count):
-        status = f.run(f.slot(sgd), Sgd(
+        status = f.run(f.slot(sgd), make(Sgd,
             count, p.data, g.data, v.data, rate, part, nesterov.choose(1, f.constant(0)), decay,
-        ))  # type: ignore[arg-type]  # fmt: skip
+        ))  # fmt: skip
     f.check(status)
 
 
@@ -355,7 +354,7 @@ def adam_step(
     arrays = _parameters(f, *((handle, always) for handle in (param, grad, m, v)))
     (count,) = arrays[0].lengths
     with f.released(count, count):
-        status = f.run(f.slot(adam), Adam(
+        status = f.run(f.slot(adam), make(Adam,
             count, *(a.data for a in arrays), count_of_steps, *numbers,
-        ))  # type: ignore[arg-type]  # fmt: skip
+        ))  # fmt: skip
     f.check(status)

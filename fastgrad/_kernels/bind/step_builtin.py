@@ -106,7 +106,7 @@ def _step(f: ObjectFrame) -> Word:
     f.store(n, table, _at("rows"))
     f.store(f.constant(1), table, _at("busy"))
     with f.released(n * told("row_fmas")):
-        status = f.run(f.slot(train_step), registry.Word(table))  # type: ignore[arg-type]
+        status = f.run(f.slot(train_step), structs.make(registry.Word, table))
     f.store(f.constant(0), table, _at("busy"))
     f.check(status, refusal=BAD_LABEL)
     return f.reference(f.object("True"))

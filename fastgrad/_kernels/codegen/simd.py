@@ -170,7 +170,7 @@ class Simd:
         self.bool = ir.VectorType(I1, lanes)
         self.suffix = f"v{lanes}f{8 * itemsize}"
 
-    # values ------------------------------------------------------------------------------------
+    # values --------------------------------------------------------------------------------------
     def constant(self, x: float) -> Value:
         return Value(self, ir.Constant(self.float, [float(self.dtype.type(x))] * self.lanes))
 
@@ -218,7 +218,7 @@ class Simd:
         top = 1 << (8 * self.itemsize - 1)
         return self.from_bits((self.bits(magnitude) & (top - 1)) | (self.bits(sign) & top))
 
-    # memory ------------------------------------------------------------------------------------
+    # memory --------------------------------------------------------------------------------------
     def pointer(self, base: ir.Value, offset: int, kind: ir.Type) -> ir.Value:
         address = self.builder.add(base, i64(offset)) if offset else base
         return self.builder.inttoptr(address, kind.as_pointer())

@@ -15,7 +15,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.datamodel import models, register_default
+from numba.core.datamodel import models, registry
 from numba.core.errors import TypingError
 from numba.core.imputils import lower_getattr_generic, lower_setattr_generic
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
@@ -68,6 +68,11 @@ def built(struct: Any, values: Iterator[Any]) -> Any:
     )
 
 
+def make(struct: Any, *parts: Any) -> Any:
+    """An instance of whatever words: numbers, LLVM's values, Words."""
+    return struct(*parts)
+
+
 def pointer(b: ir.IRBuilder, address: ir.Value, word: int = 0) -> ir.Value:
     """To a word of memory."""
     if word:
@@ -85,7 +90,7 @@ def loaded(
     )
 
 
-# numba's side: views ------------------------------------------------------------------------------
+# numba's side: views ----------------------------------------------------------------------------
 
 
 class View(types.Type):
@@ -96,7 +101,7 @@ class View(types.Type):
         super().__init__(f"View({struct.__module__}.{struct.__qualname__})")
 
 
-@register_default(View)
+@registry.register_default(View)
 class _ViewModel(models.PrimitiveModel):
     def __init__(self, dmm: Any, fe_type: Any) -> None:
         super().__init__(dmm, fe_type, I64)
@@ -106,7 +111,7 @@ class _ViewModel(models.PrimitiveModel):
 class _Fields(AttributeTemplate):
     key = View
 
-    def generic_resolve(self, view: Any, name: str) -> Any:
+    def generic_resolve(self, view: Any, name: str) -> Any:  # type: ignore[override]
         kind = fields(view.struct).get(name)
         return kind and (types.intp if kind is int else View(kind))
 
@@ -199,9 +204,7 @@ def argument_type(given: Any, struct: Any) -> Any:
         return given
     if getattr(given, "instance_class", None) is not struct:
         found = getattr(given, "instance_class", getattr(given, "struct", given))
-        raise TypingError(
-            f"expected {struct.__name__}, found {getattr(found, '__name__', found)}"
-        )
+        raise TypingError(f"expected {struct.__name__}, found {getattr(found, '__name__', found)}")
     kinds = [
         types.intp if kind is int else argument_type(item, kind)
         for item, kind in zip(given, fields(struct).values(), strict=True)
@@ -214,6 +217,7 @@ def flat(b: ir.IRBuilder, kind: Any, value: ir.Value) -> list[ir.Value]:
     if isinstance(kind, View):
         return [b.load(pointer(b, value, i)) for i in range(len(names(kind.struct)))]
     if isinstance(kind, types.BaseTuple):
-        items = (flat(b, k, b.extract_value(value, i)) for i, k in enumerate(kind))
+        kinds: Any = kind
+        items = (flat(b, k, b.extract_value(value, i)) for i, k in enumerate(kinds))
         return [word for item in items for word in item]
     return [value]

@@ -156,8 +156,8 @@ class Fold(NamedTuple):
 
     rows: int
     columns: int
-    count: int  # blocks
-    blocks: int  # the first one
+    blocks: int  # how many
+    first: int  # the first one
     step: int  # from one to the next
     to: Rows
     accumulate: int

@@ -1,9 +1,9 @@
 """The general path: B in packed blocks of KC x NC that all threads share, a pass over C for each.
 
-Assumptions: those of macrokernel.py. Tasks are blocks of C. Each packs the rows of A that it needs,
-a few tiles' worth that stay in L2 while the micro-panels of B pass by. What gains nothing by packing
-is read where it lies. Where the product is too short for threads to wait for each other at every
-block, C is cut into a few parts instead, each a product that one thread does alone.
+Assumptions: those of macrokernel.py. Tasks are blocks of C. Each packs the rows of A that it
+needs, a few tiles' worth that stay in L2 while the micro-panels of B pass by. What gains nothing by
+packing is read where it lies. Where the product is too short for threads to wait for each other at
+every block, C is cut into a few parts instead, each a product that one thread does alone.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def part(t: Floats) -> Any:
     def body(p):  # type: ignore[no-untyped-def]
         plan = view(p.plan, PartPlan)
         whole, rows, columns = plan.whole, plan.rows, plan.columns
-        i = quotient(p.index, plan.beside) * rows
-        j = remainder(p.index, plan.beside) * columns
+        i = quotient(p.task, plan.beside) * rows
+        j = remainder(p.task, plan.beside) * columns
         a, b, to, e = whole.a, whole.b, whole.to, whole.epilogue
         return call(whole_product, Gemm(
             m=least(rows, whole.m - i), n=least(columns, whole.n - j), k=whole.k,

@@ -7,8 +7,8 @@ registers, another activation from Z to Y behind the tile). Every path is a kern
     inner_product.py   a row times a column
     blocked.py         everything else: packed blocks, shared between threads
 and small products go to one task of macrokernel.py at once. The bits are the same from all; k is
-always cut at multiples of KC (the contract). A product that is itself a task takes paths alone whose
-kernels layer/backward.py compiles before the job.
+always cut at multiples of KC (the contract). A product that is itself a task takes paths alone
+whose kernels layer/backward.py compiles before the job.
 """
 
 from __future__ import annotations

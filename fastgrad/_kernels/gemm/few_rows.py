@@ -133,7 +133,7 @@ def runs(t: Floats) -> Any:
     def body(p):  # type: ignore[no-untyped-def]
         plan = view(p.plan, RunsPlan)
         m, k, b, to = plan.m, plan.k, plan.b, plan.to
-        first = p.index * plan.columns
+        first = p.task * plan.columns
         last = least(first + plan.columns, plan.n)
         arena = acquire()
         if arena == 0:

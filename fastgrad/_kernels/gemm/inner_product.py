@@ -1,8 +1,8 @@
 """A row times a column: blocks of KC are chains of their own, so a vector's lanes hold that many.
 
-Assumptions: m = n = 1, A and B of unit stride along k, no epilogue. One chain would wait four cycles
-for each of its steps. Both operands are transposed in registers, lanes blocks x lanes steps at a
-time, and the blocks' sums are added in order at the end.
+Assumptions: m = n = 1, A and B of unit stride along k, no epilogue. One chain would wait four
+cycles for each of its steps. Both operands are transposed in registers, lanes blocks x lanes steps
+at a time, and the blocks' sums are added in order at the end.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def inner_product(t: Floats) -> Any:
                 ))  # fmt: skip
                 status |= run_task(block, plan, 0)
             status |= call(add_up, Fold(
-                rows=1, columns=1, count=ceil_div(some, kc), blocks=sums, step=size, to=p.to,
+                rows=1, columns=1, blocks=ceil_div(some, kc), first=sums, step=size, to=p.to,
                 accumulate=pick(k0, 1, p.epilogue.accumulate),
             ))  # fmt: skip
         release(arena)

@@ -2,8 +2,8 @@
 
 Assumptions: C has unit stride along n; B lies in micro-panels a tile wide, whose rows have unit
 stride (packed, or the user's own memory); A has any strides, or is packed here for this task alone;
-``depth`` is what one task has of k, cut at multiples of KC. A task is run by whichever thread claims
-it, and writes what no other task of its job touches.
+``depth`` is what one task has of k, cut at multiples of KC. A task is run by whichever thread
+claims it, and writes what no other task of its job touches.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def macrokernel(t: Floats) -> Any:
 
     def body(p):  # type: ignore[no-untyped-def]
         plan = view(p.plan, BlockPlan)
-        row, column = quotient(p.index, plan.column_groups), remainder(p.index, plan.column_groups)
+        row, column = quotient(p.task, plan.column_groups), remainder(p.task, plan.column_groups)
         chunk, row = quotient(row, plan.row_blocks), remainder(row, plan.row_blocks)
         i, j, k = row * plan.rows, column * plan.columns, chunk * plan.depth
         a, b, to, y = plan.a, plan.b, plan.to, plan.epilogue.y
@@ -93,7 +93,9 @@ def _pack_a(t: Floats) -> Any:
                 i = 0
                 while i < rows:
                     height = next_rows(plan.row_plan, rows - i)
-                    source = Matrix(data=a.data + i * size + k * a.column, row=a.column, column=size)
+                    source = Matrix(
+                        data=a.data + i * size + k * a.column, row=a.column, column=size
+                    )
                     panel = Rows(data=to + (i * depth + k * height) * size, row=height * size)
                     call(pack, Copy(rows=some, columns=height, source=source, to=panel))
                     i += height
@@ -190,15 +192,13 @@ def pack_b(t: Floats) -> Any:
     def body(p):  # type: ignore[no-untyped-def]
         plan = view(p.plan, PackPlan)
         b, kc, width = plan.b, plan.kc, plan.width
-        first = p.index * plan.panels * width
+        first = p.task * plan.panels * width
         last = least(first + plan.panels * width, plan.n)
         row = width * size
         chunk = thresholds.PACK_K if b.column == size else most(kc, 1)
         for k in range(0, kc, chunk):
             for j in range(first, last, width):
-                source = Matrix(
-                    data=b.data + k * b.row + j * b.column, row=b.row, column=b.column
-                )
+                source = Matrix(data=b.data + k * b.row + j * b.column, row=b.row, column=b.column)
                 to = Rows(data=plan.to + (quotient(j, width) * kc + k) * row, row=row)
                 call(pack, Copy(rows=least(chunk, kc - k), columns=least(width, last - j),
                                 source=source, to=to))  # fmt: skip

@@ -150,9 +150,7 @@ def _emit_chains(
     it before the loop would take the line fill buffers that A and B need: 5 % at 1024 x 1024.
     """
     b = ops.builder
-    groups = [
-        b.add(p.a.data, b.mul(p.a.row, i64(r))) for r in range(0, rows, _ROWS_PER_POINTER)
-    ]
+    groups = [b.add(p.a.data, b.mul(p.a.row, i64(r))) for r in range(0, rows, _ROWS_PER_POINTER)]
     steps = [i64(0), p.a.row, b.mul(p.a.row, i64(2)), b.mul(p.a.row, i64(3))]
     zero = ops.constant(0.0).ir
     before = b.block

@@ -47,7 +47,7 @@ class AddBlocks(NamedTuple):
     n: int
     start: int
     first: int  # block 0
-    count: int
+    blocks: int
     step: int  # from one block to the next
     to: int
 
@@ -60,7 +60,7 @@ def add_blocks(ops: Simd, p: AddBlocks) -> None:
         offset = b.mul(i, i64(ops.itemsize))
         mask = ops.lanes_left(b.sub(p.n, i))
         b.store(ops.load(b.add(p.start, offset), 0, mask).ir, sums)
-        with for_range(b, p.count) as block:
+        with for_range(b, p.blocks) as block:
             x = ops.load(b.add(b.add(p.first, offset), b.mul(block, p.step)), 0, mask)
             b.store((Value(ops, b.load(sums)) + x).ir, sums)
         ops.store(Value(ops, b.load(sums)), b.add(p.to, offset), 0, mask)
@@ -72,14 +72,14 @@ def fold(t: Floats) -> Any:
     size, add = t.size, t[add_blocks]
 
     def body(p):  # type: ignore[no-untyped-def]
-        columns, count, step = p.columns, p.count, p.step
-        block, to = p.blocks, p.to.data
+        columns, blocks, step = p.columns, p.blocks, p.step
+        block, to = p.first, p.to.data
         for _row in range(p.rows):
             if p.accumulate != 0:
-                call(add, AddBlocks(n=columns, start=to, first=block, count=count, step=step,
+                call(add, AddBlocks(n=columns, start=to, first=block, blocks=blocks, step=step,
                                     to=to))  # fmt: skip
             else:
-                call(add, AddBlocks(n=columns, start=block, first=block + step, count=count - 1,
+                call(add, AddBlocks(n=columns, start=block, first=block + step, blocks=blocks - 1,
                                     step=step, to=to))  # fmt: skip
             block += columns * size
             to += p.to.row

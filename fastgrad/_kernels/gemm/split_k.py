@@ -1,8 +1,8 @@
 """Products with a long k and a small C: as many blocks of k at a time as the threads want.
 
-Assumptions: no bias and no activation; B has unit stride along n. Each block of KC steps goes into a
-buffer of its own, and the buffers are added in the order of k: the sum that one thread would form.
-The buffers, a ring, lie in one arena.
+Assumptions: no bias and no activation; B has unit stride along n. Each block of KC steps goes into
+a buffer of its own, and the buffers are added in the order of k: the sum that one thread would
+form. The buffers, a ring, lie in one arena.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def split_k(t: Floats) -> Any:
             ns = quotient(m * n * some * size, 4 * thresholds.FMAS_PER_NS)
             status |= fork_join(block, plan, count, ns)
             status |= call(add_up, Fold(
-                rows=m, columns=n, count=count, blocks=buffers, step=step, to=p.to,
+                rows=m, columns=n, blocks=count, first=buffers, step=step, to=p.to,
                 accumulate=pick(k0, 1, p.epilogue.accumulate),
             ))  # fmt: skip
         release(arena)

@@ -78,7 +78,7 @@ class Update(NamedTuple):
     """A job on flat arrays of unit stride: an optimizer's step, a scaling, or sums of squares."""
 
     mode: int  # see optimizers.py
-    count: int  # elements
+    size: int  # elements
     chunk: int  # elements of a task
     param: int
     grad: int  # of sums of squares: where they are written, a float64 a task
@@ -90,7 +90,7 @@ class Update(NamedTuple):
 class Sgd(NamedTuple):
     """velocity = momentum*velocity + (grad + decay*param); param -= lr*...; floats as bits."""
 
-    count: int
+    size: int  # elements
     param: int
     grad: int
     velocity: int  # 0: none
@@ -103,7 +103,7 @@ class Sgd(NamedTuple):
 class Adam(NamedTuple):
     """Kingma & Ba 2015, with decoupled decay (Loshchilov & Hutter 2019); floats as bits."""
 
-    count: int
+    size: int  # elements
     param: int
     grad: int
     m: int
@@ -119,7 +119,7 @@ class Adam(NamedTuple):
 class Squares(NamedTuple):
     """The sum of squares, in the order that optimizers.py states."""
 
-    count: int
+    size: int  # elements
     values: int
     sum: int  # address of a float64, written
 

@@ -78,7 +78,7 @@ def activation_gradient(t: Floats) -> Any:
 
     def body(p):  # type: ignore[no-untyped-def]
         plan = view(p.plan, ActivationGradientPlan)
-        first = p.index * plan.wide
+        first = p.task * plan.wide
         columns = least(plan.wide, plan.columns - first)
         arena = acquire()
         if arena == 0:
@@ -93,7 +93,7 @@ def activation_gradient(t: Floats) -> Any:
             status |= some_rows(plan, r, rows, first, columns, sums, gathered)
             if db != 0:
                 call(add_up, AddBlocks(n=columns, start=pick(add, db, sums), first=sums,
-                                       count=pick(add, 1, 0), step=0, to=db))  # fmt: skip
+                                       blocks=pick(add, 1, 0), step=0, to=db))  # fmt: skip
                 add = 1
         release(arena)
         return status
@@ -108,7 +108,7 @@ def product_of_pair(t: Floats) -> Any:
 
     def body(p):  # type: ignore[no-untyped-def]
         plan = view(p.plan, PairPlan)
-        if p.index == 0:
+        if p.task == 0:
             return call(product, plan.dx)
         return call(product, plan.dw)
 

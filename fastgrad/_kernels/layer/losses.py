@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from ..codegen import structs
-from ..codegen.calls import VectorFunction, call, vector_function
+from ..codegen.calls import VectorFunction, call
 from ..codegen.integers import on_integers
 from ..codegen.memory import word_pointer
 from ..codegen.simd import FLOAT, I64, Simd, Value, at_most, for_range, i64, new_function

@@ -40,7 +40,7 @@ class Part(NamedTuple):
     plan: Update
     first: int
     last: int
-    index: int  # of the task
+    task: int
 
 
 def _number(ops: Simd, bits: ir.Value) -> Value:
@@ -93,7 +93,7 @@ def _emit_mode(mode: int) -> Callable[[Simd, Part], None]:
         """One loop over the elements from first to last."""
         b, plan = ops.builder, p.plan
         if mode == SQUARES_MODE:
-            _squares(ops, plan.param, p.first, p.last, b.add(plan.grad, b.mul(p.index, i64(8))))
+            _squares(ops, plan.param, p.first, p.last, b.add(plan.grad, b.mul(p.task, i64(8))))
             return
         arrays = [plan.param, plan.grad, plan.first, plan.second]
         if mode == SCALE_MODE:
@@ -117,9 +117,7 @@ def _emit_mode(mode: int) -> Callable[[Simd, Part], None]:
     return emit
 
 
-def _squares(
-    ops: Simd, values: ir.Value, first: ir.Value, last: ir.Value, to: ir.Value
-) -> None:
+def _squares(ops: Simd, values: ir.Value, first: ir.Value, last: ir.Value, to: ir.Value) -> None:
     """to = the sum of squares of a block, in float64, where those of float32 are exact.
 
     Element i of the block is in chain i % CHAINS, s = fma(x, x, s) from +0.0; then the upper half
@@ -160,8 +158,8 @@ def update_task(ops: Simd, p: Task) -> None:
     """A task: its part of the arrays, by the plan's mode."""
     b = ops.builder
     plan = structs.loaded(b, p.plan, Update)
-    first = b.mul(p.index, plan.chunk)
-    part = Part(plan, first, at_most(b, b.add(first, plan.chunk), plan.count), p.index)
+    first = b.mul(p.task, plan.chunk)
+    part = Part(plan, first, at_most(b, b.add(first, plan.chunk), plan.size), p.task)
     done = b.append_basic_block("done")
     switch = b.switch(plan.mode, done)
     for mode, function in enumerate(_MODES):
@@ -189,7 +187,7 @@ def update_all(t: Floats) -> Any:
     size, part = t.size, t[update]
 
     def body(p):  # type: ignore[no-untyped-def]
-        count = p.count
+        count = p.size
         tasks = ceil_div(count, p.chunk)
         if count >= SHARED and threads_in_force() > 1:
             return fork_join(part, p, tasks, quotient(3 * count * size, thresholds.BYTES_PER_NS))
@@ -206,12 +204,12 @@ def sgd(t: Floats) -> Any:
     alone, shared = t[update], t[update_all]
 
     def body(p):  # type: ignore[no-untyped-def]
-        count = p.count
+        count = p.size
         mode = 1 if double(p.weight_decay) != 0.0 else 0
         if p.velocity != 0 and double(p.momentum) != 0.0:
             mode += 4 if p.nesterov != 0 else 2
         plan = on_stack(Update(
-            mode=mode, count=count, chunk=CHUNK if count >= SHARED else count,
+            mode=mode, size=count, chunk=CHUNK if count >= SHARED else count,
             param=p.param, grad=p.grad, first=p.velocity, second=0,
             numbers=Numbers(
                 lr=p.lr, momentum=p.momentum, decay=p.weight_decay, beta1=0, rest1=0, beta2=0,
@@ -230,7 +228,7 @@ def adam(t: Floats) -> Any:
     alone, shared = t[update], t[update_all]
 
     def body(p):  # type: ignore[no-untyped-def]
-        count = p.count
+        count = p.size
         lr, b1, b2, decay = double(p.lr), double(p.beta1), double(p.beta2), double(p.weight_decay)
         # b**step by squaring: C's pow differs in its last bit between platforms
         power1, power2, base1, base2, exponent = 1.0, 1.0, b1, b2, p.step
@@ -243,7 +241,7 @@ def adam(t: Floats) -> Any:
             exponent >>= 1
         plan = on_stack(Update(
             mode=ADAM_MODES + 1 if decay != 0.0 else ADAM_MODES,
-            count=count, chunk=CHUNK if count >= SHARED else count,
+            size=count, chunk=CHUNK if count >= SHARED else count,
             param=p.param, grad=p.grad, first=p.m, second=p.v,
             numbers=Numbers(
                 lr=bits_of(lr / (1.0 - power1)), momentum=0, decay=bits_of(lr * decay),
@@ -264,7 +262,7 @@ def squares(t: Floats) -> Any:
     size, do, most = t.size, t[update_all], (ARENA_BYTES - HEADER) // 8
 
     def body(p):  # type: ignore[no-untyped-def]
-        count = p.count
+        count = p.size
         arena = acquire()
         if arena == 0:
             return OUT_OF_MEMORY
@@ -272,7 +270,7 @@ def squares(t: Floats) -> Any:
         for start in range(0, count, CHUNK * most):
             some = least(count - start, CHUNK * most)
             status |= call(do, Update(
-                mode=SQUARES_MODE, count=some, chunk=CHUNK, param=p.values + start * size,
+                mode=SQUARES_MODE, size=some, chunk=CHUNK, param=p.values + start * size,
                 grad=sums, first=0, second=0,
                 numbers=Numbers(lr=0, momentum=0, decay=0, beta1=0, rest1=0, beta2=0, rest2=0,
                                 root=0, eps=0, factor=0),

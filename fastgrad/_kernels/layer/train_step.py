@@ -134,16 +134,16 @@ def clip_layers(t: Floats) -> Any:
         for i in range(net.layers):
             layer = view(layers + i * LAYER_BYTES, Layer)
             count = layer.k * layer.m
-            status |= call(sum_up, Squares(count=count, values=layer.weight_grad, sum=norm))
+            status |= call(sum_up, Squares(size=count, values=layer.weight_grad, sum=norm))
             total += double(net.norm)
-            status |= call(sum_up, Squares(count=layer.m, values=layer.bias_grad, sum=norm))
+            status |= call(sum_up, Squares(size=layer.m, values=layer.bias_grad, sum=norm))
             total += double(net.norm)
         found, limit = math.sqrt(total), double(net.max_norm)
         atomics.store(norm, bits_of(found))
         if status == OK and found > limit and found < math.inf:
             words = net.optimizer.words
             status = call(scale, Update(
-                mode=SCALE_MODE, count=words.count, chunk=CHUNK, param=words.grad, grad=0, first=0,
+                mode=SCALE_MODE, size=words.size, chunk=CHUNK, param=words.grad, grad=0, first=0,
                 second=0, numbers=Numbers(
                     lr=0, momentum=0, decay=0, beta1=0, rest1=0, beta2=0, rest2=0, root=0, eps=0,
                     factor=bits_of(limit / found),
@@ -182,7 +182,7 @@ def train_step(t: Floats) -> Any:
             return status
         step, words = net.steps + 1, net.optimizer.words
         status = call(kernel_at(any_optimizer, net.optimizer.slot), Adam(
-            count=words.count, param=words.param, grad=words.grad, m=words.m, v=words.v,
+            size=words.size, param=words.param, grad=words.grad, m=words.m, v=words.v,
             step=pick(net.optimizer.counts_steps, step, words.step), lr=words.lr,
             beta1=words.beta1, beta2=words.beta2, eps=words.eps, weight_decay=words.weight_decay,
         ))  # fmt: skip

@@ -8,8 +8,8 @@ The ticket is one word: job number << 32 | helpers << 24 | claims left. A task i
 compare-and-swap of the whole word, and the job's other words are read after the claim: a worker
 that comes late finds another job number, or no claims, and its swap fails.
 
-Idle workers spin for SPIN_NS and then sleep on a lock of CPython's, which needs no GIL; the sleeping
-ones are woken only for jobs that take WAKE_NS.
+Idle workers spin for SPIN_NS and then sleep on a lock of CPython's, which needs no GIL; the
+sleeping ones are woken only for jobs that take WAKE_NS.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-from ..codegen import atomics, structs
+from ..codegen import atomics
 from ..codegen.calls import Slot, SlotType, call, kernel_at
 from ..codegen.integers import ceil_div, least, most
 from ..codegen.memory import emit_call, table, table_address, word_pointer
@@ -156,7 +156,7 @@ def take_tasks(t: Floats) -> Any:
             first = (atomics.load(base + 8 * CLAIMS) - left) * step
             status = 0
             for index in range(first, least(first + step, atomics.load(base + 8 * TASKS))):
-                status |= call(kernel_at(any_task, number), Task(plan=plan, index=index))
+                status |= call(kernel_at(any_task, number), Task(plan=plan, task=index))
             if status != 0:
                 atomics.set_bits(base + 8 * STATUS, status)
             atomics.add(base + 8 * DONE, 1)
@@ -221,7 +221,7 @@ def join_job(t: Floats) -> Any:
         helpers = least(helpers, atomics.load(base + 8 * STARTED))
         if helpers <= 0 or atomics.swap(base + 8 * BUSY, 0, 1) == 0:
             for index in range(tasks):
-                status |= call(kernel_at(any_task, p.slot), Task(plan=plan, index=index))
+                status |= call(kernel_at(any_task, p.slot), Task(plan=plan, task=index))
             return status
 
         step = ceil_div(tasks, MAX_CLAIMS)

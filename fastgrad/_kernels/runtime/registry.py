@@ -33,7 +33,7 @@ class Task(NamedTuple):
     """What a task is given."""
 
     plan: int  # address of the job's plan
-    index: int  # from 0
+    task: int  # its number, from 0
 
 
 class Word(NamedTuple):
