@@ -14,6 +14,7 @@ from .._kernels.bind.records import (
     CHECKED,
     FRESH,
     FUNCTIONS,
+    KIND_BEFORE,
     LAYOUT,
     READ_ONLY,
     SCALAR,
@@ -47,7 +48,7 @@ class Operand:
     def array(self) -> Array:
         """A view of the memory, which is the caller's."""
         kind, shape = self.record.kind, tuple(self.lengths)
-        dtype = np.dtype(f"{chr(kind >> 8)}{kind & 255}")
+        dtype = _dtype(kind)
         steps = [(n - 1) * stride for n, stride in zip(shape, self.strides, strict=True)]
         if 0 in shape:
             steps = []
@@ -55,6 +56,9 @@ class Operand:
         memory: Any = ctypes.c_char * (below + above + dtype.itemsize)
         memory = memory.from_address(self.record.data - below)
         a: Array = np.ndarray(shape, dtype, memory, below, self.strides)
+        before = self.record.flags >> KIND_BEFORE
+        if before:
+            a = a.astype(_dtype(before))
         a.flags.writeable = not self.has(READ_ONLY)
         return a
 
@@ -67,6 +71,10 @@ class Operand:
             text = ctypes.string_at(self.record.data, self.lengths[0] * width)
             return text.decode({1: "latin-1", 2: "utf-16-le", 4: "utf-32-le"}[width])
         return self.array()[()].item() if self.has(SCALAR) else self.array()
+
+
+def _dtype(kind: int) -> np.dtype[Any]:
+    return np.dtype(f"{chr(kind >> 8)}{kind & 255}")
 
 
 class Call:
