@@ -95,7 +95,7 @@ class Caller:
         steps = cgutils.unpack_tuple(b, copy.strides, given.ndim)
         with cgutils.loop_nest(b, lengths, I64) as indices:
             at, into = (
-                cgutils.get_item_pointer2(b, a.data, lengths, s, "A", indices)
+                cgutils.get_item_pointer2(context, b, a.data, lengths, s, "A", indices)
                 for a, s in ((source, strides), (copy, steps))
             )
             item = context.unpack_value(b, given.dtype, at)

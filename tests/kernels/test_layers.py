@@ -1,4 +1,4 @@
-"""The house: kernels import nothing from above them, and compile through one place."""
+"""The house: who may import whom, as a table, with no way round; and one place that compiles."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import fastgrad
+from support.imports import cycles, edges, modules
 
 PACKAGE = Path(fastgrad.__file__).parent
 KERNELS = sorted((PACKAGE / "_kernels").rglob("*.py"))
@@ -16,6 +17,130 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 COMPILERS = {
     "njit", "jit", "cfunc", "CFunc", "vectorize", "guvectorize", "stencil", "generated_jit",
 }  # fmt: skip
+
+
+MODULES = modules(PACKAGE)
+EDGES = edges(MODULES)
+
+STAGES = ("codegen", "runtime", "formulas", "gemm", "layer", "bind")
+_C, _R, _F, _G, _L, _B = (f"_kernels.{stage}" for stage in STAGES)
+# A stage, a folder or a file of the package, and those that it may import. Data flow downwards.
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "_version": (),
+    _C: (),
+    _R: (_C,),
+    _F: (_C, _R),
+    _G: (_C, _R, _F),
+    _L: (_C, _R, _F, _G),
+    _B: (_C, _R, _F, _G, _L),
+    "_kernels": (_R,),  # the hash of the sources, before the sources
+    "reference": (_C, _F),  # of codegen KC and the CPU alone, see below
+    "_ops": (_C, _R, _F, _L, _B, "reference"),
+    "threads": (_R, "_ops"),
+    "_njit": (_C, _R, _F, _B, "_ops", "threads"),
+    "testing": ("_ops",),
+    "_draws": ("_ops",),
+    "_files": ("_ops",),
+    "_npz": ("_ops",),
+    "datasets": ("_ops", "_draws", "_files", "_npz"),
+    "_mlp": (_C, _R, _F, _L, _B, "_ops", "_draws", "_files", "_npz", "_version"),
+    "_without_jit": (_R, _F, _G, _L, "reference"),
+    "_config": (_C, _R, _B, "threads", "_version"),
+    "_bench": (),
+    "": (
+        _C, _R, "reference", "_ops", "_njit", "testing", "threads", "_config", "_mlp",
+        "_without_jit", "_version",
+    ),  # fastgrad itself
+    "cli": (
+        "", _C, _R, "reference", "_ops", "testing", "threads", "datasets", "_files", "_mlp",
+        "_config", "_bench", "_version",
+    ),
+    "__main__": ("cli",),
+}  # fmt: skip
+# Inside _kernels, edges against the order of its stages: none is to be added.
+AGAINST = {("_kernels.formulas.elementwise", "_kernels.gemm.reduce")}
+
+
+# imports ------------------------------------------------------------------------------------------
+
+
+def stage(module: str) -> str:
+    """The row of the table that a module belongs to."""
+    parts = module.split(".")[1:]
+    return ".".join(parts[: 2 if parts[:1] == ["_kernels"] else 1])
+
+
+def short(module: str) -> str:
+    return module.removeprefix("fastgrad.")
+
+
+def test_every_module_has_a_row() -> None:
+    assert {stage(module) for module in MODULES} == set(ALLOWED)
+    assert len(MODULES) > 100
+
+
+@pytest.mark.parametrize("row", ALLOWED)
+def test_imports_are_allowed(row: str) -> None:
+    wrong = {
+        (short(module), short(target))
+        for module in MODULES
+        if stage(module) == row
+        for target in EDGES[module]
+        if stage(target) not in (row, *ALLOWED[row])
+    }
+    assert wrong <= AGAINST, wrong - AGAINST
+
+
+@pytest.mark.parametrize("row", ALLOWED)
+def test_what_is_allowed_is_used(row: str) -> None:
+    """Or the table says less than it could."""
+    used = {stage(t) for module in MODULES if stage(module) == row for t in EDGES[module]}
+    assert set(ALLOWED[row]) <= used | set(_below(row)), set(ALLOWED[row]) - used
+
+
+def _below(row: str) -> tuple[str, ...]:
+    """The stages of kernels are in a line: what is further down may be used, or not."""
+    return ALLOWED[row] if row.startswith("_kernels") else ()
+
+
+def test_the_table_has_no_way_round() -> None:
+    assert cycles({row: set(targets) for row, targets in ALLOWED.items()}) == []
+
+
+def test_there_is_no_import_cycle() -> None:
+    assert cycles(EDGES) == []
+
+
+def test_the_mathematics_knows_formulas_and_kc_alone() -> None:
+    for module in MODULES:
+        if stage(module) == "reference":
+            targets = {short(t) for t in EDGES[module] if not stage(t) == "reference"}
+            ours = {t for t in targets if not t.startswith(_F)}
+            assert ours <= {"_kernels.codegen.target"}, module
+
+
+def test_imports_are_seen_wherever_they_stand(tmp_path: Path) -> None:
+    """Inside functions, under TYPE_CHECKING, relative, absolute, of a package."""
+    package = tmp_path / "p"
+    (package / "q").mkdir(parents=True)
+    sources = {
+        "__init__.py": "from .a import f\n",
+        "a.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .q.b import B\n",
+        "q/__init__.py": "",
+        "q/b.py": "def f():\n    from ..a import f\n    import p.q.c\n",
+        "q/c.py": "from . import b, nothing\nfrom .. import __version__\n",
+    }
+    for name, text in sources.items():
+        (package / name).write_text(text)
+    found = edges(modules(package))
+    assert found == {
+        "p": {"p.a"}, "p.a": {"p.q.b"}, "p.q": set(), "p.q.b": {"p.a", "p.q.c"},
+        "p.q.c": {"p.q.b", "p.q", "p"},
+    }  # fmt: skip
+    assert ["p.a", "p.q.b", "p.a"] in cycles(found)
+
+
+# compiling ----------------------------------------------------------------------------------------
 
 
 def _name(path: Path) -> str:
@@ -39,18 +164,6 @@ def _numba_names(tree: ast.AST) -> Iterator[str]:
 def test_there_is_something_to_read() -> None:
     assert {"dispatch.py", "jit.py", "microkernel.py"} <= {path.name for path in KERNELS}
     assert len(SOURCES) > len(KERNELS) + 5
-
-
-@pytest.mark.parametrize("path", KERNELS, ids=_name)
-def test_kernels_import_nothing_from_above(path: Path) -> None:
-    depth = len(path.relative_to(PACKAGE / "_kernels").parts)
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            assert node.level <= depth, f"line {node.lineno}"
-        elif isinstance(node, ast.ImportFrom):
-            assert (node.module or "").split(".")[0] != "fastgrad", f"line {node.lineno}"
-        elif isinstance(node, ast.Import):
-            assert all(a.name.split(".")[0] != "fastgrad" for a in node.names), node.lineno
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=_name)
