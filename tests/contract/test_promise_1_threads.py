@@ -240,6 +240,7 @@ def test_anything() -> None:
     fuzz.some("threads")
 
 
+@pytest.mark.fuzz
 @pytest.mark.slow
 def test_anything_at_length(capsys: pytest.CaptureFixture[str]) -> None:
     fuzz.many("threads", capsys)

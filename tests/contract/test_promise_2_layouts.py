@@ -245,6 +245,7 @@ def test_anything_flushing_to_zero() -> None:
     fuzz.run("layouts", range(52), flush=True)
 
 
+@pytest.mark.fuzz
 @pytest.mark.slow
 def test_anything_at_length(capsys: pytest.CaptureFixture[str]) -> None:
     fuzz.many("layouts", capsys)

@@ -105,6 +105,7 @@ def test_anything_flushing_to_zero() -> None:
     fuzz.run("fused", range(26), flush=True)
 
 
+@pytest.mark.fuzz
 @pytest.mark.slow
 def test_anything_at_length(capsys: pytest.CaptureFixture[str]) -> None:
     fuzz.many("fused", capsys)

@@ -97,6 +97,7 @@ def test_anything_flushing_to_zero() -> None:
     fuzz.run("microbatches", range(26), flush=True)
 
 
+@pytest.mark.fuzz
 @pytest.mark.slow
 def test_anything_at_length(capsys: pytest.CaptureFixture[str]) -> None:
     fuzz.many("microbatches", capsys)
