@@ -111,7 +111,7 @@ def _build(file: NpzReader, cls: type[MLP]) -> MLP:
         sizes = [int(n) for n in meta["sizes"]]
         dtype = np.dtype(_DTYPES[meta["dtype"]])  # of text numpy reads whole lists of dtypes
         layers: list[Array] = []
-        for i, shape in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        for i, shape in enumerate(itertools.pairwise(sizes)):
             layers.append(_array(file, f"weight_{i}", shape, dtype))
             layers.append(_array(file, f"bias_{i}", shape[1:], dtype))
         model = cls(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import operator
 import os
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
         ) from None
     if len(checked) < 2 or min(checked) < 1:
         raise ValueError(f"MLP: sizes is {shown(checked)}; pass two or more sizes of 1 or more")
-    if sum(a * b + b for a, b in zip(checked, checked[1:], strict=False)) > _MAX_SIZE:
+    if sum(a * b + b for a, b in itertools.pairwise(checked)) > _MAX_SIZE:
         raise ValueError(f"MLP: sizes is {shown(checked)}; no memory holds so many parameters")
     return checked
 
