@@ -308,7 +308,6 @@ def test_fuzzed_files() -> None:
 
 
 @pytest.mark.fuzz
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
 def test_many_fuzzed_files() -> None:
     command = [sys.executable, str(Path(fuzz_readers.__file__)), "--count", "60000", "--seed", "11"]

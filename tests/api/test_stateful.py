@@ -313,7 +313,6 @@ def test_in_any_order(machine: Any, examples: int, steps: int) -> None:
 
 
 @pytest.mark.fuzz
-@pytest.mark.slow
 @pytest.mark.parametrize("machine", [Models, Files, Threads])
 def test_in_any_order_for_long(machine: Any) -> None:
     run_state_machine_as_test(machine, settings=settings(max_examples=300, stateful_step_count=50))

@@ -241,7 +241,6 @@ def test_anything() -> None:
 
 
 @pytest.mark.fuzz
-@pytest.mark.slow
 def test_anything_at_length(capsys: pytest.CaptureFixture[str]) -> None:
     fuzz.many("threads", capsys)
 

@@ -106,6 +106,5 @@ def test_anything_flushing_to_zero() -> None:
 
 
 @pytest.mark.fuzz
-@pytest.mark.slow
 def test_anything_at_length(capsys: pytest.CaptureFixture[str]) -> None:
     fuzz.many("fused", capsys)
