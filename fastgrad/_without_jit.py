@@ -243,7 +243,7 @@ def _clip(head: _Words, grads: list[Array]) -> None:
     if limit < norm < math.inf:
         with np.errstate(all="ignore"):
             for grad in grads:
-                grad *= grad.dtype.type(limit / norm)  # noqa: PLW2901 (in place)
+                grad *= grad.dtype.type(limit / norm)
 
 
 # in their places ------------------------------------------------------------------------------
