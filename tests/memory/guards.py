@@ -17,11 +17,11 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from fastgrad._kernels.formulas.elementwise import NUMBERS
 
 import fastgrad
 from fastgrad import MLP, SGD, Adam, num_threads
 from fastgrad._kernels.bind import builtins
-from fastgrad._kernels.formulas.elementwise import NUMBERS
 from fastgrad._kernels.runtime import jit, scratch
 from fastgrad._mlp import parameters as _parameters
 from fastgrad._mlp import step as _step

@@ -11,11 +11,11 @@ import time
 from typing import Any
 
 import numpy as np
+from fastgrad._kernels.runtime.jit import stamp
 
 from fastgrad._kernels.codegen import atomics
 from fastgrad._kernels.codegen.memory import call_kernel, in_memory, table, word
 from fastgrad._kernels.runtime import jit, thread_pool
-from fastgrad._kernels.runtime.jit import stamp
 
 Words = np.ndarray[Any, np.dtype[np.int64]]
 PATIENCE = 60_000_000_000  # ns that a task waits for another one
