@@ -253,7 +253,7 @@ def softmax_cross_entropy(
     """logits (n, m), int64 labels (n,) -> loss, an address, and grad (n, m)."""
     (operand,) = f.floats(logits)
     z, targets = f.fixed(operand, 2), f.fixed(f.labels(labels), 1)
-    n, m = z.lengths
+    n, _ = z.lengths
     bits = f.number(smoothing)
     aligned = ((targets.data | targets.strides[0]) & 7) == 0
     f.require(targets.has_lengths(n), aligned, _is_below(bits, _ONE + 1))
