@@ -106,7 +106,8 @@ class Call:
         """The lengths of a result that the caller is to make; it then calls again."""
         operand = self.operand(i)
         assert operand is not None
-        operand.lengths[:] = np.shape(result)
+        for i, length in enumerate(np.shape(result)):
+            operand.lengths[i] = length
 
     def is_fresh(self, i: int) -> bool:
         operand = self.operand(i)
