@@ -8,19 +8,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._kernels.layer.inference import CLASSES, LOGITS, SIGMOID, SIGNS, SOFTMAX
 from .._ops import losses
 from .._ops.elementwise import sigmoid
 from .._ops.linear import linear_forward
 from .batch import checked_y
 from .config import LOSSES, Config
 from .parameters import Parameters
+from .step import Step
 
 Array = NDArray[Any]
 _ROWS = 1024  # rows of forward at a time: bounds its memory; rows do not depend on each other
 
 
-def forward(config: Config, parameters: Parameters, x: Array) -> Array:
+# What a loss's predictions and probabilities are, as the compiled call names it
+_PREDICTIONS = {"softmax_cross_entropy": CLASSES, "binary_cross_entropy_with_logits": SIGNS}
+_PROBABILITIES = {"softmax_cross_entropy": SOFTMAX, "binary_cross_entropy_with_logits": SIGMOID}
+
+
+def forward(config: Config, parameters: Parameters, step: Step, x: Array) -> Array:
     """x (N, sizes[0]) of the model's dtype -> logits (N, sizes[-1])."""
+    logits = step.infer_floats(x, LOGITS)
+    return _layer_by_layer(config, parameters, x) if logits is None else logits
+
+
+def _layer_by_layer(config: Config, parameters: Parameters, x: Array) -> Array:
+    """Where the compiled call does not do it: of layers too wide for its scratch."""
     logits = np.empty((len(x), config.sizes[-1]), config.dtype)
     last = len(parameters.weights) - 1
     layers = list(zip(parameters.weights, parameters.biases, strict=True))
@@ -30,6 +43,18 @@ def forward(config: Config, parameters: Parameters, x: Array) -> Array:
             out = logits[start : start + _ROWS] if i == last else None
             h = linear_forward(h, weight, bias, config.activation_of(i), out=out)
     return logits
+
+
+def quick_predictions(config: Config, step: Step, x: Any) -> Array | None:
+    """Of a plain x, in one compiled call; None of another, and for mse."""
+    what = _PREDICTIONS.get(config.loss)
+    return None if what is None else step.infer_numbers(x, what)
+
+
+def quick_probabilities(config: Config, step: Step, x: Any) -> Array | None:
+    """Likewise."""
+    what = _PROBABILITIES.get(config.loss)
+    return None if what is None else step.infer_floats(x, what)
 
 
 def predictions(config: Config, logits: Array) -> Array:

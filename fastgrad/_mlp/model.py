@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .._files import Path, check_path, check_place, check_writable
+from .._kernels.layer.inference import LOGITS
 from .._ops.linear import ActivationName
 from .._ops.numbers import at_least_0, count, shown
 from .._ops.optimizers import SGD, Optimizer
@@ -22,7 +23,13 @@ from . import checkpoint as files
 from . import fit as training
 from .batch import checked_x, checked_y, looked_at_x, looked_at_y
 from .config import SETTINGS, Config, LossName
-from .forward import forward, predictions, probabilities
+from .forward import (
+    forward,
+    predictions,
+    probabilities,
+    quick_predictions,
+    quick_probabilities,
+)
 from .grad_norms import grad_norms
 from .history import History, copied
 from .old_pickles import plain_of
@@ -166,14 +173,20 @@ class MLP:
 
     def forward(self, x: Array) -> Array:
         """x (N, sizes[0]) -> logits (N, sizes[-1]), of the model's dtype."""
+        logits = self._step.infer_floats(x, LOGITS)
+        if logits is not None:
+            return logits
         x = checked_x(self._config, "MLP.forward", x)
-        return forward(self._config, self._parameters, x)
+        return forward(self._config, self._parameters, self._step, x)
 
     def predict(self, x: Array) -> Array:
         """Class numbers (N,) int64; for binary cross-entropy 0 or 1 an output; for mse the outputs.
 
         The last two are (N, sizes[-1]), or (N,) where sizes[-1] is 1.
         """
+        found = quick_predictions(self._config, self._step, x)
+        if found is not None:
+            return found
         logits = self.forward(looked_at_x(self._config, "MLP.predict", x))
         return predictions(self._config, logits)
 
@@ -181,6 +194,9 @@ class MLP:
         """Probabilities (N, sizes[-1]): softmax of the logits; sigmoid for binary cross-entropy."""
         if self._config.loss == "mse":
             raise ValueError("MLP.predict_proba: a model with loss 'mse' has no probabilities")
+        found = quick_probabilities(self._config, self._step, x)
+        if found is not None:
+            return found
         logits = self.forward(looked_at_x(self._config, "MLP.predict_proba", x))
         return probabilities(self._config, logits)
 

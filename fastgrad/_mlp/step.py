@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._kernels.bind import step_builtin
+from .._kernels.bind import builtins, step_builtin
 from .._kernels.codegen import structs
 from .._kernels.codegen.structs import make
 from .._kernels.codegen.target import KC
@@ -67,7 +67,10 @@ class Step:
         address = self._table.ctypes.data
         self._descriptor = ctypes.c_int64(address)
         self.loss = ctypes.c_double.from_address(address + 8 * _AT["loss"])
-        self.quick: Callable[[Any, Any], bool | None] = _refuse
+        self.quick: Callable[[Any, Any], bool | None] = builtins.refuse
+        self.infer_floats, self.infer_numbers = (
+            step_builtin.of_table(name, self._table) for name in ("infer_floats", "infer_numbers")
+        )
         self._x = self._y = np.empty(0)
         self._lock = threading.Lock()
         self._rows = 0  # that there is memory for; the table's most_rows is 0 during a slow step
@@ -87,6 +90,7 @@ class Step:
             layers=len(parameters.weights),
             inputs=config.sizes[0],
             outputs=config.sizes[-1],
+            widest=max(config.sizes[1:-1], default=0),
             row_fmas=3 * sum(weight.size for weight in parameters.weights),
             is_double=int(self._name == "float64"),
             targets_ndim=1 if is_softmax else 2,
@@ -221,7 +225,7 @@ class Step:
             row[_Y], row[_Z], row[_ROW] = new(rows, pitch), z, pitch
             row[_G] = new(rows, pitch) if is_last else gs[i % 2]
         self._set(block=block)
-        self.quick = step_builtin.of_table(self._table) or _refuse
+        self.quick = step_builtin.of_table("train_step", self._table)
         self._rows = rows
 
 
@@ -241,10 +245,6 @@ def _padded(row: int) -> int:
     """Bytes of a row in whole cache lines, an odd number of them: rows, and arrays, that are a
     power of two apart would share cache sets."""
     return (-(-row // ALIGN) | 1) * ALIGN
-
-
-def _refuse(x: Any, y: Any) -> None:
-    return None
 
 
 def _readable(a: Array, dtype: np.dtype[Any], kept: Array) -> tuple[Array, Array]:

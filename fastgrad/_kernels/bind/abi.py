@@ -37,7 +37,8 @@ _TP_NEW = 65  # Py_tp_new of Python's stable ABI
 _OBJECTS = {
     "ndarray": np.ndarray, "tuple": tuple, "float": float, "int": int, "LinearGrads": LinearGrads,
     "raise": raise_status, "None": None, "True": True, "False": False,
-    "float32": _FLOATS[0], "float64": _FLOATS[1], "nothing": np.empty((0, 0), np.float32),
+    "float32": _FLOATS[0], "float64": _FLOATS[1], "int64": _INT64,
+    "nothing": np.empty((0, 0), np.float32),
     **{f"activation {row.code}": sys.intern(row.name) for row in activations.TABLE},
 }  # fmt: skip
 OBJECT = {name: PYTHON + i for i, name in enumerate(_OBJECTS)}

@@ -202,8 +202,22 @@ class ObjectFrame(Frame):
         for i, length in enumerate(last):
             self.store(length, shape + (count + i) * 8)
         dtype = self.is_double.choose(self.object("float64"), self.object("float32"))
+        return self._new_array(shape, count + len(last), dtype)
+
+    def _new_array(self, lengths: Word, ndim: Word, dtype: Word) -> Word:
         self.call("Py_IncRef", dtype)  # PyArray_Empty takes a reference
-        return self.call("PyArray_Empty", count + len(last), shape, dtype, self.constant(0))
+        return self.call("PyArray_Empty", ndim, lengths, dtype, self.constant(0))
+
+    def new_matrix(self, rows: Word, columns: Word, ndim: Word, dtype: Word) -> Word:
+        """np.empty((rows, columns)) or, of one dimension, np.empty(rows), as all that is made."""
+        lengths = self.memory(2)
+        self.store(rows, lengths)
+        self.store(columns, lengths, 8)
+        new = self._new_array(lengths, ndim, dtype)
+        with self.where(new == 0):
+            self._leave(new)
+        self._made.append(new)
+        return new
 
     def reference(self, handle: Word) -> Word:
         """A new reference."""

@@ -16,6 +16,8 @@ from ..codegen.words import Word
 from ..formulas.activations import TABLE
 from ..gemm.args import Matrix, Product, Rows
 from ..gemm.dispatch import gemm
+from ..gemm.stack import Stack
+from ..gemm.stack import stack as stack_kernel
 from ..layer import losses
 from ..layer.args import Adam, Backward, Loss, Sgd
 from ..layer.backward import linear_backward
@@ -129,17 +131,13 @@ def stack(f: Frame, a: Word, b: Word, out: Word, add: Word, turn_a: Word, turn_b
         disjoint([given], [x, y]),
     )
     (c,) = f.create(result)
-    total = f.variable()
+    c_0 = Array(c.data, c.lengths[1:], c.strides[1:], f.itemsize)
+    zero = f.constant(0)
+    steps = [pile.strides[0] for pile in (x, y, c)]
     with f.released(s * m * n * k, s * m * n, s * m * k, s * k * n):
-        with for_range(f.b, s.ir) as i:
-            at = Word(f.b, i)
-            x_at, y_at = (
-                Array(o.data + at * pile.strides[0], o.lengths, o.strides, f.itemsize)
-                for o, pile in ((x_i, x), (y_i, y))
-            )
-            status = f.run(f.slot(gemm), _product(f, x_at, y_at, c.at(at), add))
-            f.set(total, f.get(total) | status)
-    f.check(f.get(total))
+        args = make(Stack, _product(f, x_i, y_i, c_0, add), s, *steps, zero)
+        status = f.run(f.slot(stack_kernel), args)
+    f.check(status)
     return result
 
 

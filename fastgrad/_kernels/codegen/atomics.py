@@ -1,7 +1,6 @@
 """Intrinsics for code that several threads run: atomic words, waiting, calls by address.
 
-All of them take and return 64-bit integers. Everything is sequentially consistent: the pool
-touches a few words a job, and a weaker order would be worth nothing that can be measured.
+All of them take and return 64-bit integers. All but ``put`` are sequentially consistent.
 """
 
 from __future__ import annotations
@@ -25,6 +24,12 @@ def load(b: ir.IRBuilder, address: ir.Value) -> ir.Value:
 @on_integers
 def store(b: ir.IRBuilder, address: ir.Value, value: ir.Value) -> None:
     b.store_atomic(value, word_pointer(b, address), _ORDER, 8)
+
+
+@on_integers
+def put(b: ir.IRBuilder, address: ir.Value, value: ir.Value) -> None:
+    """A store that others see before whatever is stored after it."""
+    b.store_atomic(value, word_pointer(b, address), "release", 8)
 
 
 @on_integers

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..codegen.calls import call, nth, subroutine
+from ..codegen.calls import call, inlined, nth, subroutine
 from ..codegen.integers import least, most, pick, quotient, remainder
 from ..codegen.structs import on_stack, view
 from ..runtime.registry import Floats, task
@@ -34,13 +34,14 @@ class Block(NamedTuple):
     to: Rows
     bias: int
     y: Rows
+    pace: int  # see Tile
 
 
 @task(BlockPlan, uses=(copy,))
 def macrokernel(t: Floats) -> Any:
     """Find the block of the task, pack its A if that pays, and go over its tiles."""
     size = t.size
-    pack_a, over_tiles = _pack_a(t), _over_tiles(t)
+    pack_a, over_tiles, pace_of = _pack_a(t), tiles_of(t), pace(t)
 
     def body(p):  # type: ignore[no-untyped-def]
         plan = view(p.plan, BlockPlan)
@@ -63,6 +64,7 @@ def macrokernel(t: Floats) -> Any:
                 to=Rows(data=to.data + i * to.row + j * size + chunk * plan.to_chunk, row=to.row),
                 bias=pick(bias, bias + j * size, 0),
                 y=Rows(data=pick(y.data, y.data + i * y.row + j * size, 0), row=y.row),
+                pace=pace_of(least(plan.depth, plan.k - k)),
             )
         )
         if plan.pack_a == IN_PLACE:
@@ -111,7 +113,19 @@ def _pack_a(t: Floats) -> Any:
     return pack_a
 
 
-def _over_tiles(t: Floats) -> Any:
+def pace(t: Floats) -> Any:
+    """How fast the prefetch of C moves down its rows, so that it is through when a tile is."""
+    kc_max, whole_rows = t.kc, t.isa.rows
+
+    @inlined
+    def pace_of(depth):  # type: ignore[no-untyped-def]
+        return quotient(whole_rows << 32, most(least(kc_max, depth), 1))
+
+    return pace_of
+
+
+def tiles_of(t: Floats) -> Any:
+    """The loop over the tiles of a block."""
     size, kc_max, lanes = t.size, t.kc, t.lanes
     whole_rows, whole_columns = t.isa.rows, t.isa.columns(size)
     index_step = tile_index(t.isa, 2, 0)
@@ -124,7 +138,6 @@ def _over_tiles(t: Floats) -> Any:
         to_row, y_row, bias = block.to.row, block.y.row, block.bias
         old_in_c, relu = plan.epilogue.accumulate, plan.epilogue.relu
         width, zeros = plan.width, minus_zeros(size)
-        pace = quotient(whole_rows << 32, most(least(kc_max, depth), 1))
         short = 1 if depth < thresholds.FETCH_K else 0
         along_rows = depth <= thresholds.OUTER_K  # where writing C's rows is most of the work
         by_k = plan.pack_a == BY_K
@@ -155,7 +168,7 @@ def _over_tiles(t: Floats) -> Any:
                     relu=ends * relu,
                     plain=pick(add | ends * (bias | relu), 0, 1),
                     tail=w - (vectors - 1) * lanes,
-                    pace=pace,
+                    pace=block.pace,
                 ))  # fmt: skip
                 add = 1
                 k += kc_max

@@ -14,6 +14,10 @@ FAR_BYTES = 1024
 # Steps of k packed at a time: a line stays in L1 for all the micro-panels it is part of.
 PACK_K = 32
 
+# Products of a stack with this many fused multiply-adds or fewer go from tile to tile, with no
+# kernel called between them.
+STACK_FMAS = 1 << 15
+
 # Blocks with this many steps of k or fewer are written row by row: C, not A and B, is the work.
 OUTER_K = 64
 

@@ -151,6 +151,7 @@ class Net(NamedTuple):
     busy: int  # 1 during a step
     inputs: int
     outputs: int
+    widest: int  # outputs of the widest layer but the last
     most_rows: int
     row_fmas: int
     is_double: int
@@ -172,3 +173,16 @@ class Layer(NamedTuple):
     z: int  # (rows, m), the pre-activation; 0 where backward needs y
     g: int  # dF/dY: of the last layer (rows, m), of others (block, m)
     row: int  # bytes from one row to the next, of y, z and g
+
+
+class Inference(NamedTuple):
+    """What a net makes of rows of x: out (rows, outputs) of the dtype, or numbers of int64."""
+
+    net: int  # address of a Net
+    rows: int
+    x: Matrix
+    out: Rows  # logits or probabilities; data 0 for classes and signs, whose logits are scratch
+    what: int  # see inference.py
+    numbers: int  # classes (rows,) or signs (rows, outputs), C-contiguous
+    block: int  # rows of a task; filled in by the kernel
+    alone: int  # likewise: 1 in a job

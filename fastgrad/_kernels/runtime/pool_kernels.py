@@ -4,12 +4,14 @@ Workers sit inside one compiled loop, without the GIL; the caller of a job takes
 finished when its tasks are done, so nobody waits for a worker that holds none. A caller that finds
 the pool busy, or no worker, does all tasks itself.
 
-The ticket is one word: job number << 32 | helpers << 24 | claims left. A task is claimed by
-compare-and-swap of the whole word, and the job's other words are read after the claim: a worker
-that comes late finds another job number, or no claims, and its swap fails.
+Tasks are dealt out in ranges, one a thread, so that a thread that does the same job again has the
+same part of C in its cache. A range is one word: job number << 32 | end << 16 | begin. Its owner
+claims from the front, who has nothing left steals from the back of another, each by
+compare-and-swap of the whole word; the job's other words are read after a claim. A worker that
+comes late finds another job number, and its swap fails.
 
-Idle workers spin for SPIN_NS and then sleep on a lock of CPython's, which needs no GIL; the
-sleeping ones are woken only for jobs that take WAKE_NS.
+When a worker is woken, and how long an idle one spins before it sleeps, follows demand: see
+``_pays`` and ``_spin_ns``.
 """
 
 from __future__ import annotations
@@ -23,31 +25,38 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from ..codegen import atomics
-from ..codegen.calls import Slot, SlotType, call, kernel_at
-from ..codegen.integers import ceil_div, least, most
+from ..codegen.calls import Slot, SlotType, call, inlined, kernel_at, subroutine
+from ..codegen.integers import ceil_div, least, most, pick, quotient
 from ..codegen.memory import emit_call, table, table_address, word_pointer
 from ..codegen.simd import i64
 from .registry import COMPILE, Floats, Task, Word, kernel
 from .table import DTYPES, LINE, OK, POOL, READY, SLOTS, WORDS
 
 MAX_THREADS = 64
-SPIN_NS = 40_000  # of an idle worker before it sleeps
+# What waiting and waking cost, in ns; benchmarks/compare/forkjoin.py measures it.
 YIELD_NS = 20_000  # of a waiting caller before it offers its CPU at each turn
-WAKE_NS = 200_000  # shortest job that a sleeping worker is woken for: waking takes up to 100 us
+WAKE_NS = 100_000  # until a sleeping worker is at work, at worst
+LONG_NS = 2 * WAKE_NS  # a job for which a worker is woken whatever came before
+SHORT_SPIN_NS = 40_000  # of an idle worker where jobs are rare
+OFTEN_NS = 700_000  # between jobs that come often: then a worker spins on, for so many gaps, ...
+GAPS = 4
+LONG_SPIN_NS = 1_500_000  # ... at most
 
 # Words of the table, a line each for what different threads write.
-TICKET = POOL
-DONE = POOL + LINE  # claims finished
-BUSY = POOL + 2 * LINE  # 1 while a job runs
+TICKET = POOL  # job number << 32 | threads that may take part; then the range of the caller
+DONE = POOL + LINE  # tasks finished
+BUSY = POOL + 2 * LINE  # 1 while a job runs; then demand, which the caller keeps
 JOB = POOL + 3 * LINE
-SLOT, PLAN, TASKS, CLAIMS, STEP, CONTROL, STATUS = range(JOB, JOB + 7)
+SLOT, PLAN, TASKS, STEP, CONTROL, STATUS, SPIN = range(JOB, JOB + 7)
 SETTINGS = POOL + 4 * LINE
 (THREADS, STARTED, REFUSED, STOP, ACQUIRE, RELEASE, YIELD, CLOCK, CLOCK_ID, START) = range(
     SETTINGS, SETTINGS + 10
 )
-WORKERS = POOL + 5 * LINE  # for each worker a line: its state, its lock
+LAST_END, GAP, OWED = range(BUSY + 1, BUSY + 4)  # of the last job; between jobs, lately; see _pays
+WORKERS = POOL + 5 * LINE  # for each worker a line: its state, its lock, its range
+LOCK, RANGE = 1, 2  # words of such a line
 RUNNING, ASLEEP = 0, 1
-MAX_CLAIMS = (1 << 24) - 1
+MOST_CLAIMS = (1 << 16) - 1  # of a range
 assert WORKERS + MAX_THREADS * LINE <= WORDS
 
 _ONE = DTYPES[:1]
@@ -134,32 +143,60 @@ def _check_plan(task: Any, plan: Any) -> None:
         raise TypingError(f"a task of {wanted} is given a plan that is {found or plan}")
 
 
+@inlined
+def _range_of(thread):  # type: ignore[no-untyped-def]
+    """The address of a thread's range; thread 0 is the caller."""
+    base = table()
+    if thread == 0:
+        return base + 8 * (TICKET + 1)
+    return base + 8 * (WORKERS + (thread - 1) * LINE + RANGE)
+
+
+@inlined
+def _run_claim(claim, any_task):  # type: ignore[no-untyped-def]
+    """The tasks of a claim; their statuses, or-ed."""
+    base = table()
+    step, status = atomics.load(base + 8 * STEP), 0
+    kernel = kernel_at(any_task, atomics.load(base + 8 * SLOT))
+    plan = atomics.load(base + 8 * PLAN)
+    for task in range(claim * step, least((claim + 1) * step, atomics.load(base + 8 * TASKS))):
+        status |= call(kernel, Task(plan=plan, task=task))
+    return status
+
+
 @kernel(Word, dtypes=_ONE)
 def take_tasks(t: Floats) -> Any:
-    """Claim and do tasks of the running job until none is left; value: the helper, or -1."""
+    """Claim and do tasks of the running job until none is left; value: the thread, 0 the caller."""
     any_task = _ANY_TASK
 
     def body(p):  # type: ignore[no-untyped-def]
-        helper = p.value
+        thread = p.value
         base = table()
-        while True:
-            ticket = atomics.load(base + 8 * TICKET)
-            left = ticket & MAX_CLAIMS
-            if left == 0 or (ticket >> 24) & 255 <= helper:
-                return OK
-            if atomics.swap(base + 8 * TICKET, ticket, ticket - 1) == 0:
-                continue
-            if helper >= 0:
-                atomics.set_control_word(atomics.load(base + 8 * CONTROL))
-            number, plan = atomics.load(base + 8 * SLOT), atomics.load(base + 8 * PLAN)
-            step = atomics.load(base + 8 * STEP)
-            first = (atomics.load(base + 8 * CLAIMS) - left) * step
-            status = 0
-            for index in range(first, least(first + step, atomics.load(base + 8 * TASKS))):
-                status |= call(kernel_at(any_task, number), Task(plan=plan, task=index))
-            if status != 0:
-                atomics.set_bits(base + 8 * STATUS, status)
-            atomics.add(base + 8 * DONE, 1)
+        ticket = atomics.load(base + 8 * TICKET)
+        number, threads = ticket >> 32, ticket & 255
+        done, status, owner = 0, 0, thread
+        if thread >= threads:
+            return OK
+        for _turn in range(threads):
+            at = _range_of(owner)
+            while True:
+                tasks = atomics.load(at)
+                begin, end = tasks & MOST_CLAIMS, (tasks >> 16) & MOST_CLAIMS
+                if tasks >> 32 != number or begin >= end:
+                    break
+                following = tasks + 1 if owner == thread else tasks - (1 << 16)
+                if atomics.swap(at, tasks, following) == 0:
+                    continue
+                if done == 0 and thread != 0:
+                    atomics.set_control_word(atomics.load(base + 8 * CONTROL))
+                status |= _run_claim(pick(owner - thread, end - 1, begin), any_task)
+                done += 1
+            owner = pick(owner + 1 - threads, owner + 1, 0)
+        if status != 0:
+            atomics.set_bits(base + 8 * STATUS, status)
+        if done != 0:
+            atomics.add(base + 8 * DONE, done)
+        return OK
 
     return body
 
@@ -170,78 +207,133 @@ def pool_worker(t: Floats) -> Any:
     take = t[take_tasks]
 
     def body(p):  # type: ignore[no-untyped-def]
-        helper = p.value
         base = table()
-        state = base + 8 * (WORKERS + helper * LINE)
-        acquire = atomics.load(base + 8 * ACQUIRE)
+        state = base + 8 * (WORKERS + p.value * LINE)
+        acquire, thread = atomics.load(base + 8 * ACQUIRE), Word(value=p.value + 1)
+        seen = 0
         while True:
-            end = now() + SPIN_NS
+            end = now() + SHORT_SPIN_NS
             turns = 0
             while True:
                 ticket = atomics.load(base + 8 * TICKET)
-                if ticket & MAX_CLAIMS != 0 and (ticket >> 24) & 255 > helper:
-                    call(take, Word(value=helper))
-                    end = now() + SPIN_NS
+                if ticket != seen:
+                    seen = ticket
+                    call(take, thread)
+                    end = now() + atomics.load(base + 8 * SPIN)
                 atomics.pause()
                 turns += 1
                 if turns & 15 == 0 and now() > end:
                     break
             atomics.store(state, ASLEEP)
             # A job that came before this word was seen: stay, or take the wake-up on its way.
-            ticket = atomics.load(base + 8 * TICKET)
-            missed = ticket & MAX_CLAIMS != 0 and (ticket >> 24) & 255 > helper
-            missed = missed or atomics.load(base + 8 * STOP) != 0
+            missed = atomics.load(base + 8 * TICKET) != seen or atomics.load(base + 8 * STOP) != 0
             if not missed or atomics.exchange(state, RUNNING) != ASLEEP:
-                atomics.call_lock(acquire, atomics.load(state + 8))
+                atomics.call_lock(acquire, atomics.load(state + 8 * LOCK))
             if atomics.load(base + 8 * STOP) != 0:
                 return OK
 
     return body
 
 
+@subroutine
+def _note_demand(start):  # type: ignore[no-untyped-def]
+    """A job begins: how long after the last one? How long an idle worker spins follows."""
+    base = table()
+    gap = start - atomics.load(base + 8 * LAST_END)
+    often = (3 * atomics.load(base + 8 * GAP) + least(gap, 4 * OFTEN_NS)) >> 2
+    atomics.put(base + 8 * GAP, often)
+    spin = SHORT_SPIN_NS
+    if often <= OFTEN_NS:
+        spin = most(least(GAPS * often, LONG_SPIN_NS), SHORT_SPIN_NS)
+    atomics.put(base + 8 * SPIN, spin)
+    if gap > OFTEN_NS:
+        atomics.put(base + 8 * OWED, 0)
+    return OK
+
+
+@subroutine
+def _pays(ns, sleeping):  # type: ignore[no-untyped-def]
+    """Whether sleeping workers are woken for a job that takes one thread so many ns.
+
+    A long job is worth it. Of short ones that come often it is known only afterwards: what they
+    could have saved adds up, and when it has paid for a wake-up, the worker is woken: as with skis
+    that are rented until the rent has paid for a pair.
+    """
+    base = table()
+    if ns >= LONG_NS:
+        atomics.put(base + 8 * OWED, 0)
+        return 1
+    owed = atomics.load(base + 8 * OWED) + ns - quotient(ns, sleeping + 1)
+    if owed < WAKE_NS:
+        atomics.put(base + 8 * OWED, owed)
+        return 0
+    atomics.put(base + 8 * OWED, 0)
+    return 1
+
+
+@subroutine
+def _wake(helpers, ns):  # type: ignore[no-untyped-def]
+    """The sleeping ones of the first helpers, if that pays."""
+    base = table()
+    sleeping = 0
+    for helper in range(helpers):
+        if atomics.load(base + 8 * (WORKERS + helper * LINE)) == ASLEEP:
+            sleeping += 1
+    if sleeping == 0 or _pays(ns, sleeping) == 0:
+        return OK
+    for helper in range(helpers):
+        state = base + 8 * (WORKERS + helper * LINE)
+        if atomics.load(state) == ASLEEP and atomics.exchange(state, RUNNING) == ASLEEP:
+            atomics.call_lock(atomics.load(base + 8 * RELEASE), atomics.load(state + 8 * LOCK))
+    return OK
+
+
+@subroutine
+def _publish(job, threads):  # type: ignore[no-untyped-def]
+    """Deal the tasks out, a range a thread; the ticket last. The number of claims."""
+    base = table()
+    step = most(ceil_div(job.tasks, MOST_CLAIMS), 1)
+    claims = ceil_div(job.tasks, step)
+    atomics.put(base + 8 * SLOT, job.slot)
+    atomics.put(base + 8 * PLAN, job.plan)
+    atomics.put(base + 8 * TASKS, job.tasks)
+    atomics.put(base + 8 * STEP, step)
+    atomics.put(base + 8 * CONTROL, atomics.control_word())
+    atomics.put(base + 8 * STATUS, OK)
+    atomics.put(base + 8 * DONE, 0)
+    number = ((atomics.load(base + 8 * TICKET) >> 32) + 1) & 0x7FFFFFFF
+    for thread in range(threads):
+        begin, end = quotient(claims * thread, threads), quotient(claims * (thread + 1), threads)
+        atomics.put(_range_of(thread), (number << 32) | (end << 16) | begin)
+    atomics.store(base + 8 * TICKET, (number << 32) | threads)
+    return claims
+
+
 @kernel(Job, dtypes=_ONE, uses=(take_tasks,))
 def join_job(t: Floats) -> Any:
-    """All tasks of a job, from 0 in any order; a task may wait for tasks below it.
-
-    Returns the statuses of all tasks, or-ed.
-    """
+    """All tasks of a job, in any order. Returns their statuses, or-ed."""
     take, any_task = t[take_tasks], _ANY_TASK
 
     def body(p):  # type: ignore[no-untyped-def]
-        plan, tasks = p.plan, p.tasks
         base = table()
         status = ensure(p.slot)
         if status != OK:
             return status
-        helpers = least(atomics.load(base + 8 * THREADS), tasks) - 1
+        helpers = least(atomics.load(base + 8 * THREADS), p.tasks) - 1
         if helpers > atomics.load(base + 8 * STARTED) and atomics.load(base + 8 * REFUSED) == 0:
             status = _start_workers()
             if status != OK:
                 return status
         helpers = least(helpers, atomics.load(base + 8 * STARTED))
         if helpers <= 0 or atomics.swap(base + 8 * BUSY, 0, 1) == 0:
-            for index in range(tasks):
-                status |= call(kernel_at(any_task, p.slot), Task(plan=plan, task=index))
+            for task in range(p.tasks):
+                status |= call(kernel_at(any_task, p.slot), Task(plan=p.plan, task=task))
             return status
 
-        step = ceil_div(tasks, MAX_CLAIMS)
-        claims = ceil_div(tasks, most(step, 1))
-        atomics.store(base + 8 * SLOT, p.slot)
-        atomics.store(base + 8 * PLAN, plan)
-        atomics.store(base + 8 * TASKS, tasks)
-        atomics.store(base + 8 * CLAIMS, claims)
-        atomics.store(base + 8 * STEP, step)
-        atomics.store(base + 8 * CONTROL, atomics.control_word())
-        atomics.store(base + 8 * STATUS, OK)
-        atomics.store(base + 8 * DONE, 0)
-        job_number = (atomics.load(base + 8 * TICKET) >> 32) + 1
-        atomics.store(base + 8 * TICKET, (job_number << 32) | (helpers << 24) | claims)
-        if p.ns >= WAKE_NS:
-            for helper in range(helpers):
-                state = base + 8 * (WORKERS + helper * LINE)
-                if atomics.load(state) == ASLEEP and atomics.exchange(state, RUNNING) == ASLEEP:
-                    atomics.call_lock(atomics.load(base + 8 * RELEASE), atomics.load(state + 8))
-        call(take, Word(value=-1))
+        _note_demand(now())
+        claims = _publish(p, helpers + 1)
+        _wake(helpers, p.ns)
+        call(take, Word(value=0))
         turns, patience = 0, 0
         while atomics.load(base + 8 * DONE) != claims:
             atomics.pause()
@@ -253,6 +345,7 @@ def join_job(t: Floats) -> Any:
                 elif time_now > patience:
                     atomics.call_void(atomics.load(base + 8 * YIELD))
         status = atomics.load(base + 8 * STATUS)
+        atomics.put(base + 8 * LAST_END, now())
         atomics.store(base + 8 * BUSY, 0)
         return status
 

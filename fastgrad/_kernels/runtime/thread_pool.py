@@ -22,7 +22,7 @@ from .pool_kernels import (
     BUSY,
     CLOCK,
     CLOCK_ID,
-    MAX_CLAIMS,
+    LOCK,
     MAX_THREADS,
     REFUSED,
     RELEASE,
@@ -89,8 +89,8 @@ def _find_primitives() -> None:
 def _start_worker(helper: int) -> None:
     state = WORKERS + helper * LINE
     TABLE[state] = RUNNING
-    TABLE[state + 1] = ctypes.pythonapi.PyThread_allocate_lock()
-    ctypes.pythonapi.PyThread_acquire_lock(ctypes.c_void_p(TABLE[state + 1]), 1)
+    TABLE[state + LOCK] = ctypes.pythonapi.PyThread_allocate_lock()
+    ctypes.pythonapi.PyThread_acquire_lock(ctypes.c_void_p(TABLE[state + LOCK]), 1)
     thread = threading.Thread(target=_run, args=(helper,), name=f"fastgrad-{helper}", daemon=True)
     try:
         thread.start()
@@ -109,7 +109,9 @@ def stop() -> None:
     """At exit: wake every worker and wait until it has left the loop."""
     TABLE[STOP] = 1
     for helper in range(TABLE[STARTED]):
-        ctypes.pythonapi.PyThread_release_lock(ctypes.c_void_p(TABLE[WORKERS + helper * LINE + 1]))
+        ctypes.pythonapi.PyThread_release_lock(
+            ctypes.c_void_p(TABLE[WORKERS + helper * LINE + LOCK])
+        )
     TABLE[STARTED] = 0
     for thread in _workers:
         if thread.ident is not None:
@@ -141,7 +143,7 @@ def _forget_after_fork() -> None:
     _lock = threading.Lock()
     _workers.clear()
     TABLE[STARTED] = TABLE[REFUSED] = TABLE[BUSY] = 0
-    TABLE[TICKET] &= ~MAX_CLAIMS
+    TABLE[TICKET] = TABLE[TICKET] >> 32 << 32  # for no thread
     _go_on_compiling()
 
 
