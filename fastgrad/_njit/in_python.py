@@ -106,8 +106,8 @@ class Call:
         """The lengths of a result that the caller is to make; it then calls again."""
         operand = self.operand(i)
         assert operand is not None
-        for i, length in enumerate(np.shape(result)):
-            operand.lengths[i] = length
+        for axis, length in enumerate(np.shape(result)):
+            operand.lengths[axis] = length
 
     def is_fresh(self, i: int) -> bool:
         operand = self.operand(i)
