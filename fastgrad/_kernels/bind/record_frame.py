@@ -22,8 +22,6 @@ _FRESH_OR_WANTED = records.WANTED | records.FRESH
 
 
 class RecordFrame(Frame):
-    makes_numbers = True
-
     def __init__(self, b: ir.IRBuilder, descriptor: ir.Value, count: int) -> None:
         super().__init__(b)
         self.descriptor = Word(b, descriptor)

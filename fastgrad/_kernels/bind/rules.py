@@ -79,8 +79,6 @@ def product(f: Frame, a: Word, b: Word, out: Word, add: Word, turn_a: Word, turn
         result.array.is_dense(),
         disjoint([result.array], [x, y]),
     )
-    if not f.makes_numbers:
-        f.require(~result.is_new | (ndim >= 1))
     (c,) = f.create(result)
     with f.released(m * n * k, m * n, m * k, k * n):
         status = f.run(f.slot(gemm), _product(f, x, y, c, add))
