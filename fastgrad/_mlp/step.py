@@ -21,7 +21,7 @@ from .._kernels.codegen import structs
 from .._kernels.codegen.structs import make
 from .._kernels.codegen.target import KC
 from .._kernels.formulas.activations import BY_NAME
-from .._kernels.layer import args, losses, optimizers
+from .._kernels.layer import args, losses
 from .._kernels.layer.args import Layer, Net
 from .._kernels.layer.train_step import train_step
 from .._kernels.runtime import registry
@@ -32,6 +32,8 @@ from .parameters import ALIGN, Parameters, aligned
 
 Array = NDArray[Any]
 G_BYTES = 4 << 20  # of dX of one layer, or KC rows: what a large batch is cut for
+# A step goes in two joins where its hidden layers and its parameters are not larger.
+JOINED_BYTES, JOINED_SIZE = 1 << 21, 1 << 18
 _BUSY = "MLP.train_step: another thread is in a step of this model"
 _FORKED = (
     "MLP.train_step: this process was forked while another thread was in a step of this model, "
@@ -127,8 +129,6 @@ class Step:
             addresses += [0] * (1 - len(state))
             numbers = (settings.lr, settings.momentum, settings.nesterov, settings.weight_decay)
             words = make(args.Sgd, param.size, *addresses, *numbers)
-        kernel = optimizers.adam if isinstance(settings, Adam) else optimizers.sgd
-        self._put(_AT["optimizer.slot"], kernel.slot(self._name))
         self._put(_AT["optimizer.counts_steps"], int(isinstance(settings, Adam)))
         for i, word in enumerate(words, _OPTIMIZER):
             self._put(i, word)
@@ -217,14 +217,19 @@ class Step:
         hidden = bytes_of_rows[:-1]
         kc = KC[self._name]
         block = max(1, G_BYTES // (max(hidden, default=1) * kc)) * kc
-        # dX of a layer is read by the layer below alone: two buffers, in turn
-        gs = [new(min(rows, block), max(hidden[i::2], default=0)) for i in range(2)]
+        # in two joins every layer keeps its dX; else it is read by the layer below alone: two
+        # buffers, in turn
+        joined = rows * sum(hidden) <= JOINED_BYTES and self._parameters.flat.size <= JOINED_SIZE
+        if joined:
+            gs = [new(rows, pitch) for pitch in hidden]
+        else:
+            gs = [new(min(rows, block), max(hidden[i::2], default=0)) for i in range(2)]
         for i, (row, pitch) in enumerate(zip(self._layers, bytes_of_rows, strict=True)):
             is_last = i == len(hidden)
             z = new(rows, pitch) if self._needs_z[i] else 0
             row[_Y], row[_Z], row[_ROW] = new(rows, pitch), z, pitch
-            row[_G] = new(rows, pitch) if is_last else gs[i % 2]
-        self._set(block=block)
+            row[_G] = new(rows, pitch) if is_last else gs[i % len(gs)]
+        self._set(block=block, row_losses=new(rows, size) if joined else 0)
         self.quick = step_builtin.of_table("train_step", self._table)
         self._rows = rows
 

@@ -99,7 +99,7 @@ def _smoothed_cross_entropy(z: Array, labels: Array, grad: Array, smoothing: flo
     loss = ctypes.c_double()
     args = make(Loss,
         *z.shape, matrix(z), Matrix(data(aligned), aligned.strides[0], 0), rows(grad),
-        ctypes.addressof(loss), bits(smoothing),
+        ctypes.addressof(loss), bits(smoothing), len(z), 0,
     )  # fmt: skip
     if run(SOFTMAX_LABELS, z.dtype, args) == BAD_LABEL:
         _refuse_label("softmax_cross_entropy", labels, z.shape[1])
@@ -122,7 +122,15 @@ def _mean(kernel: Kernel, z: Array, target: Array, grad: Array, smoothing: float
     z, t, grad = _as_rows(z), _as_rows(t), _as_rows(grad)
     loss = ctypes.c_double()
     args = make(
-        Loss, *z.shape, matrix(z), matrix(t), rows(grad), ctypes.addressof(loss), bits(smoothing)
+        Loss,
+        *z.shape,
+        matrix(z),
+        matrix(t),
+        rows(grad),
+        ctypes.addressof(loss),
+        bits(smoothing),
+        len(z),
+        0,
     )
     run(kernel, z.dtype, args)
     return loss.value

@@ -282,7 +282,8 @@ def _loss(
     f.require(result.is_new)
     (g,) = f.create(result)
     with f.released(n * m * 8, n * m):
-        status = f.run(f.slot(kernel), make(Loss, n, m, z.matrix, targets, g.rows, loss, smoothing))
+        args = make(Loss, n, m, z.matrix, targets, g.rows, loss, smoothing, n, 0)
+        status = f.run(f.slot(kernel), args)
     f.check(status, refusal=BAD_LABEL)
     return result
 

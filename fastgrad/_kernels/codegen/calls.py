@@ -150,6 +150,16 @@ def nth(typing_context: Any, first: Any, index: Any) -> Any:
 
 
 @intrinsic
+def slot_of(typing_context: Any, kernel: Any) -> Any:
+    """The place of a kernel in the table."""
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        return args[0]
+
+    return (types.intp(kernel), codegen) if isinstance(kernel, SlotType) else None
+
+
+@intrinsic
 def kernel_at(typing_context: Any, like: Any, index: Any) -> Any:
     """The kernel in a slot, which takes what ``like`` takes."""
 

@@ -60,6 +60,10 @@ FEW_ROWS_COLUMNS = 64
 
 # dX and dW of fewer fused multiply-adds each (float32) go side by side, a thread each.
 PAIR_FMAS = 1 << 22
+# A training step of this many fused multiply-adds (float32) and rows goes in two joins, where its
+# table has room.
+JOINED_FMAS = 1 << 17
+JOINED_ROWS = 16
 # How many blocks of k a thread has buffers for at a time.
 RING_OF_A_THREAD = 4
 

@@ -57,6 +57,8 @@ class Loss(NamedTuple):
     grad: Rows  # written
     loss: int  # address of a float64, written
     smoothing: int  # the bits of a float64
+    batch: int  # rows that the mean is of: n, or more where these are some of a batch
+    row_losses: int  # 0, or where each row's loss is written, of the dtype; then loss is not
 
 
 class Numbers(NamedTuple):
@@ -125,9 +127,8 @@ class Squares(NamedTuple):
 
 
 class Optimizer(NamedTuple):
-    """A net's optimizer: its kernel, and the words of that kernel's struct, Sgd or Adam."""
+    """The settings of a net's optimizer: an Adam or, if steps are not counted, a Sgd."""
 
-    slot: int
     words: Adam  # the longer one
     counts_steps: int  # 1: words.step is the number of the step
 
@@ -147,6 +148,7 @@ class Net(NamedTuple):
     norm: int  # a float64: of all gradients, written if asked for
     block: int  # rows whose dX is formed at a time, a multiple of KC
     layers: int
+    row_losses: int  # of the dtype, a place a row; 0: dF/dY of a layer has no room for all rows
     # for callers from Python, see bind/step_builtin.py
     busy: int  # 1 during a step
     inputs: int
@@ -171,7 +173,7 @@ class Layer(NamedTuple):
     bias_grad: int
     y: int  # (rows, m)
     z: int  # (rows, m), the pre-activation; 0 where backward needs y
-    g: int  # dF/dY: of the last layer (rows, m), of others (block, m)
+    g: int  # dF/dY: of the last layer (rows, m), of others (block, m) or, with row_losses, all rows
     row: int  # bytes from one row to the next, of y, z and g
 
 

@@ -30,8 +30,8 @@ from ..runtime.scratch import ARENA_BYTES, HEADER, acquire, release
 from ..runtime.table import OK, OUT_OF_MEMORY
 from .args import Inference, Layer, Net
 from .losses import COLUMNS
+from .net import LAYER_BYTES, NET_BYTES
 from .row_panels import ReadPanel, WritePanel, read_panel, write_panel
-from .train_step import LAYER_BYTES, NET_BYTES
 
 HALF = (ARENA_BYTES - HEADER) // 2  # bytes for the activations of a block of rows
 ROWS = 256  # of a block, if they have room

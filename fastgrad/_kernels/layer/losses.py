@@ -61,7 +61,7 @@ def _begin(ops: Simd, kind: int, state: ir.Value, p: Loss) -> None:
     """For all rows. Smoothed targets are (1 - s)*target + s/m (Szegedy et al. 2016)."""
     b = ops.builder
     s = b.bitcast(p.smoothing, FLOAT[8])
-    count = _number(ops, p.n if kind in SOFTMAX else b.mul(p.n, p.m))
+    count = _number(ops, p.batch if kind in SOFTMAX else b.mul(p.batch, p.m))
     _put(ops, count, state, COUNT)
     _put(ops, (2.0 if kind == _SQUARES else 1.0) / count, state, SCALE)
     _put(ops, _number(ops, b.fsub(ir.Constant(FLOAT[8], 1.0), s)), state, KEEP)
@@ -253,6 +253,7 @@ def _emit_loss(kind: int) -> Callable[[Simd, Here], None]:
         size = i64(ops.itemsize)
         z, e, t = (b.add(state, i64((STATE + i * COLUMNS) * ops.bytes)) for i in range(3))
         in_pieces = b.icmp_signed(">", p.m, i64(COLUMNS))
+        is_whole = b.icmp_signed("==", p.row_losses, i64(0))
         has_labels, is_softmax = kind == _LABELS, kind in SOFTMAX
 
         def column(a: Matrix | Rows, r: ir.Value, c: ir.Value) -> Matrix:
@@ -294,10 +295,44 @@ def _emit_loss(kind: int) -> Callable[[Simd, Here], None]:
             done = b.add(r, i64(ops.lanes))
             whole = b.icmp_signed("==", b.and_(done, i64(KC[ops.dtype.name] - 1)), i64(0))
             ends = b.or_(whole, b.icmp_signed(">=", done, p.n))
-            _add_rows(ops, state, rows, ends)
-        _end(ops, state, p.loss)
+            with b.if_else(is_whole) as (whole_batch, some):
+                with whole_batch:
+                    _add_rows(ops, state, rows, ends)
+                with some:
+                    to = b.add(p.row_losses, b.mul(r, size))
+                    ops.store(_get(ops, state, ROW_LOSS), to, 0, ops.first(rows))
+        with b.if_then(is_whole):
+            _end(ops, state, p.loss)
 
     return emit
+
+
+class RowLosses(NamedTuple):
+    """The mean loss of a batch from those of its rows."""
+
+    n: int
+    row_losses: int
+    divisor: int
+    loss: int  # address of a float64, written
+
+
+@vector_function(RowLosses)
+def mean_of_rows(ops: Simd, p: RowLosses) -> None:
+    """In the order in which a loss over the whole batch adds: chains over KC rows, then those."""
+    b, element = ops.builder, FLOAT[ops.itemsize]
+    chain, total = b.alloca(element), b.alloca(element)
+    for variable in (chain, total):
+        b.store(ir.Constant(element, 0.0), variable)
+    with for_range(b, p.n, KC[ops.dtype.name]) as first:
+        b.store(ir.Constant(element, 0.0), chain)
+        with for_range(b, at_most(b, b.sub(p.n, first), KC[ops.dtype.name])) as i:
+            at = b.add(p.row_losses, b.mul(b.add(first, i), i64(ops.itemsize)))
+            loss = b.load(ops.pointer(at, 0, element), align=ops.itemsize)
+            b.store(b.fadd(b.load(chain), loss), chain)
+        b.store(b.fadd(b.load(total), b.load(chain)), total)
+    mean = b.fdiv(b.load(total), b.sitofp(p.divisor, element))
+    mean = b.fpext(mean, FLOAT[8]) if ops.itemsize == 4 else mean
+    b.store(mean, ops.pointer(p.loss, 0, FLOAT[8]))
 
 
 class Probabilities(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 
 from ..codegen import atomics, structs
-from ..codegen.calls import VectorFunction, call, vector_function
+from ..codegen.calls import VectorFunction, call, subroutine, vector_function
 from ..codegen.integers import bits_of, ceil_div, double, least, quotient
 from ..codegen.memory import word
 from ..codegen.simd import FLOAT, I32, Simd, Value, at_most, declare, for_range, i64
@@ -32,6 +32,9 @@ SHARED = 1 << 16  # elements that are worth several threads
 
 # Modes. Of SGD, from 0: 2 * (0 plain, 1 momentum, 2 Nesterov's) + 1 with weight decay.
 ADAM_MODES, SCALE_MODE, SQUARES_MODE = 6, 8, 9
+
+
+NO_UPDATE = Update(0, 0, 0, 0, 0, 0, 0, Numbers(*[0] * len(Numbers._fields)))  # to be filled
 
 
 class Part(NamedTuple):
@@ -199,59 +202,76 @@ def update_all(t: Floats) -> Any:
     return body
 
 
-@kernel(Sgd, uses=(update,))
-def sgd(t: Floats) -> Any:
+@subroutine
+def plan_sgd(p, plan):  # type: ignore[no-untyped-def]
+    """An Update of all elements, as one task."""
+    plan.mode = 1 if double(p.weight_decay) != 0.0 else 0
+    if p.velocity != 0 and double(p.momentum) != 0.0:
+        plan.mode += 4 if p.nesterov != 0 else 2
+    plan.size = plan.chunk = p.size
+    plan.param, plan.grad, plan.first, plan.second = p.param, p.grad, p.velocity, 0
+    numbers = plan.numbers
+    numbers.lr, numbers.momentum, numbers.decay = p.lr, p.momentum, p.weight_decay
+    return OK
+
+
+@subroutine
+def plan_adam(p, plan):  # type: ignore[no-untyped-def]
+    """Likewise."""
+    lr, b1, b2, decay = double(p.lr), double(p.beta1), double(p.beta2), double(p.weight_decay)
+    # b**step by squaring: C's pow differs in its last bit between platforms
+    power1, power2, base1, base2, exponent = 1.0, 1.0, b1, b2, p.step
+    while exponent > 0:
+        if exponent & 1:
+            power1 *= base1
+            power2 *= base2
+        base1 *= base1
+        base2 *= base2
+        exponent >>= 1
+    plan.mode = ADAM_MODES + 1 if decay != 0.0 else ADAM_MODES
+    plan.size = plan.chunk = p.size
+    plan.param, plan.grad, plan.first, plan.second = p.param, p.grad, p.m, p.v
+    numbers = plan.numbers
+    numbers.lr, numbers.decay = bits_of(lr / (1.0 - power1)), bits_of(lr * decay)
+    numbers.beta1, numbers.rest1 = p.beta1, bits_of(1.0 - b1)
+    numbers.beta2, numbers.rest2 = p.beta2, bits_of(1.0 - b2)
+    numbers.root, numbers.eps = bits_of(math.sqrt(1.0 - power2)), p.eps
+    return OK
+
+
+def update_elements(t: Floats) -> Any:
     alone, shared = t[update], t[update_all]
 
-    def body(p):  # type: ignore[no-untyped-def]
-        count = p.size
-        mode = 1 if double(p.weight_decay) != 0.0 else 0
-        if p.velocity != 0 and double(p.momentum) != 0.0:
-            mode += 4 if p.nesterov != 0 else 2
-        plan = on_stack(Update(
-            mode=mode, size=count, chunk=CHUNK if count >= SHARED else count,
-            param=p.param, grad=p.grad, first=p.velocity, second=0,
-            numbers=Numbers(
-                lr=p.lr, momentum=p.momentum, decay=p.weight_decay, beta1=0, rest1=0, beta2=0,
-                rest2=0, root=0, eps=0, factor=0,
-            ),
-        ))  # fmt: skip
-        if count >= SHARED:
+    @subroutine
+    def all_elements(plan):  # type: ignore[no-untyped-def]
+        if plan.size >= SHARED:
+            plan.chunk = CHUNK
             return call(shared, plan)
         return run_task(alone, plan, 0)
+
+    return all_elements
+
+
+@kernel(Sgd, uses=(update,))
+def sgd(t: Floats) -> Any:
+    all_elements = update_elements(t)
+
+    def body(p):  # type: ignore[no-untyped-def]
+        plan = on_stack(NO_UPDATE)
+        plan_sgd(p, plan)
+        return all_elements(plan)
 
     return body
 
 
 @kernel(Adam, uses=(update,))
 def adam(t: Floats) -> Any:
-    alone, shared = t[update], t[update_all]
+    all_elements = update_elements(t)
 
     def body(p):  # type: ignore[no-untyped-def]
-        count = p.size
-        lr, b1, b2, decay = double(p.lr), double(p.beta1), double(p.beta2), double(p.weight_decay)
-        # b**step by squaring: C's pow differs in its last bit between platforms
-        power1, power2, base1, base2, exponent = 1.0, 1.0, b1, b2, p.step
-        while exponent > 0:
-            if exponent & 1:
-                power1 *= base1
-                power2 *= base2
-            base1 *= base1
-            base2 *= base2
-            exponent >>= 1
-        plan = on_stack(Update(
-            mode=ADAM_MODES + 1 if decay != 0.0 else ADAM_MODES,
-            size=count, chunk=CHUNK if count >= SHARED else count,
-            param=p.param, grad=p.grad, first=p.m, second=p.v,
-            numbers=Numbers(
-                lr=bits_of(lr / (1.0 - power1)), momentum=0, decay=bits_of(lr * decay),
-                beta1=p.beta1, rest1=bits_of(1.0 - b1), beta2=p.beta2, rest2=bits_of(1.0 - b2),
-                root=bits_of(math.sqrt(1.0 - power2)), eps=p.eps, factor=0,
-            ),
-        ))  # fmt: skip
-        if count >= SHARED:
-            return call(shared, plan)
-        return run_task(alone, plan, 0)
+        plan = on_stack(NO_UPDATE)
+        plan_adam(p, plan)
+        return all_elements(plan)
 
     return body
 

@@ -10,23 +10,43 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..codegen import atomics, structs
+from ..codegen import atomics
 from ..codegen.calls import call, kernel_at, nth, subroutine
 from ..codegen.integers import bits_of, ceil_div, double, least, most, pick
 from ..codegen.structs import address, load, on_stack, view
+from ..gemm import thresholds
 from ..gemm.args import Matrix, Product, Rows
 from ..gemm.dispatch import gemm
 from ..gemm.elementwise import BACKWARD
 from ..runtime.pool_kernels import ensure, fork_join, run_task, threads_in_force
 from ..runtime.registry import Floats, Word, kernel
 from ..runtime.table import OK
-from .args import ActivationGradientPlan, Adam, Backward, Layer, Loss, Net, Numbers, Squares, Update
+from .args import (
+    ActivationGradientPlan,
+    Backward,
+    Layer,
+    Loss,
+    Net,
+    Numbers,
+    Sgd,
+    Squares,
+    Update,
+)
 from .backward import activation_gradient, linear_backward
+from .joined_step import Joined, joined_step
 from .losses import MSE
-from .optimizers import CHUNK, SCALE_MODE, adam, squares, update_all
+from .net import LAYER_BYTES, LOSS_OFFSET, NET_BYTES, NORM_OFFSET
+from .optimizers import (
+    CHUNK,
+    NO_UPDATE,
+    SCALE_MODE,
+    plan_adam,
+    plan_sgd,
+    squares,
+    update_all,
+    update_elements,
+)
 
-NET_BYTES, LAYER_BYTES = structs.size(Net), structs.size(Layer)
-_NORM_OFFSET, _LOSS_OFFSET = (8 * structs.offset(Net, name) for name in ("norm", "loss"))
 SHARED = 1 << 14  # elements of dF/dZ that are worth several threads
 
 
@@ -129,7 +149,7 @@ def clip_layers(t: Floats) -> Any:
         net = view(p.value, Net)
         layers = p.value + NET_BYTES
         # the norm's word holds each array's sum on the way
-        norm = p.value + _NORM_OFFSET
+        norm = p.value + NORM_OFFSET
         total, status = 0.0, OK
         for i in range(net.layers):
             layer = view(layers + i * LAYER_BYTES, Layer)
@@ -154,40 +174,80 @@ def clip_layers(t: Floats) -> Any:
     return body
 
 
-@kernel(Word)
-def train_step(t: Floats) -> Any:
-    """value: the address of the table. Parameters change when all else is done."""
-    size, clip, any_loss, any_optimizer = t.size, t[clip_layers], t[MSE], t[adam]
+def _gradients(t: Floats) -> Any:
+    size, any_loss = t.size, t[MSE]
     forward, backward_rows = _forward(t), _backward_rows(t)
 
-    def body(p):  # type: ignore[no-untyped-def]
-        net = view(p.value, Net)
-        n = net.rows
+    @subroutine
+    def gradients(net):  # type: ignore[no-untyped-def]
+        """Forward, loss and backward, product by product, each on all threads."""
+        n, base = net.rows, address(net)
         status = forward(net)
         if status != OK:
             return status
-        last = view(p.value + NET_BYTES + (net.layers - 1) * LAYER_BYTES, Layer)
+        last = view(base + NET_BYTES + (net.layers - 1) * LAYER_BYTES, Layer)
         status = call(kernel_at(any_loss, net.loss_slot), Loss(
             n=n, m=last.m, logits=Matrix(data=last.y, row=last.row, column=size),
-            targets=net.targets, grad=Rows(data=last.g, row=last.row), loss=p.value + _LOSS_OFFSET,
-            smoothing=net.smoothing,
+            targets=net.targets, grad=Rows(data=last.g, row=last.row), loss=base + LOSS_OFFSET,
+            smoothing=net.smoothing, batch=n, row_losses=0,
         ))  # fmt: skip
         if status != OK:
             return status
         for r in range(0, n, net.block):
             status |= backward_rows(net, r, least(net.block, n - r))
-        if status == OK and net.max_norm != 0:
+        return status
+
+    return gradients
+
+
+@subroutine
+def _plan_update(net, plan):  # type: ignore[no-untyped-def]
+    """The optimizer's update of all parameters in this step."""
+    words = net.optimizer.words
+    if net.optimizer.counts_steps == 0:
+        return plan_sgd(view(address(words), Sgd), plan)
+    words.step = net.steps + 1
+    return plan_adam(words, plan)
+
+
+@subroutine
+def _joined_threads(net, size):  # type: ignore[no-untyped-def]
+    """How many threads a step in two joins is for; 1: not one."""
+    fmas = net.rows * net.row_fmas
+    if (
+        net.row_losses == 0
+        or fmas * size < 4 * thresholds.JOINED_FMAS
+        or net.rows < thresholds.JOINED_ROWS
+    ):
+        return 1
+    return threads_in_force()
+
+
+@kernel(Word)
+def train_step(t: Floats) -> Any:
+    """value: the address of the table. Parameters change when all else is done."""
+    size, clip, joined, gradients = t.size, t[clip_layers], t[joined_step], _gradients(t)
+    all_elements = update_elements(t)
+
+    def body(p):  # type: ignore[no-untyped-def]
+        net = view(p.value, Net)
+        plan = on_stack(NO_UPDATE)
+        _plan_update(net, plan)
+        threads, clips = _joined_threads(net, size), net.max_norm != 0
+        if threads > 1:
+            mode = plan.mode
+            if clips:
+                plan.mode = -1
+            status = call(joined, Joined(net=p.value, threads=threads, update=plan))
+            plan.mode = mode
+        else:
+            status = gradients(net)
+        if status == OK and clips:
             status = call(clip, p)
-        if status != OK:
-            return status
-        step, words = net.steps + 1, net.optimizer.words
-        status = call(kernel_at(any_optimizer, net.optimizer.slot), Adam(
-            size=words.size, param=words.param, grad=words.grad, m=words.m, v=words.v,
-            step=pick(net.optimizer.counts_steps, step, words.step), lr=words.lr,
-            beta1=words.beta1, beta2=words.beta2, eps=words.eps, weight_decay=words.weight_decay,
-        ))  # fmt: skip
+        if status == OK and (clips or threads == 1):
+            status = all_elements(plan)
         if status == OK:
-            net.steps = step
+            net.steps += 1
         return status
 
     return body
