@@ -96,7 +96,7 @@ def _derive(code: int, g: Array, saved: Array) -> Array:
 def _loss(number: int, z: Array, d: _Words, lengths: str) -> tuple[float, Array] | None:
     """Of the targets that d has, of these lengths. None: a label is none."""
     if number == losses.SOFTMAX_LABELS:
-        labels = d.array("targets", lengths.split()[0], "targets_row", np.int64)
+        labels = d.array("targets", lengths.split(maxsplit=1)[0], "targets_row", np.int64)
         if not ((labels >= 0) & (labels < z.shape[1])).all():
             return None
         return formulas.softmax_cross_entropy(z, labels, d.number("smoothing"))
