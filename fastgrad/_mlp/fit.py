@@ -118,9 +118,12 @@ def is_finite(history: History) -> bool:
 
 
 def _early_stop(
-    model: Model, given: Fit, validation: Pair | None, patience: int | None,
+    model: Model,
+    given: Fit,
+    validation: Pair | None,
+    patience: int | None,
     schedule: Schedule | None,
-) -> EarlyStop | None:  # fmt: skip
+) -> EarlyStop | None:
     """What watches this call: of the last one, where it goes on; else a new one, or none."""
     if patience is None or validation is None:
         return None
