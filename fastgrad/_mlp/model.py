@@ -6,6 +6,7 @@ activation, the last has none. Here is what users call; each idea has a module b
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -319,7 +320,9 @@ class MLP:
             advice = _ADVICE.get(name, "a subclass may add attributes of other names")
             raise AttributeError(f"MLP: {name} cannot be {what}; {advice}")
         if type(self) is MLP:
-            advice = _ADVICE.get(name, "a subclass may add attributes")
+            near = difflib.get_close_matches(name, [n for n in dir(MLP) if n[0] != "_"], 1)
+            advice = f"there is {near[0]}" if near else "a subclass may add attributes"
+            advice = _ADVICE.get(name, advice)
             raise AttributeError(f"MLP: there is no attribute {shown(name)}; {advice}")
 
     def __getstate__(self) -> dict[str, Any]:
