@@ -19,5 +19,5 @@ def test_the_kernel(tmp_path: Path) -> None:
     path.write_text(code, encoding="utf-8")
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
-        exec(compile(code, str(path), "exec"), {"__name__": "scale"})
+        exec(compile(code, str(path), "exec", dont_inherit=True), {"__name__": "scale"})
     assert stripped(output.getvalue().splitlines()) == stripped(promised(code))
