@@ -49,7 +49,7 @@ def page() -> str:
 
 def constants() -> str:
     """What is exported and is no function, with its value."""
-    rows = [f"## Constants\n\n| name | value | what it is |\n|---|---|---|"]
+    rows = ["## Constants\n\n| name | value | what it is |\n|---|---|---|"]
     for name, (shown, what) in CONSTANTS.items():
         rows.append(f"| `fastgrad.{name}` | {shown} | {what} |")
     return "\n".join(rows) + "\n"
