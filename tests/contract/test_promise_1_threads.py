@@ -41,11 +41,11 @@ from support.oracles import (
     saved_for,
 )
 from support.thread_cases import (
-    WAYS_OF_FEW_COLUMNS,
     FEW,
     ODD,
-    WAYS_OF_FEW_ROWS,
     TASKS,
+    WAYS_OF_FEW_COLUMNS,
+    WAYS_OF_FEW_ROWS,
     cases,
     forward_shapes,
     layers,

@@ -29,7 +29,8 @@ from fastgrad._mlp import step as _step
 from fastgrad._mlp.grad_norms import _times_derivative
 from fastgrad._ops import losses as _losses
 from fastgrad._ops import optimizers as _optim
-from fastgrad._ops.kernel_call import data, run as run_kernel
+from fastgrad._ops.kernel_call import data
+from fastgrad._ops.kernel_call import run as run_kernel
 from support import edges
 from support.draw import LARGE, SIZES
 from support.fuzz import PROMISES

@@ -149,6 +149,15 @@ def test_after_an_upgrade_under_the_process_nothing_is_written(folder: Path, mon
     assert compiled(1) == (1001, 0) and files(folder) == []
 
 
+def test_other_sources_are_another_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upgrade never runs yesterday's machine code, whatever bytecode a kernel has."""
+    assert compiled(1) == (1001, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(disk_cache, "stamp", lambda: source_hash.stamp() ^ 1)
+        assert compiled(1) == (1001, 0) and len(files(folder)) == 2
+    assert compiled(1) == (1001, 1)
+
+
 def test_old_versions_go_and_the_last_ones_stay(folder: Path) -> None:
     compiled(1)
     (now,) = files(folder)

@@ -113,7 +113,7 @@ class Layer(NamedTuple):
 
 def layers(dtype: str) -> dict[str, Layer]:
     kc = edges.KC[dtype]
-    pair = ("product_of_pair",)
+    pair, h = ("product_of_pair",), ("activation_gradient",)
     return {
         "pair": Layer((65, 70, 131), {"dX beside dW", "H in place"}, pair,
                       (None, *edges.ACTIVATIONS)),
@@ -121,8 +121,8 @@ def layers(dtype: str) -> dict[str, Layer]:
         "pair, one sample": Layer((1, 700, 900), {"dX beside dW"}, pair, (None, "relu")),
         "pair, one output": Layer((900, 700, 1), {"dX beside dW"}, pair, (None, "relu")),
         "pair, deep batch": Layer((9 * kc + 3, 9, 7), {"dX beside dW"}, pair, (None, "relu")),
-        "H by columns": Layer((70, 60, 2 * kc + 17), {"H by columns", "H in tasks"}, ("activation_gradient",)),
-        "H by rows": Layer((2 * kc + 3, 20, kc + 17), {"H by rows", "H in tasks"}, ("activation_gradient",)),
+        "H by columns": Layer((70, 60, 2 * kc + 17), {"H by columns", "H in tasks"}, h),
+        "H by rows": Layer((2 * kc + 3, 20, kc + 17), {"H by rows", "H in tasks"}, h),
         "one after the other": Layer((170, 160, 156), {"parts"}, ("part",), (None, "relu")),
         "split k of dW": Layer((17 * kc + 3, 22, 24), {"split k"}, ("macrokernel",), (None,)),
     }  # fmt: skip

@@ -71,7 +71,7 @@ def _wake() -> Any:
 
 
 class Watch:
-    """``with Watch(dtype, "part", "macrokernel") as watch:`` notes the calls of the kernels of a dtype.
+    """``with Watch(dtype, "part", "runs") as watch:`` notes the calls of the kernels of a dtype.
 
     meet: tasks, of which the calling thread does none to its end before another thread has come to
     do one: what then comes out is the work of both.
