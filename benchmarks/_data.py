@@ -53,21 +53,26 @@ class Layer(NamedTuple):
 
 
 @cache
-def product(form: str, dtype: str, size: int) -> Product:
-    """C (size, size) = A·B, A·Bᵀ or Aᵀ·B; checked against numpy."""
-    rng = np.random.default_rng(size)
-    a, b = (rng.standard_normal((size, size)).astype(dtype) for _ in range(2))
+def product(form: str, dtype: str, m: int, k: int = 0, n: int = 0) -> Product:
+    """C (m, n) = A·B, A·Bᵀ or Aᵀ·B, A·B of (m, k) and (k, n), all m by default; checked."""
+    k, n = k or m, n or m
+    rng = np.random.default_rng(m)
+    a = rng.standard_normal((k, m) if form == "tn" else (m, k)).astype(dtype)
+    b = rng.standard_normal((n, k) if form == "nt" else (k, n)).astype(dtype)
     left, right = a.T if form == "tn" else a, b.T if form == "nt" else b
-    out = np.full((size, size), np.nan, dtype)
+    out = np.full((m, n), np.nan, dtype)
     PRODUCTS[form](a, b, out)
-    check(out, left @ right, size)
+    check(out, left @ right, k)
     return Product(a, b, left, right, out)
 
 
 @cache
-def layer(name: str, dtype: str, activation: str | None = None) -> Layer:
-    """A layer after a forward and a backward, both checked against the mathematics in numpy."""
-    n, k, m = LAYERS[name]
+def layer(size: str | tuple[int, int, int], dtype: str, activation: str | None = None) -> Layer:
+    """A layer after a forward and a backward, both checked against the mathematics in numpy.
+
+    size: a name in LAYERS, or (batch, in, out).
+    """
+    n, k, m = LAYERS[size] if isinstance(size, str) else size
     rng = np.random.default_rng(n + k + m)
     shapes = ((n, k), (k, m), (m,), (n, m))
     x, weight, bias, grad = (rng.standard_normal(s).astype(dtype) for s in shapes)

@@ -41,10 +41,9 @@ def loops(dtype: str) -> list[list[str]]:
     text = numba.cfunc(signature, **jit.OPTIONS)(task)._library.get_asm_str()  # not from a cache
     prefix = microkernel.tile_name(0, 0, 0, False).partition("f0")[0]
     found = []
-    for tile in re.split(rf"^(?={prefix}f\w+:)", text, flags=re.MULTILINE)[1:]:
-        tile = re.split(r"^[A-Za-z_]\w*:", tile.partition(":")[2], maxsplit=1, flags=re.MULTILINE)[
-            0
-        ]
+    for piece in re.split(rf"^(?={prefix}f\w+:)", text, flags=re.MULTILINE)[1:]:
+        rest = piece.partition(":")[2]
+        tile = re.split(r"^[A-Za-z_]\w*:", rest, maxsplit=1, flags=re.MULTILINE)[0]
         pieces = _LABEL.split(tile)
         for label, body in zip(pieces[1::2], pieces[2::2], strict=True):
             lines = [line.split("#")[0].strip() for line in body.splitlines()]

@@ -82,8 +82,13 @@ def seconds(function: Function, calls: int = 1) -> float:
 def calls_to_fill(function: Function, sample: float) -> int:
     """How many calls take ``sample`` seconds; the first one, which may compile, is not counted."""
     function()
+    return fill(lambda calls: seconds(function, calls), sample)
+
+
+def fill(run: Callable[[int], float], sample: float) -> int:
+    """How many calls take ``sample`` seconds, ``run(calls)`` being the seconds of so many."""
     calls = 1
-    while (taken := seconds(function, calls)) < sample:
+    while (taken := run(calls)) < sample:
         calls = max(calls + 1, int(calls * min(10.0, 1.1 * sample / max(taken, 1e-9))))
     return calls
 

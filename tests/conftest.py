@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +32,44 @@ settings.register_profile(
     suppress_health_check=_SLOW_FIRST_CALL,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+# Folders that are a tier of their own; pytest's -m chooses, and pyproject.toml says what each is.
+TIERS = ("judges", "memory", "process")
+# The suite of 20 seconds: files, and tests of files, most of them in float32 alone.
+SMOKE = (
+    "api/test_linear.py",
+    "api/test_matmul.py::test_exact_integers[float32",
+    "api/test_mlp.py",
+    "api/test_optim.py",
+    "api/test_validate.py",
+    "contract/test_formula.py::test_small_product[float32",
+    "contract/test_formula.py::test_forward[float32",
+    "docs/test_api.py",
+    "docs/test_pages.py",
+    "kernels/test_layers.py",
+    "kernels/test_target.py",
+    "njit/test_bits.py::test_products[float32",
+)
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = Path(__file__).parent
+    for item in items:
+        place = item.path.relative_to(tests).as_posix()
+        if (folder := place.partition("/")[0]) in TIERS:
+            item.add_marker(folder)
+        if f"{place}::{item.name}".startswith(SMOKE):
+            item.add_marker("smoke")
+
+
+@pytest.fixture(scope="session")
+def warm_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A numba cache for processes that compile for another CPU: what one leaves there, the next
+    one finds, also of another worker of pytest-xdist. Code of each CPU has a key of its own."""
+    folder = tmp_path_factory.getbasetemp()
+    return (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "warm_cache"
 
 
 @pytest.fixture

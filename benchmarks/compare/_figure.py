@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import platform
 import statistics
-import time
 import timeit
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +14,8 @@ import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import fastgrad
+from fastgrad._bench import fill, quiet
+from fastgrad._bench import seconds as seconds
 from fastgrad._kernels.codegen.target import describe
 
 Array = Any
@@ -24,14 +24,8 @@ Array = Any
 @contextmanager
 def threads(n: int) -> Iterator[None]:
     """n threads for fastgrad and for numpy's BLAS; no garbage collection."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        with fastgrad.num_threads(n), threadpool_limits(n):
-            yield
-    finally:
-        if enabled:
-            gc.enable()
+    with quiet(), fastgrad.num_threads(n), threadpool_limits(n):
+        yield
 
 
 def timer(statement: str, **names: Any) -> Callable[[int], float]:
@@ -42,17 +36,7 @@ def timer(statement: str, **names: Any) -> Callable[[int], float]:
 def calls_for(run: Callable[[int], float], seconds: float) -> int:
     """How many calls take about that long; the first ones, which may compile, are not counted."""
     run(3)
-    calls = 1
-    while (taken := run(calls)) < seconds:
-        calls = max(calls + 1, int(calls * min(10.0, 1.1 * seconds / max(taken, 1e-9))))
-    return calls
-
-
-def seconds(function: Callable[[], object], calls: int = 1) -> float:
-    start = time.perf_counter()
-    for _ in range(calls):
-        function()
-    return time.perf_counter() - start
+    return fill(run, seconds)
 
 
 def normal(rng: np.random.Generator, dtype: str, *shape: int) -> Array:

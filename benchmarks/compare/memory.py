@@ -12,6 +12,7 @@ rate, medians. The goal is 90 % where the bytes are beyond the caches.
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -79,7 +80,7 @@ def loop_over(case: Case, workers: ThreadPoolExecutor, count: int) -> tuple[Run,
     skip = -flat.ctypes.data % size // flat.itemsize
     turn = STREAMS * size // flat.itemsize
     ends = np.linspace(0, (flat.size - skip) // turn, count + 1).astype(int) * turn + skip
-    parts = [flat[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
+    parts = [flat[start:end] for start, end in itertools.pairwise(ends)]
     loop = case.loop(flat.dtype.name)
 
     def passes(n: int) -> float:

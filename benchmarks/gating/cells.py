@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from shared import data
 
 import fastgrad
 
@@ -18,33 +19,17 @@ Call = Callable[[], Any]
 
 
 def _product(form: str, m: int, k: int, n: int, dtype: str) -> Call:
-    rng = np.random.default_rng(m + k + n)
-    left = rng.standard_normal((k, m) if form == "tn" else (m, k)).astype(dtype)
-    right = rng.standard_normal((n, k) if form == "nt" else (k, n)).astype(dtype)
-    function = {"nn": "matmul", "nt": "matmul_nt", "tn": "matmul_tn"}[form]
-    out = np.full((m, n), np.nan, dtype)
-    call = partial(getattr(fastgrad, function), left, right, out)
-    call()
-    exact = (left.T if form == "tn" else left) @ (right.T if form == "nt" else right)
-    _check(out, exact, k)
-    return call
+    p = data.product(form, dtype, m, k, n)
+    return partial(data.PRODUCTS[form], p.a, p.b, p.out)
 
 
 def _layer(backward: bool, name: str | None, n: int, k: int, m: int, dtype: str) -> Call:
-    rng = np.random.default_rng(n + k + m)
-    x, w, b, g = (rng.standard_normal(s).astype(dtype) for s in ((n, k), (k, m), (m,), (n, m)))
-    w /= np.sqrt(np.array(k, dtype))
-    y, z, dx, dw, db = (np.full_like(a, np.nan) for a in (g, g, x, w, b))
-    fastgrad.linear_forward(x, w, b, name, y, z)
-    _check(z, x @ w + b, k)
+    d = data.layer((n, k, m), dtype, name)
     if not backward:
-        return partial(fastgrad.linear_forward, x, w, b, name, y, z)
+        return partial(fastgrad.linear_forward, d.x, d.weight, d.bias, name, d.y, d.z)
     function: Any = fastgrad.linear_backward
-    call: Call = partial(function, g, x, w, name, y, z, (True,) * 3, (dx, dw, db))
-    call()
-    h = g * fastgrad.reference.activation_derivative(name, z) if name else g
-    _check(dw, x.T @ h, n)
-    return call
+    outs = d.dx, d.dw, d.db
+    return partial(function, d.grad, d.x, d.weight, name, d.y, d.z, (True,) * 3, outs)
 
 
 def _train_step() -> Call:
@@ -54,11 +39,6 @@ def _train_step() -> Call:
     if not 1.0 < model.train_step(x, labels) < 10.0:
         raise ArithmeticError("train_step: this is not the loss of an untrained net")
     return partial(model.train_step, x, labels)
-
-
-def _check(found: Any, exact: Any, terms: int) -> None:
-    bound = 32 * np.sqrt(terms) * np.finfo(found.dtype).eps
-    np.testing.assert_allclose(found, exact, rtol=bound, atol=bound)
 
 
 CELLS: dict[str, Callable[[], Call]] = {

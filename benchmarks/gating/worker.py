@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from typing import Any
 
 from cells import CELLS
+from shared import timer
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def _answer(request: Any, cells: Any, prepared: Any) -> dict[str, Any]:
         return {"names": list(cells)}
     if "time" in request:
         call, calls = prepared[request["time"]]
-        return {"seconds": _seconds(call, calls) / calls}
+        return {"seconds": timer.seconds(call, calls) / calls}
     name = request["prepare"]
     try:
         call = cells[name]()
@@ -34,18 +34,9 @@ def _answer(request: Any, cells: Any, prepared: Any) -> dict[str, Any]:
         return {"absent": str(error)}
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
-    calls, sample = 1, request["sample"]
-    while (taken := _seconds(call, calls)) < sample:
-        calls = max(calls + 1, int(calls * min(10.0, 1.1 * sample / max(taken, 1e-9))))
+    calls = timer.calls_to_fill(call, request["sample"])
     prepared[name] = call, calls
-    return {"seconds": taken / calls}
-
-
-def _seconds(call: Any, calls: int) -> float:
-    start = time.perf_counter()
-    for _ in range(calls):
-        call()
-    return time.perf_counter() - start
+    return {"seconds": timer.seconds(call, calls) / calls}
 
 
 if __name__ == "__main__":

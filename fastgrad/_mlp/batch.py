@@ -29,8 +29,7 @@ def looked_at_y(config: Config, caller: str, y: Array, rows: int) -> Array:
     if rows == 0:
         raise ValueError(f"{caller}: x has no rows; a mean loss needs 1 or more")
     if config.loss == "softmax_cross_entropy":
-        losses.check_labels(caller, y, rows, outputs, "x")
-        return y
+        return losses.check_labels(caller, y, rows, outputs, "x")
     y = losses.as_float(caller, "y", y)
     if y.ndim == 1 and outputs == 1:
         y = y[:, None]

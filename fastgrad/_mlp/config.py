@@ -1,7 +1,7 @@
 """What a model is made with: settings in, checked once, one frozen value out.
 
-A loss, an activation or an optimizer is known to models, files and the command line by its row in
-a table here.
+A loss or an activation is known to models, files and the command line by its row in a table here,
+an optimizer by its row in _ops/optimizers.py.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from .._kernels.formulas import activations
 from .._ops import checks, losses, numbers
 from .._ops.linear import ActivationName
 from .._ops.numbers import shown
-from .._ops.optimizers import SGD, Adam
+from .._ops.optimizers import OPTIMIZERS, Optimizer
 
 Array = NDArray[Any]
 LossName = Literal["softmax_cross_entropy", "binary_cross_entropy_with_logits", "mse"]
-Optimizer = SGD | Adam
 
 ACTIVATIONS: dict[Any, bool] = {  # name -> its backward needs the pre-activation
     None: False,
@@ -35,7 +34,6 @@ LOSSES: dict[str, Callable[[Array, Array, Array], float]] = {  # logits, targets
     "binary_cross_entropy_with_logits": losses._binary_cross_entropy_with_logits,
     "mse": losses._mse,
 }
-OPTIMIZERS: dict[str, type[Optimizer]] = {"SGD": SGD, "Adam": Adam}
 _MAX_SIZE = 2**58  # parameters: an array of them still has less than 2**63 bytes
 
 

@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 from .._files import Path, check_path, check_place, check_writable
 from .._ops.linear import ActivationName
 from .._ops.numbers import at_least_0, count, shown
-from .._ops.optimizers import SGD, Adam
+from .._ops.optimizers import SGD, Optimizer
 from .._ops.schedules import Schedule
 from . import checkpoint as files
 from . import fit as training
@@ -69,7 +69,7 @@ class MLP:
         sizes: Sequence[int],
         activation: ActivationName | None = "relu",
         loss: LossName = "softmax_cross_entropy",
-        optimizer: SGD | Adam = DEFAULT_OPTIMIZER,
+        optimizer: Optimizer = DEFAULT_OPTIMIZER,
         dtype: DTypeLike = np.float32,
         seed: int = 0,
         *,
@@ -101,7 +101,7 @@ class MLP:
         return self._config.loss
 
     @property
-    def optimizer(self) -> SGD | Adam:
+    def optimizer(self) -> Optimizer:
         return self._config.optimizer
 
     @property

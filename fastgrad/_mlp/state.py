@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .config import OPTIMIZERS, SETTINGS, Config
+from .._ops.optimizers import OPTIMIZERS
+from .config import SETTINGS, Config
 from .history import EarlyStop, Fit, History
 
 Array = NDArray[Any]

@@ -91,9 +91,8 @@ class Step:
             is_double=int(self._name == "float64"),
             targets_ndim=1 if is_softmax else 2,
         )
-        if config.loss != "binary_cross_entropy_with_logits":  # whose targets Python checks
-            kind = np.dtype(np.int64) if is_softmax else config.dtype
-            self._set(targets_format=step_builtin.format_of(kind))
+        kind = np.dtype(np.int64) if is_softmax else config.dtype
+        self._set(targets_format=step_builtin.format_of(kind))
         self._describe_optimizer(
             config.optimizer, parameters.flat, parameters.grads, parameters.state
         )

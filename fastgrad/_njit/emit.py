@@ -7,6 +7,7 @@ cache outlives an upgrade.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -18,6 +19,7 @@ from numba.np.arrayobj import populate_array
 from .._kernels.bind.records import (
     DONE,
     FRESH,
+    KIND_BEFORE,
     LAYOUT,
     NUMBER,
     READ_ONLY,
@@ -55,6 +57,7 @@ class Caller:
         self._words: list[ir.Value] = []
         self._wanted: list[tuple[ir.Value, Any]] = []
         self._made: list[tuple[Any, ir.Value]] = []  # types, arrays: given back on an error
+        self._converted: list[tuple[Any, ir.Value]] = []  # given back in any case
 
     # operands -----------------------------------------------------------------------------------
 
@@ -68,14 +71,36 @@ class Caller:
         else:
             self.word(self.b.zext(self.b.icmp_unsigned("!=", value, value.type(0)), I64))
 
-    def array(self, given: Any, value: ir.Value, flags: int = 0) -> None:
-        """An array, or None."""
+    def array(self, given: Any, value: ir.Value, flags: int = 0, to: Any = None) -> None:
+        """An array, or None; ``to``: the dtype to convert it to, if it has another."""
         if is_none(given) or isinstance(given, types.Optional):
-            self._or_none(self.array, given, value)
+            self._or_none(partial(self.array, to=to), given, value)
             return
+        if to is not None and given.dtype != to:
+            flags |= _kind(given.dtype) << KIND_BEFORE
+            given, value = self._convert(given, value, to)
         a = self._array(given, value)
         flags |= 0 if given.mutable else READ_ONLY
         self.word(self._record(given.dtype, self._fields(a, given.ndim), given.ndim, flags))
+
+    def _convert(self, given: Any, value: ir.Value, to: Any) -> tuple[Any, ir.Value]:
+        """A C-contiguous copy of the elements as numpy's astype makes it."""
+        b, context = self.b, self.context
+        result, source = types.Array(to, given.ndim, "C"), self._array(given, value)
+        lengths, strides = (
+            cgutils.unpack_tuple(b, t, given.ndim) for t in (source.shape, source.strides)
+        )
+        copy = self._empty(result, lengths)
+        self._converted.append((result, copy._getvalue()))
+        steps = cgutils.unpack_tuple(b, copy.strides, given.ndim)
+        with cgutils.loop_nest(b, lengths, I64) as indices:
+            at, into = (
+                cgutils.get_item_pointer2(context, b, a.data, lengths, s, "A", indices)
+                for a, s in ((source, strides), (copy, steps))
+            )
+            item = context.unpack_value(b, given.dtype, at)
+            context.pack_value(b, to, context.cast(b, item, given.dtype, to), into)
+        return result, copy._getvalue()
 
     def wanted(self, result: Any) -> None:
         """An array of this type, which is to be made."""
@@ -154,10 +179,8 @@ class Caller:
         return [self.b.ptrtoint(a.data, I64), *lengths, *strides]
 
     def _record(self, dtype: Any, fields: list[ir.Value], ndim: int, flags: int) -> ir.Value:
-        as_numpy = numpy_support.as_dtype(dtype)
-        kind = kind_code(as_numpy.kind, as_numpy.itemsize)
         data, *rest = fields
-        record = Record(data, i64(kind), i64(ndim), i64(flags))  # type: ignore[arg-type]
+        record = Record(data, i64(_kind(dtype)), i64(ndim), i64(flags))  # type: ignore[arg-type]
         return self._store([*record, *rest])
 
     def _store(self, words: Sequence[ir.Value]) -> ir.Value:
@@ -181,6 +204,8 @@ class Caller:
             self._raise_unless_done(self._status(gateway, descriptor))
         made = [self._make(*wanted) for wanted in self._wanted]
         self._raise_unless_done(self._status(gateway, descriptor))
+        for result, value in self._converted:
+            self.context.nrt.decref(self.b, result, value)
         return made
 
     def _gateway(self) -> ir.Value:
@@ -251,3 +276,8 @@ class Caller:
 
     def _raise(self, kind: type[BaseException], *args: str) -> None:
         self.context.call_conv.return_user_exc(self.b, kind, args)
+
+
+def _kind(dtype: Any) -> int:
+    as_numpy = numpy_support.as_dtype(dtype)
+    return kind_code(as_numpy.kind, as_numpy.itemsize)

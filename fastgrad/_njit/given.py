@@ -110,7 +110,7 @@ class _Shape(tuple[int, ...]):
 _SHAPE = _Shape()
 
 
-def activation(function: str, given: Any) -> str | None | bool:
+def activation(function: str, given: Any) -> str | bool | None:
     """The constant name, None, or True for a name that is known when it runs."""
     if isinstance(present(given), types.UnicodeType):
         return True

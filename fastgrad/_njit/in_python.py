@@ -14,6 +14,7 @@ from .._kernels.bind.records import (
     CHECKED,
     FRESH,
     FUNCTIONS,
+    KIND_BEFORE,
     LAYOUT,
     READ_ONLY,
     SCALAR,
@@ -47,7 +48,7 @@ class Operand:
     def array(self) -> Array:
         """A view of the memory, which is the caller's."""
         kind, shape = self.record.kind, tuple(self.lengths)
-        dtype = np.dtype(f"{chr(kind >> 8)}{kind & 255}")
+        dtype = _dtype(kind)
         steps = [(n - 1) * stride for n, stride in zip(shape, self.strides, strict=True)]
         if 0 in shape:
             steps = []
@@ -55,6 +56,9 @@ class Operand:
         memory: Any = ctypes.c_char * (below + above + dtype.itemsize)
         memory = memory.from_address(self.record.data - below)
         a: Array = np.ndarray(shape, dtype, memory, below, self.strides)
+        before = self.record.flags >> KIND_BEFORE
+        if before:
+            a = a.astype(_dtype(before))
         a.flags.writeable = not self.has(READ_ONLY)
         return a
 
@@ -67,6 +71,10 @@ class Operand:
             text = ctypes.string_at(self.record.data, self.lengths[0] * width)
             return text.decode({1: "latin-1", 2: "utf-16-le", 4: "utf-32-le"}[width])
         return self.array()[()].item() if self.has(SCALAR) else self.array()
+
+
+def _dtype(kind: int) -> np.dtype[Any]:
+    return np.dtype(f"{chr(kind >> 8)}{kind & 255}")
 
 
 class Call:
@@ -94,6 +102,13 @@ class Call:
         assert operand is not None
         operand.array()[...] = value
 
+    def tell(self, i: int, result: Array) -> None:
+        """The lengths of a result that the caller is to make; it then calls again."""
+        operand = self.operand(i)
+        assert operand is not None
+        for axis, length in enumerate(np.shape(result)):
+            operand.lengths[axis] = length
+
     def is_fresh(self, i: int) -> bool:
         operand = self.operand(i)
         return operand is not None and operand.has(FRESH)
@@ -109,54 +124,62 @@ STALE = (
 )
 
 
-def _product(call: Call) -> bool:
+def _product(call: Call) -> None:
     a, b, out = (call.value(i) for i in range(3))
+    function = getattr(_matmul, call.function)
     add = bool(call.words[3])
     to_nothing = add and call.is_fresh(2)  # that was None: an error
-    getattr(_matmul, call.function)(a, b, None if to_nothing else out, add)
-    return call.is_wanted(2) or to_nothing
+    if call.is_wanted(2):
+        call.tell(2, function(a, b, None, add))
+    else:
+        function(a, b, None if to_nothing else out, add)
 
 
-def _forward(call: Call) -> bool:
-    linear.linear_forward(*(call.value(i) for i in range(6)))
-    return call.is_wanted(4)
+def _forward(call: Call) -> None:
+    if call.is_wanted(4):
+        call.tell(4, linear.linear_forward(*(call.value(i) for i in range(4))))
+    else:
+        linear.linear_forward(*(call.value(i) for i in range(6)))
 
 
-def _backward(call: Call) -> bool:
+def _backward(call: Call) -> None:
+    """Where results are wanted, one more time for their lengths, with nothing written."""
     arrays = [call.value(i) for i in range(6)]
     needs = tuple(bool(call.words[i]) for i in (6, 7, 8))
+    function: Any = linear.linear_backward
+    wanted = [call.is_wanted(i) for i in (9, 10, 11)]
+    if any(wanted):
+        for i, is_wanted, grad in zip((9, 10, 11), wanted, function(*arrays, needs), strict=True):
+            if is_wanted:
+                call.tell(i, grad)
+        return
     outs = tuple(call.value(i) for i in (9, 10, 11))
     fresh = [call.is_fresh(i) for i in (9, 10, 11)]
     adds = tuple(
         bool(call.words[i]) and not new for i, new in zip((12, 13, 14), fresh, strict=True)
     )
-    function: Any = linear.linear_backward
     function(*arrays, needs, outs, adds)
-    return any(call.is_wanted(i) for i in (9, 10, 11))
 
 
-def _loss(call: Call) -> bool:
+def _loss(call: Call) -> None:
     *args, loss, grad = range(len(call.words))
     values = getattr(losses, call.function)(*(call.value(i) for i in args))
     for i, value in zip((loss, grad), values, strict=True):
         call.write(i, value)
-    return False
 
 
-def _step(call: Call) -> bool:
+def _step(call: Call) -> None:
     values = [call.value(i) for i in range(len(call.words))]
     if call.function == "adam_step":
         values[6:8] = [tuple(values[6:8])]
     getattr(optimizers, call.function)(*values)
-    return False
 
 
-def _threads(call: Call) -> bool:
+def _threads(call: Call) -> None:
     if call.function == "set_num_threads":
         threads.set_num_threads(call.value(0))
     else:
         call.write(0, threads.get_num_threads())
-    return False
 
 
 _WAYS = {
@@ -174,8 +197,7 @@ def do(descriptor: int, status: int) -> int:
     if status != CHECKED:
         registry.raise_status(status)
     call = Call(descriptor)
-    if _WAYS[call.function](call):
-        raise SystemError(f"{call.function}: arguments that are right were refused")
+    _WAYS[call.function](call)
     return records.DONE
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from numba import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
+from numba.np import numpy_support
 
 from .._kernels.bind.grads import LinearGrads
 from .._kernels.formulas.activations import BY_NAME
@@ -44,7 +45,7 @@ def _forward(
 
         call = Caller(context, builder, _FORWARD)
         for kind, value in zip((x, weight, bias), values, strict=False):
-            call.array(kind, value)
+            call.array(kind, value, to=result.dtype)
         call.text(activation, values[3])
         if given.is_none(out):
             call.wanted(result)
@@ -99,6 +100,7 @@ class _Backward:
                     f"is not known before it runs; convert one, or pass a constant activation"
                 )
             dtype = dtypes.pop() if dtypes else checks.result_dtype(*arrays)
+            self.dtype = numpy_support.from_dtype(dtype)
             self.needs = [_constant(kind) for kind in given.items(f, "needs", needs, "bools")]
             self.outs = given.items(f, "out", out, "arrays or None")
             self.adds = _three(f, accumulate)
@@ -143,10 +145,10 @@ def _backward(plan: _Backward, activation: Any, out: Any, accumulate: Any) -> An
 
         call = Caller(context, builder, _BACKWARD)
         for kind, value in zip(signature.args[:3], values, strict=False):
-            call.array(kind, value)
+            call.array(kind, value, to=plan.dtype)
         call.text(activation, values[3])
         for kind, value in zip(plan.saved, values[4:6], strict=True):
-            call.array(kind, value)
+            call.array(kind, value, to=plan.dtype)
         for need in plan.needs:
             call.word(i64(int(need)))
         outs = [item(out, values[6], i) for i in range(3)]

@@ -43,6 +43,15 @@ def _number(function: str, name: str, value: Any) -> None:
         raise TypingError(f"{function}: {name} is {given.sample(value)!r}, not a number")
 
 
+def _target_dtype(function: str, of_logits: Any, targets: Any) -> Any:
+    """What targets are converted to; None where Python has to look at them as they are."""
+    if function == _SOFTMAX:
+        return types.int64 if targets.ndim == 1 else None
+    if function == "mse" or not isinstance(targets.dtype, types.Float):
+        return of_logits
+    return None  # a probability beyond 1 may be rounded to 1
+
+
 def _intrinsic(function: str, names: tuple[str, str]) -> Any:
     def emit(result: Any, context: Any, builder: Any, kinds: Any, values: Any) -> Any:
         from numba.core import cgutils
@@ -50,8 +59,8 @@ def _intrinsic(function: str, names: tuple[str, str]) -> Any:
         from .emit import Caller
 
         call = Caller(context, builder, function)
-        call.array(kinds[0], values[0])
-        call.array(kinds[1], values[1])
+        call.array(kinds[0], values[0], to=result.dtype)
+        call.array(kinds[1], values[1], to=_target_dtype(function, result.dtype, kinds[1]))
         for kind, value in zip(kinds[2:], values[2:], strict=True):
             call.number(kind, value)
         loss = call.place(types.float64)

@@ -36,8 +36,8 @@ def _in_compiled_code(function: str) -> Any:
             from .emit import Caller
 
             call = Caller(context, builder, function)
-            call.array(a, values[0])
-            call.array(b, values[1])
+            call.array(a, values[0], to=result.dtype)
+            call.array(b, values[1], to=result.dtype)
             number = None
             if is_number:
                 number = call.place(result.dtype)

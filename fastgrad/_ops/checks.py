@@ -92,10 +92,14 @@ def kind(value: Any) -> str:
 
 def result_dtype(*arrays: Array | None) -> np.dtype[Any]:
     """np.result_type of the arrays and float32: the dtype that is computed in."""
+    found: np.dtype[Any] = _FLOATS[0]
+    double = _FLOATS[1]
     for a in arrays:
-        if a is not None and a.dtype != _FLOATS[0]:
-            return np.result_type(*(a.dtype for a in arrays if a is not None), np.float32)
-    return _FLOATS[0]
+        if a is not None and a.dtype != found:
+            if a.dtype != double and a.dtype != _FLOATS[0]:
+                return np.result_type(*(a.dtype for a in arrays if a is not None), np.float32)
+            found = double
+    return found
 
 
 def cast(a: Array, dtype: np.dtype[Any]) -> Array:
@@ -107,16 +111,15 @@ def output(
     function: str, name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> Array:
     """``value`` if results of this shape and dtype can be written into it."""
-    remedy = f"allocate it with np.empty({shape}, np.{dtype})"
     if not is_array(value):
         what = f"{name} is {kind(value)}, expected a numpy.ndarray to write"
-        raise TypeError(f"{function}: {what}; {remedy}")
+        raise TypeError(f"{function}: {what}; {_allocate(shape, dtype)}")
     if value.dtype != dtype:
         what = f"{name} has dtype {brief(str(value.dtype))} but the result is {dtype}"
-        raise TypeError(f"{function}: {what}; {remedy}")
+        raise TypeError(f"{function}: {what}; {_allocate(shape, dtype)}")
     if value.shape != shape:
         what = f"{name} has shape {value.shape} but the result has shape {shape}"
-        raise ValueError(f"{function}: {what}; {remedy}")
+        raise ValueError(f"{function}: {what}; {_allocate(shape, dtype)}")
     if not value.flags.writeable:
         raise ValueError(
             f"{function}: {name} {shape} is read-only; pass an array that can be written"
@@ -127,6 +130,10 @@ def output(
             f"pass an array whose elements are distinct, such as {name}.copy()"
         )
     return value  # type: ignore[no-any-return]
+
+
+def _allocate(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+    return f"allocate it with np.empty({shape}, np.{dtype})"
 
 
 def distinct_outputs(function: str, **outputs: Array | None) -> None:
@@ -143,9 +150,9 @@ def distinct_outputs(function: str, **outputs: Array | None) -> None:
 
 def overlaps_itself(a: Array) -> bool:
     """Whether two elements of ``a`` share a byte."""
-    dims = sorted((abs(s), n) for s, n in zip(a.strides, a.shape, strict=True) if n > 1)
-    if a.size == 0:
+    if a.flags.c_contiguous or a.size == 0:
         return False
+    dims = sorted((abs(s), n) for s, n in zip(a.strides, a.shape, strict=True) if n > 1)
     reach = a.itemsize
     for stride, n in dims:
         if stride < reach:

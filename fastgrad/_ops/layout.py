@@ -18,7 +18,7 @@ GATHER_BYTES = 4 << 20
 
 def collapses(a: Array) -> bool:
     """Whether all dimensions but the last step through memory as one."""
-    if a.size == 0:
+    if a.ndim <= 2 or a.size == 0:
         return True
     step: int | None = None
     for n, stride in zip(reversed(a.shape[:-1]), reversed(a.strides[:-1]), strict=True):

@@ -74,16 +74,20 @@ def _checked_forward(
             checks.output(f, name, array, shape, dtype)
     checks.distinct_outputs(f, out=out, preactivation_out=preactivation_out)
 
-    y = np.empty(shape, dtype) if out is None else out
     x, weight = checks.cast(x, dtype), checks.cast(weight, dtype)
     row = None if bias is None else np.ascontiguousarray(bias, dtype)
     inputs = [x, weight] if row is None else [x, weight, row]
-    targets = [y] if preactivation_out is None else [y, preactivation_out]
-    fresh = [_unless_overlapping(t, *inputs, *targets[:i]) for i, t in enumerate(targets)]
-    _forward(fresh, x, weight, row, act.code if act else 0)
-    for target, values in zip(targets, fresh, strict=True):
-        if values is not target:
-            target[...] = values
+    y = fresh = np.empty(shape, dtype) if out is None else out
+    if out is not None:
+        fresh = _unless_overlapping(out, *inputs)
+    z = preactivation_out
+    fresh_z = None if z is None else _unless_overlapping(z, *inputs, y)
+    targets = [fresh] if fresh_z is None else [fresh, fresh_z]
+    _forward(targets, x, weight, row, act.code if act else 0)
+    if fresh is not y:
+        y[...] = fresh
+    if z is not None and fresh_z is not None and fresh_z is not z:
+        z[...] = fresh_z
     return y
 
 
@@ -165,23 +169,23 @@ def _checked_backward(
 
     g, x, weight = (checks.cast(a, dtype) for a in (g, x, weight))
     saved = g if saved is None else checks.cast(saved, dtype)
-    targets: list[Array | None] = [None, None, None]
     fresh: list[Array | None] = [None, None, None]
     for i in range(3):
-        if needed[i]:
-            to = given[i]
-            adds[i] = adds[i] and to is not None
-            targets[i] = to = np.empty(shapes[i], dtype) if to is None else to
-            before = [t for t in targets[:i] if t is not None]
+        to = given[i]
+        adds[i] = adds[i] and to is not None
+        if to is not None:
+            before = [t for t in given[:i] if t is not None]
             fresh[i] = _unless_overlapping(
                 to, g, x, weight, saved, *before, keep=adds[i], unit=i > 0
             )
+        elif needed[i]:
+            fresh[i] = np.empty(shapes[i], dtype)
     dx, dw, db = fresh
     _backward((dx, dw, db), g, x, weight, saved, act.code if act else 0, adds)
-    for target, values in zip(targets, fresh, strict=True):
-        if target is not None and values is not target:
-            target[...] = values
-    return LinearGrads(*targets)
+    for to, values in zip(given, fresh, strict=True):
+        if to is not None and values is not None and values is not to:
+            to[...] = values
+    return LinearGrads(*(f if to is None else to for to, f in zip(given, fresh, strict=True)))
 
 
 def _check_layer(function: str, x: Array, weight: Array) -> None:

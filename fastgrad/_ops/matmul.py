@@ -118,8 +118,10 @@ def _operands(function: str, a: Array, b: Array) -> tuple[Array, Array, tuple[in
             a=a,
             b=b,
         )
+    stack: tuple[int, ...] = ()
     try:
-        stack = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+        if left.ndim > 2 or right.ndim > 2:
+            stack = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
     except ValueError:
         checks.mismatch(
             function,

@@ -68,6 +68,10 @@ class Adam:
         return 2
 
 
+Optimizer = SGD | Adam
+OPTIMIZERS: dict[str, type[Optimizer]] = {"SGD": SGD, "Adam": Adam}  # by the names in files
+
+
 def sgd_step(
     param: Array,
     grad: Array,

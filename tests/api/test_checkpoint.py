@@ -255,7 +255,7 @@ def test_truncated_and_damaged_files(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for cut in range(0, len(whole), 61):
         copy.write_bytes(whole[:cut])
-        with pytest.raises(ValueError, match="^MLP.load: "):
+        with pytest.raises(ValueError, match=r"^MLP.load: "):
             MLP.load(copy)
     rng = np.random.default_rng(0)
     refused = 0

@@ -145,7 +145,7 @@ def test_notes_that_are_damaged(change: dict, words: str) -> None:
     assert MLP.load("m.npz")._run.last_fit == Fit(**fit)
     for damaged in (fit | change, {**fit, next(iter(change)): None}, {}, [], "x"):
         change_meta(last_fit=damaged)
-        with pytest.raises(ValueError, match="MLP.load: m.npz: its settings are damaged"):
+        with pytest.raises(ValueError, match=r"MLP.load: m.npz: its settings are damaged"):
             MLP.load("m.npz")
     change_meta(last_fit=fit | change)
     with pytest.raises(ValueError, match=words):

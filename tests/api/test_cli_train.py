@@ -97,7 +97,7 @@ def test_a_csv_with_its_label_column(capsys: Capture) -> None:
 def test_patience(capsys: Capture) -> None:
     options = "--validation v.npz --lr 0.02 --epochs 300"
     command(f"{options} --patience 4 --save m.npz")
-    out, err = capsys.readouterr()
+    out, _err = capsys.readouterr()
     line = r"epoch (\d+), validation loss ([\d.]+): its parameters stay; stopped after epoch (\d+)"
     best = re.fullmatch(line, found(out)["best"])
     assert best and int(best[3]) == int(best[1]) + 4 < 300

@@ -336,5 +336,5 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=words):
             load_data(tmp_path / name)
     np.savez(tmp_path / "e.npz", **good())
-    with pytest.raises(DataError, match="label column belongs to .csv"):
+    with pytest.raises(DataError, match=r"label column belongs to .csv"):
         load_data(tmp_path / "e.npz", label="a")

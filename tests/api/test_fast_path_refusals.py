@@ -35,7 +35,7 @@ def wrong_outputs(a: Array, *inputs: Array) -> list[Any]:
     overlapping = [
         np.frombuffer(i.data, a.dtype, a.size).reshape(a.shape) for i in inputs if i.size >= a.size
     ]
-    assert len(overlapping) or not inputs
+    assert overlapping or not inputs
     wrong = [w for w in wrong_arrays(a) if w is not None]
     return [*wrong, read_only(a.copy()), spread, *shared[: a.ndim], *overlapping]
 

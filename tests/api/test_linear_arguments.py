@@ -194,11 +194,11 @@ def test_byte_order_is_seen(keywords: dict[str, Any], rng: np.random.Generator) 
     backward["output"] = integers(rng, 3, 5)
     y, grads = linear_forward(**forward), linear_backward(**backward, activation="relu")
     for kind in ("<f4", ">f4"):
-        for name in forward:
-            other = place(forward[name].astype(kind), **keywords).array
+        for name, value in forward.items():
+            other = place(value.astype(kind), **keywords).array
             assert_same_bits(linear_forward(**{**forward, name: other}), y, f"{name} {kind}")
-        for name in backward:
-            other = place(backward[name].astype(kind), **keywords).array
+        for name, value in backward.items():
+            other = place(value.astype(kind), **keywords).array
             again = linear_backward(**{**backward, name: other}, activation="relu")
             for field, actual, right in zip(grads._fields, again, grads, strict=True):
                 assert_same_bits(actual, right, f"d{field}, {name} {kind}")

@@ -85,7 +85,7 @@ def test_no_label_smoothing_is_the_default() -> None:
      (None, TypeError), (1j, TypeError)],
 )  # fmt: skip
 def test_errors_of_label_smoothing(value, kind) -> None:
-    with pytest.raises(kind, match="^softmax_cross_entropy: label_smoothing is "):
+    with pytest.raises(kind, match=r"^softmax_cross_entropy: label_smoothing is "):
         softmax_cross_entropy(Z, np.zeros(3, int), value)
 
 

@@ -117,7 +117,7 @@ def test_training_has_the_same_bits_again_and_for_any_layout() -> None:
 
 
 def test_predictions() -> None:
-    x, y = data("softmax_cross_entropy", 50)
+    x, _y = data("softmax_cross_entropy", 50)
     model = MLP((5, 4))
     logits = model.forward(x)
     assert np.array_equal(model.predict(x), logits.argmax(axis=1))
@@ -221,7 +221,7 @@ def test_learning_rate() -> None:
     assert type(model.learning_rate) is float and model.learning_rate == 0.5
     assert copy.copy(model).learning_rate == 0.5 and model.optimizer.lr == 0.25
     for value, kind in ((-1, ValueError), (math.nan, ValueError), ("1", TypeError)):
-        with pytest.raises(kind, match="^MLP: learning_rate is"):
+        with pytest.raises(kind, match=r"^MLP: learning_rate is"):
             model.learning_rate = value
     assert model.learning_rate == 0.5
 

@@ -177,7 +177,7 @@ def test_settings_are_frozen_plain_and_checked() -> None:
     assert SGD(1, 0.5, True).nesterov is True and SGD(1, 0.5).slots == 1 and SGD(1).slots == 0
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.lr = 1.0
-    with pytest.raises(ValueError, match="^SGD: lr is -1"):
+    with pytest.raises(ValueError, match=r"^SGD: lr is -1"):
         SGD(-1)
     with pytest.raises(ValueError, match=r"^Adam: betas\[0\] is 2"):
         Adam(betas=(2, 0.5))

@@ -160,7 +160,7 @@ def test_configs_are_compared_by_value() -> None:
     assert MLP([4, 5, 3], seed=np.int64(3))._config == MLP((4, 5, 3), seed=3)._config
     with pytest.raises(dataclasses.FrozenInstanceError):
         model()._config.seed = 9  # type: ignore[misc]
-    with pytest.raises(ValueError, match="^MLP: seed is -1"):
+    with pytest.raises(ValueError, match=r"^MLP: seed is -1"):
         dataclasses.replace(model()._config, seed=-1)
     assert {field.name for field in dataclasses.fields(Config)} == set(OTHERS)
 

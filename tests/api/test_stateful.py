@@ -204,7 +204,7 @@ class Files(RuleBasedStateMachine):
     def load(self, data: Any) -> None:
         name = data.draw(st.sampled_from(sorted(self.files)))
         if self.files[name] is None:
-            with pytest.raises(ValueError, match="^MLP.load: "):
+            with pytest.raises(ValueError, match=r"^MLP.load: "):
                 MLP.load(self.folder / name)
         else:
             self.model = MLP.load(self.folder / name)
@@ -312,7 +312,7 @@ def test_in_any_order(machine: Any, examples: int, steps: int) -> None:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.fuzz
 @pytest.mark.parametrize("machine", [Models, Files, Threads])
 def test_in_any_order_for_long(machine: Any) -> None:
     run_state_machine_as_test(machine, settings=settings(max_examples=300, stateful_step_count=50))

@@ -101,7 +101,7 @@ def test_adjoint_with_inexact_coefficients_uses_a_tolerance(dtype):
     assert 0 < worst <= 4 * np.finfo(dtype).eps * np.sqrt(60)
     with pytest.raises(AssertionError, match="mismatch"):
         check_adjoint(weighted, right, x, w, tol=worst / 2)
-    with pytest.raises(AssertionError, match="mismatch 0.0001 >"):
+    with pytest.raises(AssertionError, match=r"mismatch 0.0001 >"):
         check_adjoint(weighted, scaled, x, w)
 
 
@@ -237,7 +237,7 @@ def test_grads_fails_on_an_activation_derivative_scaled_or_forgotten(dtype, acti
     function, vjp = layer(activation)
     args = arrays(dtype)
     scale = dtype(1 + 1e-4)
-    with pytest.raises(AssertionError, match="mismatch 0.0001 >"):
+    with pytest.raises(AssertionError, match=r"mismatch 0.0001 >"):
         check_grads(function, lambda g, *a: vjp(g * scale, *a), *args)
     with pytest.raises(AssertionError, match="array 0"):
         check_grads(function, backward, *args)
@@ -247,7 +247,7 @@ def test_grads_fails_on_an_activation_derivative_scaled_or_forgotten(dtype, acti
 
 def test_grads_checks_that_reference_is_the_same_function():
     function, vjp = layer("tanh")
-    with pytest.raises(AssertionError, match="reference .* and function .* differ by"):
+    with pytest.raises(AssertionError, match=r"reference .* and function .* differ by"):
         check_grads(real_only(function), vjp, *arrays(np.float32), reference=layer("gelu")[0])
     with pytest.raises(ValueError, match="reference returned real numbers"):
         check_grads(function, vjp, *arrays(np.float64), reference=lambda *a: function(*a).real)

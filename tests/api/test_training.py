@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def test_every_row_once_an_epoch_in_a_new_order(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Step, "__call__", step)
     history = MLP((1, 10), seed=3).fit(x, y, 2, 4, progress=False)
     assert [len(batch) for batch in seen] == [4, 4, 2] * 2
-    epochs = [sum(seen[:3], []), sum(seen[3:], [])]
+    epochs = [[*chain(*seen[:3])], [*chain(*seen[3:])]]
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
     assert epochs[0] != epochs[1] and epochs[0] != list(range(10))
     assert history["loss"] == [(4 * 4 + 4 * 4 + 2 * 2) / 10] * 2  # batches weigh what they hold

@@ -7,17 +7,14 @@ users' compiled functions: it reads and writes memory by its own judgement of th
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from fastgrad import num_threads
 from support.two_paths import (
     FUNCTIONS,
     Case,
-    Outcome,
     assert_same,
     by_builtin,
     by_checked_path,

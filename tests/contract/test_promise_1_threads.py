@@ -240,7 +240,7 @@ def test_anything() -> None:
     fuzz.some("threads")
 
 
-@pytest.mark.slow
+@pytest.mark.fuzz
 def test_anything_at_length(capsys: pytest.CaptureFixture[str]) -> None:
     fuzz.many("threads", capsys)
 

@@ -245,6 +245,6 @@ def test_anything_flushing_to_zero() -> None:
     fuzz.run("layouts", range(52), flush=True)
 
 
-@pytest.mark.slow
+@pytest.mark.fuzz
 def test_anything_at_length(capsys: pytest.CaptureFixture[str]) -> None:
     fuzz.many("layouts", capsys)

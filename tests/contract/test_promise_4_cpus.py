@@ -56,15 +56,16 @@ def test_this_cpu_computes_the_formula() -> None:
     assert digest.ways() == WAYS, f"not taken: {WAYS - digest.ways()}"
 
 
-def test_avx2_computes_the_formula(tmp_path: Path) -> None:
-    _check(AVX2, tmp_path, "AVX2")
+@pytest.mark.process
+def test_avx2_computes_the_formula(warm_cache: Path) -> None:
+    _check(AVX2, warm_cache, "AVX2")
 
 
 @pytest.mark.slow
 @needs_avx512
 @pytest.mark.parametrize("cpu", ["skylake-avx512", "znver4"])
-def test_other_cpus_compute_the_formula(cpu: str, tmp_path: Path) -> None:
-    _check(CPUS[cpu], tmp_path, "AVX-512")
+def test_other_cpus_compute_the_formula(cpu: str, warm_cache: Path) -> None:
+    _check(CPUS[cpu], warm_cache, "AVX-512")
 
 
 def _check(cpu: dict[str, str], cache: Path, isa: str) -> None:
@@ -76,19 +77,21 @@ def _check(cpu: dict[str, str], cache: Path, isa: str) -> None:
     assert found["layouts"] and found["batches"] and found["right"]
 
 
-def test_without_fma_results_are_right_and_reproducible(tmp_path: Path) -> None:
-    found = _run(WITHOUT_FMA, tmp_path, digest, "small")
+@pytest.mark.process
+def test_without_fma_results_are_right_and_reproducible(warm_cache: Path) -> None:
+    found = _run(WITHOUT_FMA, warm_cache, digest, "small")
     assert not found["fma"]
     assert found["layouts"] and found["batches"] and found["right"]
 
 
+@pytest.mark.fuzz
 @pytest.mark.slow
 @other_cpus
 def test_every_promise_on_other_cpus(
-    cpu: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cpu: str, warm_cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for promise in fuzz.PROMISES:
-        found = _run(CPUS[cpu], tmp_path, fuzz, promise, "0", str(FUZZED))
+        found = _run(CPUS[cpu], warm_cache, fuzz, promise, "0", str(FUZZED))
         ways = len(found["ways"])
         with capsys.disabled():
             print(f"\n{promise}, {cpu} ({found['isa']}): {found['cases']} cases, {ways} ways")

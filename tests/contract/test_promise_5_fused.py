@@ -105,6 +105,6 @@ def test_anything_flushing_to_zero() -> None:
     fuzz.run("fused", range(26), flush=True)
 
 
-@pytest.mark.slow
+@pytest.mark.fuzz
 def test_anything_at_length(capsys: pytest.CaptureFixture[str]) -> None:
     fuzz.many("fused", capsys)

@@ -97,6 +97,6 @@ def test_anything_flushing_to_zero() -> None:
     fuzz.run("microbatches", range(26), flush=True)
 
 
-@pytest.mark.slow
+@pytest.mark.fuzz
 def test_anything_at_length(capsys: pytest.CaptureFixture[str]) -> None:
     fuzz.many("microbatches", capsys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -20,7 +21,6 @@ import json, sys, types
 from unittest.mock import MagicMock
 for name in ("threadpoolctl", "asv_runner", "asv_runner.benchmarks", "asv_runner.benchmarks.mark"):
     sys.modules[name] = MagicMock()
-sys.path.insert(0, sys.argv[1])
 import names
 found = [entry for module in names.modules() for entry in names.benchmarks(module)]
 lines, bare = [], []
@@ -39,7 +39,7 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def suite() -> Any:
     done = subprocess.run(
-        [sys.executable, "-c", ASK, str(BENCHMARKS / "gating")],
+        [sys.executable, "-c", ASK], env={**os.environ, "PYTHONPATH": str(BENCHMARKS / "gating")},
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

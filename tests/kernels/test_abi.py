@@ -72,9 +72,7 @@ def test_entries_are_builtins(forgotten: None) -> None:
         builtins.no_such_entry  # noqa: B018
 
 
-def test_machine_code_is_of_this_layout(
-    forgotten: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_machine_code_is_of_this_layout(forgotten: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cache knows a function by its name and the sources."""
     seen = []
     address_of = compiler.address_of

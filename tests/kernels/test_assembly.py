@@ -58,10 +58,11 @@ def test_loops_of_this_cpu(dtype: str) -> None:
     _check(assembly.tiles(dtype), edges.ISA, dtype)
 
 
+@pytest.mark.process
 @pytest.mark.skipif(edges.ISA is target.AVX2, reason="is what test_loops_of_this_cpu reads")
 @pytest.mark.parametrize("dtype", edges.DTYPES)
-def test_loops_of_avx2(dtype: str, tmp_path: Path) -> None:
-    env = environment(**AVX2, NUMBA_CACHE_DIR=str(tmp_path))
+def test_loops_of_avx2(dtype: str, warm_cache: Path) -> None:
+    env = environment(**AVX2, NUMBA_CACHE_DIR=str(warm_cache))
     done = subprocess.run(
         [sys.executable, assembly.__file__, dtype],
         env=env, capture_output=True, text=True, timeout=300,

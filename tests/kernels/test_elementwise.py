@@ -107,10 +107,10 @@ def test_width_of_the_vectors_makes_no_difference(
 @needs_fma
 @pytest.mark.skipif(edges.ISA.name != "AVX-512", reason="the host itself is no AVX-512 CPU")
 @pytest.mark.slow  # tests/contract/test_promise_4_cpus.py has the activations in layers
-def test_avx2_has_the_same_bits(tmp_path: Path) -> None:
+def test_avx2_has_the_same_bits(warm_cache: Path) -> None:
     done = subprocess.run(
         [sys.executable, applied.__file__, *FORMULAS],
-        env=environment(**AVX2, NUMBA_CACHE_DIR=str(tmp_path)),
+        env=environment(**AVX2, NUMBA_CACHE_DIR=str(warm_cache)),
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

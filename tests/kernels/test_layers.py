@@ -1,4 +1,4 @@
-"""The house: kernels import nothing from above them, and compile through one place."""
+"""The house: who may import whom, as a table, with no way round; and one place that compiles."""
 
 from __future__ import annotations
 
@@ -9,13 +9,135 @@ from pathlib import Path
 import pytest
 
 import fastgrad
+from support.imports import cycles, edges, modules
 
 PACKAGE = Path(fastgrad.__file__).parent
 KERNELS = sorted((PACKAGE / "_kernels").rglob("*.py"))
 SOURCES = sorted(PACKAGE.rglob("*.py"))
+COMPILER = PACKAGE / "_kernels" / "runtime" / "compiler.py"
 COMPILERS = {
     "njit", "jit", "cfunc", "CFunc", "vectorize", "guvectorize", "stencil", "generated_jit",
 }  # fmt: skip
+
+
+MODULES = modules(PACKAGE)
+EDGES = edges(MODULES)
+
+STAGES = ("codegen", "runtime", "formulas", "gemm", "layer", "bind")
+_C, _R, _F, _G, _L, _B = (f"_kernels.{stage}" for stage in STAGES)
+# A stage, a folder or a file of the package, and those that it may import. Data flow downwards.
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "_version": (),
+    _C: (),
+    _R: (_C,),
+    _F: (_C, _R),
+    _G: (_C, _R, _F),
+    _L: (_C, _R, _F, _G),
+    _B: (_C, _R, _F, _G, _L),
+    "_kernels": (_R,),  # the hash of the sources, before the sources
+    "reference": (_C, _F),  # of codegen KC and the CPU alone, see below
+    "_ops": (_C, _R, _F, _G, _L, _B, "reference"),
+    "threads": (_R, "_ops"),
+    "_njit": (_C, _R, _F, _B, "_ops", "threads"),
+    "testing": ("_ops",),
+    "_draws": ("_ops",),
+    "_files": ("_ops",),
+    "_npz": ("_ops",),
+    "datasets": ("_ops", "_draws", "_files", "_npz"),
+    "_mlp": (_C, _R, _F, _G, _L, _B, "_ops", "_draws", "_files", "_npz", "_version"),
+    "_config": (_C, _R, _B, "threads", "_version"),
+    "_bench": (),
+    "": (
+        _C, "reference", "_ops", "_njit", "testing", "threads", "_config", "_mlp", "_version",
+    ),  # fastgrad itself
+    "cli": (
+        "", _C, _R, "reference", "_ops", "testing", "threads", "datasets", "_files", "_mlp",
+        "_config", "_bench", "_version",
+    ),
+    "__main__": ("cli",),
+}  # fmt: skip
+
+
+# imports ------------------------------------------------------------------------------------------
+
+
+def stage(module: str) -> str:
+    """The row of the table that a module belongs to."""
+    parts = module.split(".")[1:]
+    return ".".join(parts[: 2 if parts[:1] == ["_kernels"] else 1])
+
+
+def short(module: str) -> str:
+    return module.removeprefix("fastgrad.")
+
+
+def test_every_module_has_a_row() -> None:
+    assert {stage(module) for module in MODULES} == set(ALLOWED)
+    assert len(MODULES) > 100
+
+
+@pytest.mark.parametrize("row", ALLOWED)
+def test_imports_are_allowed(row: str) -> None:
+    wrong = {
+        (short(module), short(target))
+        for module in MODULES
+        if stage(module) == row
+        for target in EDGES[module]
+        if stage(target) not in (row, *ALLOWED[row])
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize("row", ALLOWED)
+def test_what_is_allowed_is_used(row: str) -> None:
+    """Or the table says less than it could."""
+    used = {stage(t) for module in MODULES if stage(module) == row for t in EDGES[module]}
+    assert set(ALLOWED[row]) <= used | set(_below(row)), set(ALLOWED[row]) - used
+
+
+def _below(row: str) -> tuple[str, ...]:
+    """The stages of kernels are in a line: what is further down may be used, or not."""
+    return ALLOWED[row] if row.startswith("_kernels") else ()
+
+
+def test_the_table_has_no_way_round() -> None:
+    assert cycles({row: set(targets) for row, targets in ALLOWED.items()}) == []
+
+
+def test_there_is_no_import_cycle() -> None:
+    assert cycles(EDGES) == []
+
+
+def test_the_mathematics_knows_formulas_and_kc_alone() -> None:
+    for module in MODULES:
+        if stage(module) == "reference":
+            targets = {short(t) for t in EDGES[module] if not stage(t) == "reference"}
+            ours = {t for t in targets if not t.startswith(_F)}
+            assert ours <= {"_kernels.codegen.target"}, module
+
+
+def test_imports_are_seen_wherever_they_stand(tmp_path: Path) -> None:
+    """Inside functions, under TYPE_CHECKING, relative, absolute, of a package."""
+    package = tmp_path / "p"
+    (package / "q").mkdir(parents=True)
+    sources = {
+        "__init__.py": "from .a import f\n",
+        "a.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .q.b import B\n",
+        "q/__init__.py": "",
+        "q/b.py": "def f():\n    from ..a import f\n    import p.q.c\n",
+        "q/c.py": "from . import b, nothing\nfrom .. import __version__\n",
+    }
+    for name, text in sources.items():
+        (package / name).write_text(text)
+    found = edges(modules(package))
+    assert found == {
+        "p": {"p.a"}, "p.a": {"p.q.b"}, "p.q": set(), "p.q.b": {"p.a", "p.q.c"},
+        "p.q.c": {"p.q.b", "p.q", "p"},
+    }  # fmt: skip
+    assert ["p.a", "p.q.b", "p.a"] in cycles(found)
+
+
+# compiling ----------------------------------------------------------------------------------------
 
 
 def _name(path: Path) -> str:
@@ -37,31 +159,18 @@ def _numba_names(tree: ast.AST) -> Iterator[str]:
 
 
 def test_there_is_something_to_read() -> None:
-    assert {"dispatch.py", "compiler.py", "microkernel.py"} <= {path.name for path in KERNELS}
+    assert {"dispatch.py", "registry.py", "microkernel.py"} <= {path.name for path in KERNELS}
     assert len(SOURCES) > len(KERNELS) + 5
 
 
-@pytest.mark.parametrize("path", KERNELS, ids=_name)
-def test_kernels_import_nothing_from_above(path: Path) -> None:
-    depth = len(path.relative_to(PACKAGE / "_kernels").parts)
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            assert node.level <= depth, f"line {node.lineno}"
-        elif isinstance(node, ast.ImportFrom):
-            assert (node.module or "").split(".")[0] != "fastgrad", f"line {node.lineno}"
-        elif isinstance(node, ast.Import):
-            assert all(a.name.split(".")[0] != "fastgrad" for a in node.names), node.lineno
-
-
 @pytest.mark.parametrize("path", SOURCES, ids=_name)
-def test_only_the_compiler_compiles(path: Path) -> None:
+def test_only_one_file_compiles(path: Path) -> None:
     used = set(_numba_names(_tree(path))) & COMPILERS
-    assert path == PACKAGE / "_kernels" / "runtime" / "compiler.py" or not used
+    assert path == COMPILER or not used
 
 
-def test_the_compiler_does_compile() -> None:
-    used = set(_numba_names(_tree(PACKAGE / "_kernels" / "runtime" / "compiler.py")))
-    assert "CFunc" in used
+def test_that_file_does_compile() -> None:
+    assert "CFunc" in set(_numba_names(_tree(COMPILER)))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=_name)
@@ -83,19 +192,33 @@ def test_options_are_the_common_ones(path: Path) -> None:
 
 
 def test_common_options_are_strict() -> None:
-    from fastgrad._kernels.runtime.compiler import OPTIONS
+    from fastgrad._kernels.runtime import compiler
 
-    assert OPTIONS["fastmath"] is False and OPTIONS["error_model"] == "numpy"
+    options = compiler.OPTIONS
+    assert options["fastmath"] is False and options["error_model"] == "numpy"
 
 
-def test_kernels_have_names_of_their_own() -> None:
-    """Or the cache, which knows them by name and sources, would give one the code of another."""
+@pytest.mark.parametrize("path", KERNELS, ids=_name)
+def test_words_have_names(path: Path) -> None:
+    """Words of memory are fields of a struct: no word by a number, no long tuple of them."""
+    for node in ast.walk(_tree(path)):
+        if not isinstance(node, ast.Call):
+            continue
+        called = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        if called == "word":
+            assert not isinstance(node.args[1], ast.Constant), ast.unparse(node)
+        if called in ("call", "on_stack", "fork_join", "run_task", "emit_call"):
+            for argument in node.args:
+                long = isinstance(argument, ast.Tuple | ast.List) and len(argument.elts) > 4
+                assert not long, ast.unparse(node)
+
+
+def test_names_of_kernels_are_their_own() -> None:
+    """The name, the dtype and the hash of the sources are what the disk cache knows a kernel by."""
     from fastgrad._kernels.runtime import registry
 
-    names = [made.name for made in registry.kernels()]
+    names = [kernel.name for kernel in registry.kernels()]
     assert len(names) > 40 and len(set(names)) == len(names)
-    # a dtype, and the start of a builtin's, end in a point: see registry.py and builtins.py
-    assert not [name for name in names if "." in name or name.startswith("python_")]
 
 
 def test_formulas_know_no_back_end() -> None:

@@ -107,9 +107,9 @@ def ulps(dtype: Any, y: Array, right: list[Any]) -> Array:
     top = 2.0 * (float(info.max) / 2 + float(info.max) * float(info.eps) / 4)
     top_right = mp.mpf(2) ** info.maxexp if dtype == np.float64 else top
     out = np.empty(len(y))
-    for i, (v, r) in enumerate(zip(y.tolist(), right, strict=True)):
+    for i, (v, true) in enumerate(zip(y.tolist(), right, strict=True)):
         value = math.copysign(1, v) * top_right if math.isinf(v) else v
-        r = min(r, top_right)
+        r = min(true, top_right)
         _, exponent = mp.frexp(r) if dtype == np.float64 else math.frexp(r)
         exponent = max(int(exponent), info.minexp + 1) if r else info.minexp + 1
         difference = abs(value - r)

@@ -72,6 +72,7 @@ def _output(result: Result) -> str:
     return f"exit code {result.returncode}\n{result.stdout}\n{result.stderr}"
 
 
+@pytest.mark.mutants
 @pytest.mark.parametrize("mutant", [CONTROL, *MUTANTS])
 def test_mutant(mutant: str, runs: dict[str, Future[Result]]) -> None:
     result = runs[mutant].result()

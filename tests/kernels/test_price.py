@@ -36,7 +36,7 @@ def test_the_patches_fit(price: Any, tmp_path: Path) -> None:
 
 def test_a_patch_that_does_not_fit_ends_it(price: Any, tmp_path: Path) -> None:
     price.RELAXED["dispatch.py"].append(("no such text", ""))
-    with pytest.raises(SystemExit, match="dispatch.py has 'no such text' 0 times"):
+    with pytest.raises(SystemExit, match=r"dispatch.py has 'no such text' 0 times"):
         price.relax(tmp_path)
 
 

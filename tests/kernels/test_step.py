@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fastgrad._kernels.runtime.jit import SCRATCH, TABLE
 
 import fastgrad
 from fastgrad import MLP, SGD, Adam
@@ -254,7 +255,7 @@ def test_a_label_that_changes_to_none_after_it_was_checked() -> None:
     model = MLP((5, 8, 3))
     x, y = batch(model, 12)
     before = model._parameters.flat.copy()
-    with pytest.raises(ValueError, match="^MLP.train_step: labels changed"):
+    with pytest.raises(ValueError, match=r"^MLP.train_step: labels changed"):
         model._step(x, y + 3)
     assert np.array_equal(model._parameters.flat, before) and model.steps == 0
 
@@ -265,7 +266,7 @@ def test_two_threads_are_not_let_into_one_model(monkeypatch: pytest.MonkeyPatch)
     model.train_step(x, y)
     before = model._parameters.flat.copy()
     model._step._set(busy=1)  # as during a step
-    with pytest.raises(RuntimeError, match="^MLP.train_step: another thread is in a step"):
+    with pytest.raises(RuntimeError, match=r"^MLP.train_step: another thread is in a step"):
         model.train_step(x, y)
     assert model.steps == 1 and np.array_equal(model._parameters.flat, before)
     model._step._set(busy=0)

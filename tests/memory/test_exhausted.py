@@ -48,7 +48,6 @@ def test_without_memory(name: str, together: tuple[list[str], str]) -> None:
     assert f"{name}: done" in together[0], together[1]
 
 
-@pytest.mark.slow
 def test_without_memory_in_compiled_code() -> None:
     assert _run("compiled") == (["compiled: done"], "exit code 0")
 

@@ -50,6 +50,7 @@ def test_nothing_outside_of_operands_is_touched() -> None:
     }
 
 
+@pytest.mark.fuzz
 @pytest.mark.slow
 def test_nothing_outside_of_operands_is_touched_on_any_way(
     capsys: pytest.CaptureFixture[str],
@@ -60,15 +61,16 @@ def test_nothing_outside_of_operands_is_touched_on_any_way(
     assert WAYS == {*found["ways"]}
 
 
+@pytest.mark.fuzz
 @pytest.mark.slow
 def test_nothing_outside_of_operands_is_touched_on_avx2(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    warm_cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from fastgrad._kernels.codegen import target
 
     if target.current().isa.name not in ("AVX2", "AVX-512"):
         pytest.skip("AVX2 code cannot run here")
-    found = _cases(LONG_AVX2, "long", NUMBA_CACHE_DIR=str(tmp_path), **AVX2)
+    found = _cases(LONG_AVX2, "long", NUMBA_CACHE_DIR=str(warm_cache), **AVX2)
     with capsys.disabled():
         print(f"\nguard pages, {found['isa']}: {found['cases']}")
     assert found["isa"] == "AVX2" and WAYS == {*found["ways"]}

@@ -49,7 +49,7 @@ def side_by_side(a, b, c):  # type: ignore[no-untyped-def]
 
 def test_an_error_in_a_nested_call(rng: np.random.Generator) -> None:
     a, b = floats(rng, 4, 5), floats(rng, 5, 6)
-    with pytest.raises(ValueError, match="^matmul: a has 5 columns but b has 6 rows") as error:
+    with pytest.raises(ValueError, match=r"^matmul: a has 5 columns but b has 6 rows") as error:
         without_gil(a, b.T.copy(), 0)
     assert type(error.value) is ValueError
     assert error.value.__context__ is None and error.value.__cause__ is None

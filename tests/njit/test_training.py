@@ -156,7 +156,7 @@ def test_threads() -> None:
     before = fastgrad.get_num_threads()
     assert threads(3) == 3
     assert fastgrad.get_num_threads() == before
-    with pytest.raises(ValueError, match="^set_num_threads: n is 65, expected a whole number"):
+    with pytest.raises(ValueError, match=r"^set_num_threads: n is 65, expected a whole number"):
         threads(65)
     with pytest.raises(TypingError, match="set_num_threads: n is of type float, expected a whole"):
         threads(1.5)

@@ -135,5 +135,5 @@ def interrupt_while_threads_start() -> None:
 
 if __name__ == "__main__":
     # not give_up_after, whose timer is that of Interrupts
-    faulthandler.dump_traceback_later(int(os.environ.get("PATIENCE", 150)) + SECONDS, exit=True)
+    faulthandler.dump_traceback_later(int(os.environ.get("PATIENCE", "150")) + SECONDS, exit=True)
     run(sys.argv[1:])

@@ -110,7 +110,7 @@ def together(names: list[str]) -> int:
 def main() -> None:
     """Of a program that is given names of its scenarios."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-    give_up_after(int(os.environ.get("PATIENCE", 150)))
+    give_up_after(int(os.environ.get("PATIENCE", "150")))
     run(sys.argv[1:])
 
 

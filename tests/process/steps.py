@@ -11,8 +11,8 @@ import numpy as np
 
 from fastgrad import MLP, Adam
 
-SECONDS = float(os.environ.get("SECONDS", 1))  # that those which repeat something take
-SEED = int(os.environ.get("SEED", 0))
+SECONDS = float(os.environ.get("SECONDS", "1"))  # that those which repeat something take
+SEED = int(os.environ.get("SEED", "0"))
 
 
 def until_the_end() -> Iterator[int]:

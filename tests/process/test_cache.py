@@ -241,3 +241,61 @@ def test_an_upgrade_under_a_running_process(again: bool, tmp_path: Path) -> None
     assert old["hits"] == (STEP if again else 0) and kernels(cache) == before
     assert result(start(env, "step-float32"), right=False)["hits"] == 0
     assert result(start(env, "step-float32"), right=False)["hits"] == STEP
+
+
+# --- kernels that root compiled when an image was made
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A package with its kernels, in folders that nobody may write to."""
+    package = copied(tmp_path_factory.mktemp("image"))
+    env = cached_in(None, package, HOME="~")
+    assert result(start(env, "step-float32"))["hits"] == 0
+    folders = [package.parent, package, *(path for path in package.rglob("*") if path.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    yield package
+    for folder in folders:
+        folder.chmod(stat.S_IRWXU)
+
+
+@pytest.mark.parametrize("where", ["home", "NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "a home of others"])
+def test_what_an_image_holds_is_found_by_its_users(where: str, image: Path, tmp_path: Path) -> None:
+    """Who may write elsewhere writes there what the image has not, and finds both afterwards."""
+    variables = {
+        "home": {"HOME": str(tmp_path)},
+        "NUMBA_CACHE_DIR": {"HOME": "~", "NUMBA_CACHE_DIR": str(tmp_path)},
+        "XDG_CACHE_HOME": {"HOME": "~", "XDG_CACHE_HOME": str(tmp_path)},
+        "a home of others": {"HOME": "/proc"},
+    }[where]
+    env = cached_in(None, image, **variables)
+    before = kernels(image)
+
+    def again(*calls: str) -> dict:
+        return result(start(env, "--no-root", *calls, cwd=tmp_path))
+
+    found = again("step-float32")
+    assert (found["kernels"], found["hits"], found["warnings"]) == (STEP, STEP, [])
+    assert kernels(tmp_path) == [] and kernels(image) == before
+    if where == "a home of others":
+        return
+    assert Path(found["path"]).is_relative_to(tmp_path)
+    found = again("step-float32", "step-float64")
+    assert (found["kernels"], found["hits"], found["warnings"]) == (2 * STEP, STEP, [])
+    assert len(kernels(tmp_path)) == STEP and kernels(image) == before
+    assert again("step-float32", "step-float64")["hits"] == 2 * STEP
+
+
+def test_a_damaged_kernel_of_an_image_is_mended_in_the_home(image: Path, tmp_path: Path) -> None:
+    path = next(path for path in kernels(image) if path.suffix == ".nbc")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    env = cached_in(None, image, HOME=str(tmp_path))
+    try:
+        found = result(start(env, "--no-root", "step-float32", cwd=tmp_path))
+        assert (found["hits"], found["warnings"]) == (STEP - 1, [])
+        assert [path.name for path in kernels(tmp_path)] == [path.name]
+        assert result(start(env, "--no-root", "step-float32", cwd=tmp_path))["hits"] == STEP
+    finally:
+        path.write_bytes(whole)

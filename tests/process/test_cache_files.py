@@ -119,9 +119,9 @@ def test_what_cannot_be_written_is_not(what: str, folder: Path, monkeypatch) -> 
         warnings.simplefilter("always")
         real = disk_cache.DiskCache.save_overload
 
-        def save(*args: Any) -> None:  # numba's locators write, too
+        def save(*args: Any) -> None:  # the search for a folder writes, too
             with pytest.MonkeyPatch.context() as inside:
-                owner = disk_cache.caching if what == "open" else os
+                owner = disk_cache if what == "open" else os
                 inside.setattr(owner, what, full, raising=False)
                 real(*args)
 
@@ -158,7 +158,7 @@ def test_other_sources_are_another_file(folder: Path, monkeypatch: pytest.Monkey
     assert compiled(1) == (1001, 1)
 
 
-def test_old_versions_go_and_the_last_ones_stay(folder: Path) -> None:
+def test_old_versions_go_and_the_last_ones_stay(folder: Path, monkeypatch) -> None:
     compiled(1)
     (now,) = files(folder)
     stamp = f"{source_hash.stamp():014x}"
@@ -177,7 +177,8 @@ def test_old_versions_go_and_the_last_ones_stay(folder: Path) -> None:
     for name in ("user.f-1.py311.nbi", "user.f-1.py311.1.nbc", f"fastgrad-{stamp}.txt", "x.nbc"):
         (now.parent / name).write_bytes(b"")
         stay.append(now.parent / name)
-    disk_cache._prune(str(now.parent))
+    monkeypatch.setattr(disk_cache, "_pruned", False)
+    disk_cache._prune_once(str(now.parent))
     assert files(folder) == sorted(stay) and not set(go) & set(stay) and len(go) == 7
 
 

@@ -172,7 +172,7 @@ PROMISES: dict[str, Callable[[Case], None]] = {
     "fused": fused,
     "microbatches": microbatches,
 }
-QUICK, LONG, FLUSHED = 104, 2000, 260  # cases: of the usual suite, and of `pytest -m slow`
+QUICK, LONG, FLUSHED = 104, 2000, 260  # cases: of the usual suite, and of `-m fuzz`
 QUICK_KINDS = tuple(kind for kind in SIZES if kind not in LARGE)
 
 

@@ -107,11 +107,11 @@ def _size(
         high = expected.astype(np.float64)
         low = (expected - high).astype(np.float64)
         gauge = float(alpha) * absolute + float(beta) * np.abs(old.astype(np.float64))
-        for form in FORMS:
+        for form, product in FORMS.items():
             what = f"{form}, {dtype}, {order}, m n k {size}, alpha {alpha}, beta {beta}"
             left, right = a_of[_stored(form[0])], b_of[_stored(form[1])]
             out = place(start, ORDERS[order], pad=1)
-            result = FORMS[form](products, left.array, right.array, out.array, bool(beta != 0))
+            result = product(products, left.array, right.array, out.array, bool(beta != 0))
             assert _same_memory(result, out.array), f"{what}: returns another array than out"
             found = ratio(out.array, high, low, gauge)
             assert found < THRESHOLD, f"{what}: the test ratio is {found}"

@@ -37,7 +37,7 @@ def _emit(module: ir.Module, itemsize: int) -> ir.Function:
     if name in module.globals:
         return module.globals[name]
     function, b = new_function(module, name, 10)
-    rows, n, k, a, a_row, a_k, columns, b_column, acc, acc_row = function.args
+    rows, n, k, a, a_row, _a_k, columns, b_column, acc, acc_row = function.args
     ops = Simd(b, itemsize, isa.lanes(itemsize), isa.fma)
     bytes_of_k = b.mul(b.sub(k, b.srem(k, i64(ops.lanes))), i64(itemsize))
     group = min(COLUMNS, ops.lanes)
@@ -62,7 +62,7 @@ def _emit(module: ir.Module, itemsize: int) -> ir.Function:
             from_a = [b.add(a, b.mul(a_row, b.add(first, i64(r)))) for r in range(count)]
             with for_range(b, bytes_of_k, ops.bytes) as along:
                 xs = [ops.load(b.add(row, along)) for row in from_a]
-                for i, start in enumerate(starts):  # noqa: B023
+                for i, start in enumerate(starts):
                     y = ops.load(b.add(start, along))
                     for r, x in enumerate(xs):
                         s = sums[r * group + i]
@@ -71,8 +71,8 @@ def _emit(module: ir.Module, itemsize: int) -> ir.Function:
                 total = lane_sums(
                     ops, [Value(ops, b.load(s)) for s in sums[r * group : (r + 1) * group]]
                 )
-                place = b.add(to, b.mul(acc_row, b.add(first, i64(r))))  # noqa: B023
-                ops.store(ops.load(place, 0, mask) + total, place, 0, mask)  # noqa: B023
+                place = b.add(to, b.mul(acc_row, b.add(first, i64(r))))
+                ops.store(ops.load(place, 0, mask) + total, place, 0, mask)
 
         with for_range(b, pairs, 2) as r:
             some_rows(r, 2)

@@ -49,14 +49,14 @@ FUNCTIONS = (
     "PyLong_FromLong", "PyLong_AsLongLong", "PyFloat_FromDouble", "PyFloat_AsDouble",
     "PyEval_SaveThread", "PyEval_RestoreThread", "Py_IncRef", "Py_DecRef", "PyTuple_New",
     "PyTuple_Size", "PyTuple_GetItem", "PyTuple_SetItem", "PyErr_Clear", "PyErr_Occurred",
-    "PyObject_CallObject", "tuple.tp_new", "PyArray_Empty",
+    "PyObject_CallObject", "tuple.tp_new", "PyArray_Empty", "PyArray_Return",
 )  # fmt: skip
 FUNCTION = {name: PYTHON + len(OBJECT) + len(FORMATS) + i for i, name in enumerate(FUNCTIONS)}
 assert SCRATCH + 2 * ARENAS <= PYTHON
 assert PYTHON + len(OBJECT) + len(FORMATS) + len(FUNCTIONS) <= SLOTS
 
 _ABI = (0x1000009, 0x2000000)  # of numpy 1 and 2: their tables of functions have the same places
-_ABI_AT, _NDARRAY_AT, _EMPTY_AT = 0, 2, 184  # in that table
+_ABI_AT, _NDARRAY_AT, _RETURN_AT, _EMPTY_AT = 0, 2, 76, 184  # in that table
 
 
 @functools.cache
@@ -65,10 +65,11 @@ def verify() -> bool:
     try:
         if ctypes.sizeof(ctypes.c_void_p) != 8 or not _objects_are_as_assumed():
             return False
-        for name in FUNCTIONS[:-2]:
+        for name in FUNCTIONS[:-3]:
             TABLE[FUNCTION[name]] = _address(getattr(ctypes.pythonapi, name))
         TABLE[FUNCTION["tuple.tp_new"]] = _slot_of(tuple, _TP_NEW)
-        TABLE[FUNCTION["PyArray_Empty"]] = _numpy_empty()
+        for name, at in (("PyArray_Empty", _EMPTY_AT), ("PyArray_Return", _RETURN_AT)):
+            TABLE[FUNCTION[name]] = _of_numpy(at)
     except (AttributeError, ImportError, ValueError):  # no such symbol, no such module
         return False
     for name, one in _OBJECTS.items():
@@ -151,8 +152,8 @@ def _slot_of(kind: type, number: int) -> int:
     return int(found)
 
 
-def _numpy_empty() -> int:
-    """Address of PyArray_Empty, from the table that every extension module takes it from."""
+def _of_numpy(at: int) -> int:
+    """A function of numpy's, from the table that every extension module takes it from."""
     try:
         core: Any = importlib.import_module("numpy._core._multiarray_umath")
     except ImportError:  # numpy 1
@@ -163,4 +164,4 @@ def _numpy_empty() -> int:
     abi = ctypes.CFUNCTYPE(ctypes.c_uint)(_word(functions + 8 * _ABI_AT))
     if abi() not in _ABI or _word(functions + 8 * _NDARRAY_AT) != id(np.ndarray):
         raise ValueError("numpy's table of functions is not the one that is known")
-    return _word(functions + 8 * _EMPTY_AT)
+    return _word(functions + 8 * at)

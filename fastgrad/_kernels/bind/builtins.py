@@ -41,7 +41,7 @@ def _product(rule: Callable[..., Result]) -> Callable[[ObjectFrame], Word]:
         a, b, out, accumulate = f.handles
         turn_a, turn_b = f.self_ == f.object("False"), f.self_ == f.object("True")
         result = rule(f, a, b, out, f.flag(accumulate), turn_a, turn_b)
-        return f.references(result)[0]
+        return f.number_or_array(result)
 
     return emit
 

@@ -48,7 +48,6 @@ class Frame(ABC):
 
     is_double: Word
     itemsize: Word
-    makes_numbers = False  # whether a new result may have no dimension
 
     def __init__(self, b: ir.IRBuilder) -> None:
         self.b = b

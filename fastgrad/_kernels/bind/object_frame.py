@@ -219,6 +219,15 @@ class ObjectFrame(Frame):
             found.append((made == 0).choose(result.given, made))
         return found
 
+    def number_or_array(self, result: Result) -> Word:
+        """As ``references``; what is new and has no dimension becomes a number of numpy's."""
+        answer = self.variable()
+        (reference,) = self.references(result)
+        self.set(answer, reference)
+        with self.where(result.is_new):
+            self.set(answer, self.call("PyArray_Return", reference))
+        return self.get(answer)
+
     def new_float(self, bits: Word) -> Word:
         value = self.b.bitcast(bits.ir, FLOAT[8])
         return Word(self.b, self._call("PyFloat_FromDouble", [value]))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from llvmlite import ir
 
 from ..codegen import structs
-from ..codegen.simd import I8, I64, for_range
+from ..codegen.simd import FLOAT, I8, I64, for_range
 from ..codegen.words import Word
 from ..formulas.activations import TABLE
 from . import records
@@ -22,8 +22,6 @@ _FRESH_OR_WANTED = records.WANTED | records.FRESH
 
 
 class RecordFrame(Frame):
-    makes_numbers = True
-
     def __init__(self, b: ir.IRBuilder, descriptor: ir.Value, count: int) -> None:
         super().__init__(b)
         self.descriptor = Word(b, descriptor)
@@ -54,8 +52,25 @@ class RecordFrame(Frame):
         return handle != 0
 
     def number(self, handle: Word) -> Word:
-        self.require(self._field(handle, "kind") == records.FLOAT64)
-        return self.load(self._field(handle, "data"))
+        """Also of an integer, a bool or a float32, as Python's float() makes one of it."""
+        b, kind, value = self.b, self._field(handle, "kind"), self.variable()
+        at, found = self._field(handle, "data").ir, self.constant(0) != 0
+
+        def read(of: ir.Type) -> ir.Value:
+            return b.load(b.inttoptr(at, of.as_pointer()))
+
+        for code, convert in (
+            (records.FLOAT64, lambda: read(FLOAT[8])),
+            (records.FLOAT32, lambda: b.fpext(read(FLOAT[4]), FLOAT[8])),
+            (records.INT64, lambda: b.sitofp(read(I64), FLOAT[8])),
+            (records.BOOL, lambda: b.uitofp(read(I8), FLOAT[8])),
+        ):
+            this = kind == code
+            with self.where(this):
+                self.set(value, Word(b, b.bitcast(convert(), I64)))
+            found = found | this
+        self.require(found)
+        return self.get(value)
 
     def integer(self, handle: Word) -> Word:
         self.require(self._field(handle, "kind") == records.INT64)

@@ -39,6 +39,8 @@ class Record(NamedTuple):
 # Flags of a record. WANTED: a result that the caller is to make; it asks for the lengths, and calls
 # again with the array, now FRESH. SCALAR: a number, no dimension. TEXT: code points.
 READ_ONLY, WANTED, FRESH, SCALAR, TEXT = 1, 2, 4, 8, 16
+# From this bit on, of an array that the caller has converted: the kind that it had, for messages.
+KIND_BEFORE = 16
 
 # What a caller is told: all is well, or which exception it has to raise; see gateway.py.
 DONE, WRONG, NO_MEMORY, BROKEN = range(4)

@@ -77,8 +77,6 @@ def product(f: Frame, a: Word, b: Word, out: Word, add: Word, turn_a: Word, turn
         result.array.is_dense(),
         disjoint([result.array], [x, y]),
     )
-    if not f.makes_numbers:
-        f.require(~result.is_new | (ndim >= 1))
     (c,) = f.create(result)
     with f.released(m * n * k, m * n, m * k, k * n):
         status = f.run(f.slot(gemm), _product(f, x, y, c, add))
@@ -253,7 +251,7 @@ def softmax_cross_entropy(
     """logits (n, m), int64 labels (n,) -> loss, an address, and grad (n, m)."""
     (operand,) = f.floats(logits)
     z, targets = f.fixed(operand, 2), f.fixed(f.labels(labels), 1)
-    n, m = z.lengths
+    n, _ = z.lengths
     bits = f.number(smoothing)
     aligned = ((targets.data | targets.strides[0]) & 7) == 0
     f.require(targets.has_lengths(n), aligned, _is_below(bits, _ONE + 1))

@@ -74,7 +74,7 @@ def at_most(b: ir.IRBuilder, x: ir.Value, limit: int | ir.Value) -> ir.Value:
 class Value:
     """An LLVM vector of floats, integers or booleans with Python's operators."""
 
-    __slots__ = ("ops", "ir")
+    __slots__ = ("ir", "ops")
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, ops: Simd, value: ir.Value) -> None:

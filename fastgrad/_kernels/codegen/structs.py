@@ -8,8 +8,9 @@ names: ``words`` flattens an instance, ``names`` says where a field is.
 from __future__ import annotations
 
 import functools
+import operator
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -52,13 +53,16 @@ def size(struct: Any) -> int:
     return 8 * len(names(struct))
 
 
-def words(value: Any) -> Iterator[Any]:
+def words(value: Any) -> Sequence[Any]:
     """The words of an instance, nested ones in their places."""
-    for item in value:
-        if isinstance(item, tuple):
-            yield from words(item)
-        else:
-            yield item
+    struct: Any = type(value)
+    found: Any = _getter(struct)(value)
+    return found if len(names(struct)) != 1 else (found,)
+
+
+@functools.cache
+def _getter(struct: Any) -> Callable[[Any], Any]:
+    return operator.attrgetter(*names(struct)) if names(struct) else lambda value: ()
 
 
 def built(struct: Any, values: Iterator[Any]) -> Any:

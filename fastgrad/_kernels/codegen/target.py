@@ -8,15 +8,31 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import llvmlite.binding as llvm
+import numpy as np
 
 # The number of the formula that every result follows, to the last bit: see docs/contract.md.
 BITS_VERSION = 1
 
+
 # Elements of k in one chain of the contract. Part of BITS_VERSION: the same on every CPU.
 # benchmarks/sweeps/settings.py is the sweep that it was frozen after.
-KC = {"float32": 512, "float64": 256}
+class _ByDtype(dict[str, int]):
+    """By the name of a dtype, or whatever numpy takes for one: KC[x.dtype], KC[np.float32]."""
+
+    def __missing__(self, key: Any) -> int:
+        try:
+            name = np.dtype(key).name
+        except TypeError:
+            name = key
+        if name not in self:
+            raise KeyError(key)
+        return self[name]
+
+
+KC: dict[Any, int] = _ByDtype(float32=512, float64=256)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 from llvmlite import ir
 
-from ..codegen.calls import vector_function
-from ..codegen.simd import Simd, for_range, i64, new_function
+from ..codegen.calls import VectorFunction, vector_function
+from ..codegen.simd import Simd, for_range, i64
 from ..codegen.target import Isa, current
 from .args import Matrix, Rows
 from .microkernel import relu_threshold
@@ -49,46 +50,44 @@ def row_steps(ops: Simd, p: RowSteps) -> None:
 def _all_steps(ops: Simd, p: RowSteps, rows: int) -> None:
     b = ops.builder
     steps = steps_at_a_time(current().isa, rows)
-    many, one = (_emit_steps(ops, rows, s) for s in (steps, 1))
     whole = b.sub(p.k, b.srem(p.k, i64(steps)))
 
-    def go(run: ir.Function, k: ir.Value) -> None:
-        from_a = b.add(p.a.data, b.mul(k, p.a.column))
-        from_b = b.add(p.b.data, b.mul(k, p.b.row))
-        b.call(run, [p.n, from_a, p.a.row, p.a.column, from_b, p.b.row, *p.to])
+    def go(some: VectorFunction, k: ir.Value) -> None:
+        a = p.a._replace(data=b.add(p.a.data, b.mul(k, p.a.column)))
+        from_b = p.b._replace(data=b.add(p.b.data, b.mul(k, p.b.row)))
+        some(ops, p._replace(a=a, b=from_b))
 
     with for_range(b, whole, steps) as k:
-        go(many, k)
+        go(_some_steps(rows, steps), k)
     with for_range(b, b.sub(p.k, whole)) as k:
-        go(one, b.add(whole, k))
+        go(_some_steps(rows, 1), b.add(whole, k))
 
 
-def _emit_steps(outer: Simd, rows: int, steps: int) -> ir.Function:
-    module = outer.builder.module
-    name = f"fastgrad_steps_f{8 * outer.itemsize}_{rows}x{steps}"
-    if name in module.globals:
-        return module.globals[name]
-    function, b = new_function(module, name, 8)
-    n, a, a_row, a_k, b_rows, b_k, to, to_row = function.args
-    ops = Simd(b, outer.itemsize, outer.lanes, outer.has_fma)
-    rows_of_a = [b.add(a, b.mul(a_row, i64(r))) for r in range(rows)]
-    xs = [
-        [ops.broadcast(b.add(row, b.mul(a_k, i64(s)))) for s in range(steps)] for row in rows_of_a
-    ]
-    from_b = [b.add(b_rows, b.mul(b_k, i64(s))) for s in range(steps)]
-    chains_at = [b.add(to, b.mul(to_row, i64(r))) for r in range(rows)]
+@functools.cache
+def _some_steps(rows: int, steps: int) -> VectorFunction:
+    """So many steps from the first one on, whatever p.k is."""
 
-    def vector(offset: ir.Value, mask: ir.Value | None) -> None:
-        chains = [ops.load(b.add(at, offset), 0, mask) for at in chains_at]
-        for s in range(steps):
-            column = ops.load(b.add(from_b[s], offset), 0, mask)
-            chains = [ops.fma(xs[r][s], column, chain) for r, chain in enumerate(chains)]
-        for at, chain in zip(chains_at, chains, strict=True):
-            ops.store(chain, b.add(at, offset), 0, mask)
+    def emit(ops: Simd, p: RowSteps) -> None:
+        b = ops.builder
+        rows_of_a = [b.add(p.a.data, b.mul(p.a.row, i64(r))) for r in range(rows)]
+        xs = [
+            [ops.broadcast(b.add(row, b.mul(p.a.column, i64(s)))) for s in range(steps)]
+            for row in rows_of_a
+        ]
+        from_b = [b.add(p.b.data, b.mul(p.b.row, i64(s))) for s in range(steps)]
+        chains_at = [b.add(p.to.data, b.mul(p.to.row, i64(r))) for r in range(rows)]
 
-    ops.over_columns(n, vector)
-    b.ret_void()
-    return function
+        def vector(offset: ir.Value, mask: ir.Value | None) -> None:
+            chains = [ops.load(b.add(at, offset), 0, mask) for at in chains_at]
+            for s in range(steps):
+                column = ops.load(b.add(from_b[s], offset), 0, mask)
+                chains = [ops.fma(xs[r][s], column, chain) for r, chain in enumerate(chains)]
+            for at, chain in zip(chains_at, chains, strict=True):
+                ops.store(chain, b.add(at, offset), 0, mask)
+
+        ops.over_columns(p.n, vector)
+
+    return VectorFunction(emit, RowSteps, f"steps_{rows}x{steps}")
 
 
 class Finish(NamedTuple):

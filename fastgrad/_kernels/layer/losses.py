@@ -15,16 +15,16 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from ..codegen import structs
-from ..codegen.calls import VectorFunction, call
+from ..codegen.calls import VectorFunction, call, vector_function
 from ..codegen.integers import on_integers
 from ..codegen.memory import word_pointer
 from ..codegen.simd import FLOAT, I64, Simd, Value, at_most, for_range, i64, new_function
-from ..codegen.structs import address
+from ..codegen.structs import address, on_stack
 from ..codegen.target import KC
 from ..formulas import elementary
 from ..gemm.args import Matrix, Rows
 from ..gemm.packing import copy
-from ..runtime.registry import Floats, Kernel, register
+from ..runtime.registry import Floats, Kernel, Word, register
 from ..runtime.scratch import HEADER, acquire, release
 from ..runtime.table import BAD_LABEL, OK, OUT_OF_MEMORY
 from .args import Loss
@@ -300,6 +300,38 @@ def _emit_loss(kind: int) -> Callable[[Simd, Here], None]:
     return emit
 
 
+class Probabilities(NamedTuple):
+    """Sets the word at ``bad`` if not every target is from 0 to 1; a NaN is not."""
+
+    n: int
+    m: int
+    targets: Matrix
+    bad: int  # address
+
+
+@vector_function(Probabilities)
+def are_probabilities(ops: Simd, p: Probabilities) -> None:
+    b, t = ops.builder, p.targets
+    wrong = b.alloca(ops.bool)
+    b.store(ir.Constant(ops.bool, None), wrong)
+
+    def look(x: Value) -> None:
+        right = (x >= 0.0) & (x <= 1.0)
+        b.store(b.or_(b.load(wrong), b.not_(right.ir)), wrong)
+
+    dense = b.icmp_signed("==", t.column, i64(ops.itemsize))
+    with for_range(b, p.n) as r:
+        row = b.add(t.data, b.mul(r, t.row))
+        with b.if_else(dense) as (vectors, elements):
+            with vectors:
+                ops.over_columns(p.m, lambda at, mask: look(ops.load(b.add(row, at), 0, mask)))
+            with elements, for_range(b, p.m) as c:
+                look(ops.broadcast(b.add(row, b.mul(c, t.column))))
+    lanes = b.bitcast(b.load(wrong), ir.IntType(ops.lanes))
+    with b.if_then(b.icmp_unsigned("!=", lanes, lanes.type(0))):
+        b.store(i64(1), word_pointer(b, p.bad))
+
+
 @on_integers
 def _bad_labels(b: ir.IRBuilder, address: ir.Value) -> ir.Value:
     """How many labels are not from 0 to m - 1."""
@@ -312,14 +344,19 @@ def _bad_labels(b: ir.IRBuilder, address: ir.Value) -> ir.Value:
 
 
 def _kernel(kind: int, name: str) -> Kernel:
-    """BAD_LABEL, with nothing written: a label is not from 0 to m - 1."""
+    """BAD_LABEL, with nothing written: a target is not from 0 to m - 1, or not from 0 to 1."""
     function = VectorFunction(_emit_loss(kind), Here, f"loss_{name}")
-    has_labels = kind == _LABELS
+    has_labels, is_binary = kind == _LABELS, kind == _BINARY
 
     def build(t: Floats) -> Callable[..., Any]:
-        emitted = t[function]
+        emitted, check = t[function], t[are_probabilities]
 
         def body(p):  # type: ignore[no-untyped-def]
+            if is_binary:
+                found = on_stack(Word(value=0))
+                call(check, Probabilities(n=p.n, m=p.m, targets=p.targets, bad=address(found)))
+                if found.value != 0:
+                    return BAD_LABEL
             if has_labels and _bad_labels(address(p)) != 0:
                 return BAD_LABEL
             arena = acquire()

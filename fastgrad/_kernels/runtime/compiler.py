@@ -51,7 +51,7 @@ def seconds() -> float:
 
 def cache_path() -> str:
     """The folder that the kernels are kept in."""
-    cache = disk_cache.cache_of(compiled, "")
+    cache = disk_cache.cache_of("")
     if cache is None:
         return "none: no folder can be written to, so every process compiles anew"
     return str(cache.cache_path)
@@ -59,7 +59,7 @@ def cache_path() -> str:
 
 def _compile(name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     made: Any = CFunc(function, (arguments, types.int64), locals={}, options=OPTIONS)
-    cache = disk_cache.cache_of(function, name)
+    cache = disk_cache.cache_of(name)
     if cache is not None:
         made._cache = cache
     else:

@@ -46,7 +46,7 @@ class Nothing(NamedTuple):
     """What a callback without arguments is given."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kernel:
     name: str
     build: Callable[[Floats], Callable[..., Any]]
