@@ -1,6 +1,6 @@
 """One setting against others: a threshold of thresholds.py, a number of the table of tiles, or KC.
 
-    python benchmarks/sweeps/settings.py STREAM_ROWS
+    python benchmarks/sweeps/settings.py FEW_ROWS
     python benchmarks/sweeps/settings.py OUTER_K=16 OUTER_K=99 --cells tn,256x32x8192,float32,1
 
 A name alone stands for the values and cells of SWEEPS, which the present value was chosen from.
@@ -36,18 +36,18 @@ SWEEPS = {
     "block_columns": ([512, 1024, 2048], BIG),
     "DIRECT_ROWS": ([12, 24, 48, 96], ["nn,40x512x512,float32,1", "nn,100x256x256,float32,1"]),
     "DIRECT_FMAS": ([1 << 18, 1 << 20, 1 << 22], ["nn,96x96x96,float32,1", *FEW[2:4]]),
-    "DIRECT_STRIPS": ([0, 2, 8], ["nn,512x48x512,float32,1", "nn,512x128x512,float32,1"]),
+    "DIRECT_PANELS": ([0, 2, 8], ["nn,512x48x512,float32,1", "nn,512x128x512,float32,1"]),
     "FAR_BYTES": ([512, 1024, 1 << 40], ["tn,50000x32x100,float32,1", "tn,256x32x8192,float32,1"]),
     "OUTER_K": ([0, 16, 64, 256], ["nn,2048x2048x8,float32,1", "nn,1024x1024x64,float32,1"]),
     "FORK_FMAS": ([1 << 16, 1 << 18, 1 << 20], [f"nn,{n}x{n}x{n},float32,2" for n in (48, 64, 96)]),
-    "TALL_BYTES": ([0, 1 << 16], ["tn,64x10x16384,float32,2", "tn,64x64x16384,float32,2"]),
+    "SPLIT_K_BYTES": ([0, 1 << 16], ["tn,64x10x16384,float32,2", "tn,64x64x16384,float32,2"]),
     "PARTS_FMAS": ([0, 1 << 25, 1 << 27, 1 << 31],
                    [*SHARED, "nn,64x300x784,float32,2", "nn,100x1200x784,float32,2"]),
     "PARTS_OF_A_THREAD": ([1, 2, 4], ["nn,64x300x784,float32,2", "nn,128x512x784,float32,2"]),
     "TASKS_OF_A_THREAD": ([2, 4, 8], SHARED),
-    "STREAM_ROWS": ([4, 16, 32], FEW),
-    "STREAM_FAR_ROWS": ([16, 32, 48], FEW),
-    "STREAM_ELEMENTS": ([512, 2048, 8192], ["nn,1x64x64,float32,1", "nn,4x64x32,float32,1"]),
+    "FEW_ROWS": ([4, 16, 32], FEW),
+    "FAR_ROWS": ([16, 32, 48], FEW),
+    "FEW_ROWS_ELEMENTS": ([512, 2048, 8192], ["nn,1x64x64,float32,1", "nn,4x64x32,float32,1"]),
     "GATHER_ROWS": ([0, 4, 8, 16], NARROW),
     "RUN_BYTES": ([1 << 13, 1 << 14, 1 << 15], ["nn,1x3072x768,float32,1", *FEW]),
     "RUN_COLUMNS": ([128, 256, 512], FEW),

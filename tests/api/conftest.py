@@ -1,14 +1,12 @@
-"""Files to train on, and both ways of a call."""
+"""Files to train on."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from fastgrad._kernels.bind import builtins, by_hand
 from support.blobs import blobs
 
 
@@ -25,8 +23,3 @@ def csv(tmp_path: Path) -> str:
     rows = [f"{','.join(map(str, r))},{c}" for r, c in zip(x, y, strict=True)]
     (tmp_path / "my blobs.csv").write_text("\n".join(["a,b,c,d,kind", *rows]))
     return str(tmp_path / "my blobs.csv")
-
-
-@pytest.fixture(params=["builtin", "by hand"])
-def call(request: pytest.FixtureRequest) -> Any:
-    return builtins if request.param == "builtin" else by_hand

@@ -13,7 +13,7 @@ import pytest
 
 from fastgrad import linear_backward, linear_forward, matmul, matmul_nt, matmul_tn
 from support import wrong_calls
-from support.quick import read_only
+from support.small import read_only
 from support.wrong_calls import Written
 
 TABLE = wrong_calls.cases()

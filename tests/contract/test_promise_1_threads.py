@@ -41,15 +41,15 @@ from support.oracles import (
     saved_for,
 )
 from support.thread_cases import (
-    COLUMNS_STREAM,
     FEW,
     ODD,
-    ROWS_STREAM,
     TASKS,
+    WAYS_OF_FEW_COLUMNS,
+    WAYS_OF_FEW_ROWS,
     cases,
     forward_shapes,
     layers,
-    long_stream,
+    long_run,
 )
 from support.watch import WAYS, Watch
 
@@ -63,7 +63,7 @@ def _threads_as_before() -> Iterator[None]:
     set_num_threads(before)
 
 
-# Streams ----------------------------------------------------------------------------------------
+# Few rows, few columns ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rows", FEW)
@@ -71,28 +71,28 @@ def _threads_as_before() -> Iterator[None]:
 def test_few_rows(dtype: str, rows: int, rng: np.random.Generator) -> None:
     """B by rows, by columns, and odd; from one block of the contract into the next."""
     k = edges.KC[dtype] + edges.lanes(dtype) + 3
-    product = Product(rows, long_stream(rows, k, dtype), k, dtype, rng)
-    taken, ways = product.run("C", "C", "C", ("stream_task",)), ROWS_STREAM
-    if rows > thresholds.STREAM_ROWS:
+    product = Product(rows, long_run(rows, k, dtype), k, dtype, rng)
+    taken, ways = product.run("C", "C", "C", ("runs",)), WAYS_OF_FEW_ROWS
+    if rows > thresholds.FEW_ROWS:
         ways = ways - {"transposed", "gathered"}
     else:
-        taken |= product.run("F", "F", "padded rows", ("stream_task",))
-        taken |= product.run(ODD, ODD, "C", ("stream_task",))
+        taken |= product.run("F", "F", "padded rows", ("runs",))
+        taken |= product.run(ODD, ODD, "C", ("runs",))
     assert ways <= taken, f"not taken: {ways - taken}"
 
 
-@pytest.mark.parametrize("columns", range(1, thresholds.STREAM_ROWS + 1))
+@pytest.mark.parametrize("columns", range(1, thresholds.FEW_ROWS + 1))
 @by_dtype
 def test_few_columns(dtype: str, columns: int, rng: np.random.Generator) -> None:
     """The same with A and B, and rows and columns, in each other's place."""
     k = edges.KC[dtype] + edges.lanes(dtype) + 3
-    product = Product(long_stream(columns, k, dtype), columns, k, dtype, rng)
-    taken, ways = product.run("F", "C", "C", ("stream_task",)), COLUMNS_STREAM
+    product = Product(long_run(columns, k, dtype), columns, k, dtype, rng)
+    taken, ways = product.run("F", "C", "C", ("runs",)), WAYS_OF_FEW_COLUMNS
     if columns > thresholds.GATHER_ROWS * 4 // edges.itemsize(dtype):
         ways = ways - {"transposed", "gathered", "C gathered"}
     else:
-        taken |= product.run("C", "F", "C", ("stream_task",))
-        taken |= product.run(ODD, ODD, "padded rows", ("stream_task",))
+        taken |= product.run("C", "F", "C", ("runs",))
+        taken |= product.run(ODD, ODD, "padded rows", ("runs",))
     assert ways <= taken, f"not taken: {ways - taken}"
 
 
@@ -111,18 +111,18 @@ def test_products(dtype: str, case: str, rng: np.random.Generator) -> None:
 
 
 @by_dtype
-def test_runs_of_a_stream(dtype: str, rng: np.random.Generator) -> None:
+def test_runs_of_few_rows(dtype: str, rng: np.random.Generator) -> None:
     """Columns around the ends of a run, and of two."""
     for m in (1, 3, 16):
         vectors = thresholds.RUN_BYTES // (edges.itemsize(dtype) * m * edges.lanes(dtype))
         run = max(thresholds.RUN_COLUMNS, vectors * edges.lanes(dtype))
         for n in edges.around(run, 2 * run):
-            k = max(thresholds.STREAM_ELEMENTS // n + 1, 3)
+            k = max(thresholds.FEW_ROWS_ELEMENTS // n + 1, 3)
             a, b = floats(rng, m, k, dtype=dtype), floats(rng, k, n, dtype=dtype)
             with num_threads(1), Watch(dtype) as watch:
                 c = matmul(a, b)
             assert_same_bits(c, contract_product(a, b), f"{(m, n, k)}")
-            assert "rows stream" in watch.ways()
+            assert "few rows" in watch.ways()
             assert ("several runs" in watch.ways()) == (n > run)
 
 
@@ -144,8 +144,8 @@ def test_names(dtype: str, rng: np.random.Generator) -> None:
 @by_dtype
 def test_ring_as_large_as_its_arena(dtype: str, rng: np.random.Generator) -> None:
     """The largest C whose blocks of k lie side by side, and more threads than there is room for."""
-    m, n = 128, thresholds.TALL_BYTES // (128 * edges.itemsize(dtype))
-    room = (scratch.ARENA_BYTES - scratch.HEADER) // thresholds.TALL_BYTES
+    m, n = 128, thresholds.SPLIT_K_BYTES // (128 * edges.itemsize(dtype))
+    room = (scratch.ARENA_BYTES - scratch.HEADER) // thresholds.SPLIT_K_BYTES
     k, threads = (room + 2) * edges.KC[dtype] + 3, room // 2
     assert thresholds.RING_OF_A_THREAD * threads > room
     a, b = floats(rng, k, m, dtype=dtype).T, floats(rng, k, n, dtype=dtype)
@@ -154,7 +154,7 @@ def test_ring_as_large_as_its_arena(dtype: str, rng: np.random.Generator) -> Non
     with num_threads(threads), Watch(dtype) as watch:
         assert_same_bits(matmul(a, b), written, "written")
         assert_same_bits(matmul(a, b, old, True), added, "added")
-    folds = [call.words["count"] for call in watch.calls if call.kernel == "fold"]
+    folds = [call.words["blocks"] for call in watch.calls if call.kernel == "fold"]
     assert folds == [room, 3, room, 3]
 
 
@@ -226,7 +226,7 @@ def test_backward(dtype: str, layer: str, rng: np.random.Generator) -> None:
 
 
 def test_together_they_take_every_way() -> None:
-    taken = ROWS_STREAM | COLUMNS_STREAM | {"several runs"}
+    taken = WAYS_OF_FEW_ROWS | WAYS_OF_FEW_COLUMNS | {"several runs"}
     for dtype in edges.DTYPES:
         for case in (*cases(dtype).values(), *layers(dtype).values()):
             taken |= case.ways
@@ -293,7 +293,7 @@ def test_flush_to_zero_of_the_caller(dtype: str, rng: np.random.Generator) -> No
 
     for threads in THREADS:
         with num_threads(threads):
-            for meet in ("part", "some_products"):
+            for meet in ("part", "product_of_pair"):
                 results = compute(True, meet)
                 flushed = flushed or results
                 for actual, right in zip(results, flushed, strict=True):

@@ -125,22 +125,23 @@ def test_a_signal_that_is_pending_when_a_users_function_asks_python() -> None:
 
 
 def test_a_signal_that_is_pending_when_a_kernel_is_wanted_first() -> None:
-    from fastgrad._kernels.runtime import jit
+    from fastgrad._kernels.runtime import registry
+    from fastgrad._kernels.runtime.table import DTYPES, FAILED, OK
 
     built: list[str] = []
 
-    def build(dtype: str) -> Any:
-        built.append(dtype)
+    def build(t: Any) -> Any:
+        built.append(t.dtype)
 
-        def kernel_of_a_test(d):  # type: ignore[no-untyped-def]
+        def kernel_of_a_test(p):  # type: ignore[no-untyped-def]
             return 0
 
         return kernel_of_a_test
 
-    index = jit.slot(jit.register("kernel of a test", build, ("float32",)), "float32")
-    kernel = jit.KERNEL_TYPE(jit.TABLE[index])
+    made = registry.register("kernel of a test", build, registry.Nothing, DTYPES[:1])
+    kernel = registry.function_in(made.slot("float32"))
     _, status = called_in_c(interrupt(), functools.partial(kernel, 0))
-    assert status == jit.FAILED and not built
+    assert status == FAILED and not built
     with pytest.raises(KeyboardInterrupt):
-        jit.raise_status(status)
-    assert kernel(0) == jit.OK and built == ["float32"]
+        registry.raise_status(status)
+    assert kernel(0) == OK and built == ["float32"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import json
 import re
@@ -12,17 +11,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
-from numba import types
 
-from fastgrad._kernels.codegen import target
-from fastgrad._kernels.formulas import elementwise
-from fastgrad._kernels.runtime import jit
+from fastgrad._kernels.codegen import calls, target
+from fastgrad._kernels.gemm import elementwise
+from fastgrad._kernels.runtime.callbacks import KERNEL_TYPE
 from support import applied, edges
+from support.assembly import fresh
 from support.oracles import assert_same_bits
 from support.programs import environment
+from support.slots import replaced
 
 DTYPES = ["float32", "float64"]
 FORMULAS = list(elementwise.FORMULAS)
@@ -73,8 +72,8 @@ def test_rows_far_apart(name: str, dtype: str) -> None:
 def with_vectors_of(width: int, name: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The kernel as it would be on a CPU whose vectors have that many bytes."""
     isa = dataclasses.replace(target.current().isa, vector_bytes=width)
-    monkeypatch.setattr(elementwise, "current", lambda: SimpleNamespace(isa=isa))
-    kernel = numba.cfunc(types.int64(types.int64), **jit.OPTIONS)(elementwise._build(name)(dtype))
+    monkeypatch.setattr(calls, "current", lambda: SimpleNamespace(isa=isa))
+    kernel = fresh(elementwise.KERNELS[name], dtype)
     kind = "float" if dtype == "float32" else "double"
     found = set(re.findall(rf"<(\d+) x {kind}>", kernel.inspect_llvm()))
     assert found == {str(width // edges.itemsize(dtype))}
@@ -92,21 +91,15 @@ def test_width_of_the_vectors_makes_no_difference(
 ) -> None:
     arrays = applied.operands(name, dtype, 5003)
     kernel = with_vectors_of(width, name, dtype, monkeypatch)
-    called = []
+    inner, called = KERNEL_TYPE(kernel.address), []
 
-    def spy(d: int) -> int:
-        called.append(d)
-        return int(kernel.ctypes(d))
+    def spy(address: int) -> int:
+        called.append(address)
+        return int(inner(address))
 
-    entry = jit.KERNEL_TYPE(spy)
     expected = applied.apply(name, *arrays)
-    index = jit.slot(elementwise.NUMBERS[name], dtype)
-    own = jit.TABLE[index]
-    jit.TABLE[index] = ctypes.cast(entry, ctypes.c_void_p).value or 0
-    try:
+    with replaced(elementwise.KERNELS[name].slot(dtype), by=spy):
         found = applied.apply(name, *arrays)
-    finally:
-        jit.TABLE[index] = own
     assert len(called) == 1
     assert_same_bits(found, expected)
 

@@ -10,9 +10,11 @@ import pytest
 
 from fastgrad import KC
 from fastgrad._kernels.codegen import target
+from fastgrad._kernels.gemm.args import Matrix
 from fastgrad._kernels.layer import losses
-from fastgrad._kernels.runtime import jit
-from fastgrad._ops.kernel_call import bits, data, run
+from fastgrad._kernels.layer.args import Loss
+from fastgrad._kernels.runtime.table import BAD_LABEL, OK
+from fastgrad._ops.kernel_call import bits, data, matrix, rows, run
 from fastgrad.reference import losses as reference
 from support import edges
 from support.assembly import assembly, library_calls
@@ -33,11 +35,9 @@ def call(name: str, z: Any, t: Any, smoothing: float = 0.0, grad: Any = None) ->
     """The kernel's status, loss, and gradient."""
     loss = ctypes.c_double(-1.0)
     grad = np.full(z.shape, np.nan, z.dtype) if grad is None else grad
-    to_t = (data(t), *t.strides, *([0] if t.ndim == 1 else []))
-    status = run(
-        losses.LOSSES[name], z.dtype.name, *z.shape, data(z), *z.strides, *to_t,
-        data(grad), grad.strides[0], ctypes.addressof(loss), bits(smoothing),
-    )  # fmt: skip
+    targets = Matrix(data(t), t.strides[0], 0) if t.ndim == 1 else matrix(t)
+    places = matrix(z), targets, rows(grad), ctypes.addressof(loss)
+    status = run(losses.LOSSES[name], z.dtype, Loss(*z.shape, *places, bits(smoothing)))
     return status, loss.value, grad
 
 
@@ -57,7 +57,7 @@ def check(name: str, z: Any, t: Any, smoothing: float = 0.0) -> None:
     loss, slope = FORMULAS[name](np.array(z), np.array(t), *given)
     status, found, grad = call(name, z, t, smoothing)
     what = f"{name} {z.shape} {z.dtype} smoothing {smoothing}"
-    assert status == jit.OK
+    assert status == OK
     assert_same_bits(np.float64(found), np.float64(loss), f"{what}: loss")
     assert_same_bits(grad, slope, f"{what}: gradient")
 
@@ -139,9 +139,9 @@ def test_a_bad_label_writes_nothing(bad: int, row: int, dtype: str) -> None:
     z, labels = np.zeros((40, 7), dtype), np.zeros(40, np.int64)
     labels[row] = bad
     status, loss, grad = call("softmax_labels", z, labels)
-    assert status == jit.BAD_LABEL and loss == -1.0 and np.isnan(grad).all()
+    assert status == BAD_LABEL and loss == -1.0 and np.isnan(grad).all()
     labels[row] = 6
-    assert call("softmax_labels", z, labels)[0] == jit.OK
+    assert call("softmax_labels", z, labels)[0] == OK
 
 
 @pytest.mark.parametrize("name", FORMULAS)

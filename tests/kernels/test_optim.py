@@ -11,7 +11,9 @@ import pytest
 
 from fastgrad import num_threads
 from fastgrad._kernels.layer import optimizers as optim
-from fastgrad._kernels.layer.train_step import CLIP_LAYERS
+from fastgrad._kernels.layer.args import Adam, Sgd, Squares
+from fastgrad._kernels.layer.train_step import clip_layers
+from fastgrad._kernels.runtime.registry import Kernel
 from fastgrad._ops.kernel_call import bits, data, run
 from fastgrad.reference import losses as reference
 from support import edges, watch
@@ -20,6 +22,7 @@ from support.layouts import place
 from support.oracles import assert_same_bits, floats
 
 DTYPES = ["float32", "float64"]
+FLOAT32 = np.dtype("float32")
 needs_fma = pytest.mark.skipif(not edges.ISA.fma, reason="the contract's bits need FMA")
 SIZES = (0, 1, 7, 16, 31, 33, 1000, optim.CHUNK + 1, optim.SHARED, optim.SHARED + 5)
 SGD_SETTINGS = [  # momentum, nesterov, weight decay
@@ -58,10 +61,9 @@ def test_sgd(momentum, nesterov, decay, dtype, threads, rng) -> None:
         expected = [p.array.copy() for p in placed]
         reference.sgd_step(expected[0], expected[1], 0.3, expected[2], momentum, nesterov, decay)
         with num_threads(threads):
-            run(
-                optim.SGD, dtype, n, *(data(p.array) for p in placed),
-                bits(0.3), bits(momentum), int(nesterov), bits(decay),
-            )  # fmt: skip
+            words = (data(p.array) for p in placed)
+            numbers = bits(0.3), bits(momentum), int(nesterov), bits(decay)
+            run(optim.sgd, np.dtype(dtype), Sgd(n, *words, *numbers))
         check(placed, expected, f"{n} elements")
 
 
@@ -76,7 +78,8 @@ def test_adam(step, decay, dtype, threads, rng) -> None:
         reference.adam_step(*expected, step, 0.01, (0.9, 0.995), 1e-7, decay)
         numbers = (0.01, 0.9, 0.995, 1e-7, decay)
         with num_threads(threads):
-            run(optim.ADAM, dtype, n, *(data(p.array) for p in placed), step, *map(bits, numbers))
+            words = (data(p.array) for p in placed)
+            run(optim.adam, np.dtype(dtype), Adam(n, *words, step, *map(bits, numbers)))
         check(placed, expected, f"{n} elements")
 
 
@@ -88,7 +91,7 @@ def test_adam_at_extreme_settings(rng) -> None:
             reference.adam_step(*expected, step, 1e30, betas, 0.0, 1e-30)
             numbers = (1e30, *betas, 0.0, 1e-30)
             words = [data(p.array) for p in placed]
-            run(optim.ADAM, "float32", 40, *words, step, *map(bits, numbers))
+            run(optim.adam, FLOAT32, Adam(40, *words, step, *map(bits, numbers)))
             check(placed, expected, f"betas {betas}, step {step}")
 
 
@@ -96,7 +99,7 @@ def test_momentum_of_zero_leaves_the_velocity_alone(rng) -> None:
     placed = draw(rng, 3, 50, "float32")
     p, g, v = (p.array.copy() for p in placed)
     words = [data(p.array) for p in placed]
-    run(optim.SGD, "float32", 50, *words, bits(0.1), bits(0.0), 0, bits(-0.0))
+    run(optim.sgd, FLOAT32, Sgd(50, *words, bits(0.1), bits(0.0), 0, bits(-0.0)))
     reference.sgd_step(p, g, 0.1)
     check(placed, [p, g, v], "momentum 0")
 
@@ -109,7 +112,8 @@ def test_sum_of_squares(dtype: str, threads: int, rng: np.random.Generator) -> N
         placed = place(floats(rng, n, dtype=dtype))
         g, found = placed.array.copy(), ctypes.c_double()
         with num_threads(threads):
-            run(optim.SQUARES, dtype, n, data(placed.array), ctypes.addressof(found))
+            args = Squares(n, data(placed.array), ctypes.addressof(found))
+            run(optim.squares, np.dtype(dtype), args)
         assert found.value == reference.squares(g)
         check([placed], [g], f"{n} elements")
 
@@ -117,8 +121,7 @@ def test_sum_of_squares(dtype: str, threads: int, rng: np.random.Generator) -> N
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_large_arrays_are_shared_between_threads(dtype, rng, monkeypatch) -> None:
     """Both threads do tasks, all tasks are done once; small arrays are one task."""
-    monkeypatch.setattr(watch, "CALLS", {})
-    monkeypatch.setattr(watch, "TASKS", {"update": (optim.UPDATE, optim.PLAN)})
+    monkeypatch.setattr(watch, "KERNELS", (optim.update,))
     for n, tasks in ((optim.SHARED - 1, 1), (optim.SHARED + 5, optim.SHARED // optim.CHUNK + 1)):
         placed = draw(rng, 4, n, dtype)
         np.abs(placed[3].array, out=placed[3].array)
@@ -127,7 +130,8 @@ def test_large_arrays_are_shared_between_threads(dtype, rng, monkeypatch) -> Non
         reference.adam_step(*expected, 3, 0.01)
         meet = ("update",) if tasks > 1 else ()
         with num_threads(2), watch.Watch(dtype, *meet) as seen:
-            run(optim.ADAM, dtype, n, *words, 3, *map(bits, (0.01, 0.9, 0.999, 1e-8, 0.0)))
+            numbers = map(bits, (0.01, 0.9, 0.999, 1e-8, 0.0))
+            run(optim.adam, np.dtype(dtype), Adam(n, *words, 3, *numbers))
         assert seen.met.is_set() == (tasks > 1)
         assert sorted(c.words["task"] for c in seen.calls) == list(range(tasks))
         check(placed, expected, f"{n} elements, watched")
@@ -143,13 +147,11 @@ def test_the_order_of_the_sum_matters_here(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize(
-    "number",
-    [optim.UPDATE, optim.ADAM, CLIP_LAYERS],
-    ids=["update", "adam", "clip_layers"],
+    "kernel", [optim.update, optim.adam, clip_layers], ids=lambda kernel: kernel.name
 )
-def test_the_code_calls_no_library(number: int) -> None:
+def test_the_code_calls_no_library(kernel: Kernel) -> None:
     """Square roots and fused multiply-adds are instructions."""
-    assert not library_calls(assembly(number, "float32"))
+    assert not library_calls(assembly(kernel, "float32"))
 
 
 def test_a_call_of_a_library_would_be_seen() -> None:
@@ -162,5 +164,6 @@ def test_products_and_sums_are_rounded_apart(dtype: str) -> None:
     """A fused multiply-add would give another bit."""
     one, eps = np.dtype(dtype).type(1), np.finfo(dtype).eps
     p, g = np.full(40, one), np.full(40, one + eps)
-    run(optim.SGD, dtype, 40, data(p), data(g), 0, bits(float(one - eps)), 0, 0, 0)
+    args = Sgd(40, data(p), data(g), 0, bits(float(one - eps)), 0, 0, 0)
+    run(optim.sgd, np.dtype(dtype), args)
     assert (p == 0).all()  # 1 - (1 + eps)(1 - eps) is eps*eps if the product is not rounded

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 import pytest
 
-from fastgrad._kernels.gemm import packing
-from fastgrad._kernels.runtime import jit
+from fastgrad._kernels.gemm.args import Copy
+from fastgrad._kernels.gemm.packing import copy
+from fastgrad._kernels.runtime.table import OK
+from fastgrad._ops.kernel_call import matrix, rows, run
 from support import edges
 from support.layouts import Placed, place
 from support.oracles import Array, assert_same_bits
 
 by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)
 
-# The three loops of pack.copy, chosen by which stride is one element, and odd ones of each.
+# The three loops of packing.py, chosen by which stride is one element, and odd ones of each.
 SOURCES: dict[str, dict[str, Any]] = {
     "unit along columns": {},
     "unit along columns, padded": {"pad": 3},
@@ -34,29 +34,8 @@ SOURCES: dict[str, dict[str, Any]] = {
 }
 
 
-def _compile(itemsize: int) -> Callable[[tuple[int, ...]], None]:
-    @numba.njit(**jit.OPTIONS)  # type: ignore[untyped-decorator]
-    def copy(words: Any) -> None:
-        packing.copy(itemsize, words)  # type: ignore[call-arg]  # numba gives the first
-
-    return copy  # type: ignore[no-any-return]
-
-
-COPY = {dtype: _compile(edges.itemsize(dtype)) for dtype in edges.DTYPES}
-
-
 def _copy(source: Array, to: Array) -> None:
-    COPY[source.dtype.name](
-        (
-            source.shape[0],
-            source.shape[1],
-            source.ctypes.data,
-            source.strides[0],
-            source.strides[1],
-            to.ctypes.data,
-            to.strides[0],
-        )
-    )
+    assert run(copy, source.dtype, Copy(*source.shape, matrix(source), rows(to))) == OK
 
 
 def _check(values: Array, keywords: dict[str, Any], pad: int) -> None:

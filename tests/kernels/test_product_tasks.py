@@ -18,12 +18,15 @@ import json
 import numpy as np
 
 import fastgrad
-from fastgrad._kernels.layer.backward import SOME_PRODUCTS
-from fastgrad._kernels.runtime import jit
-from fastgrad._ops import kernel_call
+from fastgrad._kernels.codegen import structs
+from fastgrad._kernels.gemm.args import Product
+from fastgrad._kernels.layer.args import PairPlan
+from fastgrad._kernels.layer.backward import product_of_pair
+from fastgrad._kernels.runtime.registry import Task
+from fastgrad._kernels.runtime.table import POOL, READY, TABLE
+from fastgrad._ops.kernel_call import NO_ROWS, matrix, run
 
 fastgrad.set_num_threads(2)
-READY = slice(jit.READY, jit.READY + jit.POOL - jit.READY)
 rng = np.random.default_rng(0)
 g, x, weight = (rng.standard_normal(s).astype(np.float32) for s in ((600, 60), (600, 50), (50, 60)))
 fastgrad.linear_backward(g, x, weight)  # both products side by side: it compiles for all shapes
@@ -32,15 +35,14 @@ late = []
 for n, k, m in SHAPES:
     g, x, weight = (np.ones(s, np.float32) for s in ((n, m), (n, k), (k, m)))
     dx, dw = np.empty_like(x), np.empty_like(weight)
-    at = lambda a: (kernel_call.data(a), *a.strides)  # noqa: E731
-    products = np.array(
-        [[n, k, m, *at(g), *at(weight.T), *at(dx), 0, 0, 0, 0, 0, 1],
-         [k, m, n, *at(x.T), *at(g), *at(dw), 0, 0, 0, 0, 0, 1]], np.int64)
-    before = jit.TABLE[READY]
+    of_dx = Product(n, k, m, matrix(g), matrix(weight.T), matrix(dx), NO_ROWS, 0, 0, 0, 1)
+    of_dw = Product(k, m, n, matrix(x.T), matrix(g), matrix(dw), NO_ROWS, 0, 0, 0, 1)
+    plan = np.array([*structs.words(PairPlan(of_dx, of_dw))], np.int64)
+    before = TABLE[READY:POOL]
     for task in range(2):
-        kernel_call.run(SOME_PRODUCTS, "float32", kernel_call.data(products), task)
+        run(product_of_pair, np.dtype(np.float32), Task(plan.ctypes.data, task))
     assert (dx == m).all() and (dw == n).all()
-    late += [[n, k, m, i] for i, (a, b) in enumerate(zip(before, jit.TABLE[READY])) if a != b]
+    late += [[n, k, m, i] for i, (a, b) in enumerate(zip(before, TABLE[READY:POOL])) if a != b]
 print(json.dumps(late))
 """
 # one shape of each path, and of each condition that chooses between them

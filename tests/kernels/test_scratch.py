@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import fastgrad
-from fastgrad._kernels.runtime import jit, scratch
+from fastgrad._kernels.runtime import scratch
+from fastgrad._kernels.runtime.table import SCRATCH, TABLE
 
 
 def states() -> list[int]:
-    return [jit.TABLE[jit.SCRATCH + 2 * i] for i in range(scratch.ARENAS)]
+    return [TABLE[SCRATCH + 2 * i] for i in range(scratch.ARENAS)]
 
 
 def test_arenas_are_given_back_and_calls_side_by_side_do_not_share_one() -> None:
@@ -29,23 +30,23 @@ def test_arenas_are_given_back_and_calls_side_by_side_do_not_share_one() -> None
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork with threads about
 def test_arenas_taken_at_a_fork_are_free_in_the_child() -> None:
-    jit.TABLE[jit.SCRATCH + 2] = 1  # as if a call in another thread had the second one
+    TABLE[SCRATCH + 2] = 1  # as if a call in another thread had the second one
     try:
         child = os.fork()
         if child == 0:
             os._exit(any(states()))
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     finally:
-        jit.TABLE[jit.SCRATCH + 2] = 0
+        TABLE[SCRATCH + 2] = 0
 
 
 def test_beyond_the_arenas_a_call_allocates_its_own() -> None:
     a = np.ones((64, 300), np.float32)
-    taken = [i for i in range(scratch.ARENAS) if not jit.TABLE[jit.SCRATCH + 2 * i]]
+    taken = [i for i in range(scratch.ARENAS) if not TABLE[SCRATCH + 2 * i]]
     for i in taken:
-        jit.TABLE[jit.SCRATCH + 2 * i] = 1
+        TABLE[SCRATCH + 2 * i] = 1
     try:
         assert (fastgrad.matmul_nt(a, a) == 300).all()
     finally:
         for i in taken:
-            jit.TABLE[jit.SCRATCH + 2 * i] = 0
+            TABLE[SCRATCH + 2 * i] = 0

@@ -20,6 +20,7 @@ import fastgrad
 from fastgrad import MLP, SGD, Adam
 from fastgrad._kernels.bind import step_builtin
 from fastgrad._kernels.runtime.scratch import ARENAS
+from fastgrad._kernels.runtime.table import SCRATCH, TABLE
 from fastgrad._mlp import step as _step
 from fastgrad._mlp.config import ACTIVATIONS, LOSSES
 from support.oracles import assert_same_bits

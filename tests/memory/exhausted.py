@@ -21,8 +21,10 @@ import numpy as np
 
 import fastgrad
 from fastgrad import MLP, Adam, linear_backward, linear_forward, matmul, matmul_nt, num_threads
-from fastgrad._kernels.gemm import blocked, macrokernel
-from fastgrad._kernels.runtime import jit, scratch, thread_pool
+from fastgrad._kernels.gemm.blocked import part
+from fastgrad._kernels.gemm.macrokernel import macrokernel, pack_b
+from fastgrad._kernels.runtime import pool_kernels, registry, scratch
+from fastgrad._kernels.runtime.table import DTYPES, SCRATCH, TABLE
 from support.layouts import Placed, place
 
 NAMES: dict[str, Callable[[], None]] = {}
@@ -32,7 +34,7 @@ MALLOC = ctypes.CDLL(None).malloc
 MALLOC.restype, MALLOC.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 FREE = ctypes.CDLL(None).free
 FREE.argtypes = [ctypes.c_void_p]
-SCRATCH = "fastgrad: no memory for the scratch of a kernel"
+NO_SCRATCH = "fastgrad: no memory for the scratch of a kernel"
 
 
 def scenario(function: Callable[[], None]) -> Callable[[], None]:
@@ -61,8 +63,8 @@ def no_memory(spare: int = 0) -> Iterator[None]:
 def forget_arenas() -> None:
     """As in a process that has had none. Those of before are lost."""
     for i in range(scratch.ARENAS):
-        assert jit.TABLE[jit.SCRATCH + 2 * i] == 0, "an arena is still taken"
-        jit.TABLE[jit.SCRATCH + 2 * i + 1] = 0
+        assert TABLE[SCRATCH + 2 * i] == 0, "an arena is still taken"
+        TABLE[SCRATCH + 2 * i + 1] = 0
 
 
 def fails(function: Callable[..., object], *args: Any, **keywords: Any) -> str:
@@ -150,7 +152,7 @@ def _scratch(dtype: str) -> None:
         forget_arenas()
         with no_memory():
             message = fails(call)
-        assert SCRATCH in message, (i, message)
+        assert NO_SCRATCH in message, (i, message)
         assert all(x.tobytes() == y.tobytes() for x, y in zip(operands, kept, strict=True)), i
         call()
         assert_same(out.array, right)
@@ -177,7 +179,7 @@ def training() -> None:
         before = [w.copy() for w in model.weights + model.biases]
         with no_memory():
             message = fails(model.train_step, x[:45], y[:45])  # scratch
-        assert SCRATCH in message
+        assert NO_SCRATCH in message
         assert_same(model.weights + model.biases, tuple(before))
         for rows in (45, 3000, 7):
             assert model.train_step(x[:rows], y[:rows]) == other.train_step(x[:rows], y[:rows])
@@ -206,7 +208,7 @@ def compiled() -> None:
         forget_arenas()
         with no_memory():
             message = fails(call)
-        assert call is not calls[2] or SCRATCH in message
+        assert call is not calls[2] or NO_SCRATCH in message
         assert_same(call(), right)
     assert out.intact()
 
@@ -219,18 +221,13 @@ def first_threads() -> None:
     with num_threads(1):
         matmul(a, a, out)
     out[:] = 0
-    numbers = (blocked.PART, macrokernel.BLOCK, macrokernel.PACK_B)
-    for index in (
-        thread_pool.FORK_JOIN,
-        thread_pool.WORKER,
-        *(jit.slot(number, "float32") for number in numbers),
-    ):
-        jit.compile_slot(index)
+    for kernel in (pool_kernels.join_job, pool_kernels.pool_worker, part, macrokernel, pack_b):
+        registry.compile_slot(kernel.slot(DTYPES[0]))
     threading.stack_size(64 << 20)
     with num_threads(8), no_memory(spare=16 << 20):
         matmul(a, a, out)
     threading.stack_size(0)
-    assert (out == right).all() and jit.TABLE[thread_pool.STARTED] == 0
+    assert (out == right).all() and TABLE[pool_kernels.STARTED] == 0
     with num_threads(8):
         assert (matmul(a, a) == right).all()
 

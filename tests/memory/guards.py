@@ -17,17 +17,20 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from fastgrad._kernels.formulas.elementwise import NUMBERS
 
 import fastgrad
 from fastgrad import MLP, SGD, Adam, num_threads
-from fastgrad._kernels.bind import builtins
-from fastgrad._kernels.runtime import jit, scratch
+from fastgrad._kernels.gemm.args import Formula, Rows
+from fastgrad._kernels.gemm.elementwise import KERNELS
+from fastgrad._kernels.runtime import scratch
+from fastgrad._kernels.runtime.table import OK, SCRATCH, TABLE
 from fastgrad._mlp import parameters as _parameters
 from fastgrad._mlp import step as _step
 from fastgrad._mlp.grad_norms import _times_derivative
 from fastgrad._ops import losses as _losses
 from fastgrad._ops import optimizers as _optim
+from fastgrad._ops.kernel_call import data
+from fastgrad._ops.kernel_call import run as run_kernel
 from support import edges
 from support.draw import LARGE, SIZES
 from support.fuzz import PROMISES
@@ -135,11 +138,12 @@ def norms(c: Guarded) -> None:
 
 def elementwise(c: Guarded) -> None:
     n, m = c.near(1, edges.lanes(c.dtype), c.upto(200)), c.near(1, edges.lanes(c.dtype), c.upto(99))
-    index = jit.slot(NUMBERS[c.pick("formula", *UNARY)], "float32")
+    kernel = KERNELS[c.pick("formula", *UNARY)]
     x, y = c.dense(n, positive=True), c.dense(n)
     right = np.empty_like(y.array)
-    assert builtins.unary(x.array.copy(), right, index) is right
-    assert builtins.unary(x.array, y.array, index) is y.array
+    for source, to in ((x.array.copy(), right), (x.array, y.array)):
+        args = Formula(1, n, Rows(data(source), 0), Rows(data(to), 0))
+        assert run_kernel(kernel, to.dtype, args) == OK
     assert_same_bits(y.array, right, str(c.log))
     assert x.intact() and y.intact(), c.log
 
@@ -221,11 +225,11 @@ LONG_KINDS = (*KINDS, compiled)
 def guard_arenas() -> None:
     """Scratch of ARENA_BYTES, flush against the guard above, for the first of the arenas."""
     for i in range(GUARDED_ARENAS):
-        state = jit.SCRATCH + 2 * i
-        assert jit.TABLE[state] == 0, "in use"
+        state = SCRATCH + 2 * i
+        assert TABLE[state] == 0, "in use"
         memory = pages(scratch.ARENA_BYTES)[-scratch.ARENA_BYTES :]
-        memory[:8].view(np.int64)[0] = ctypes.addressof(jit.TABLE) + 8 * state  # see scratch.py
-        jit.TABLE[state + 1] = memory.ctypes.data
+        memory[:8].view(np.int64)[0] = ctypes.addressof(TABLE) + 8 * state  # see scratch.py
+        TABLE[state + 1] = memory.ctypes.data
         KEPT.append(memory)
 
 

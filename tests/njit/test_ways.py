@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import re
 
 import numpy as np
@@ -11,9 +10,10 @@ from numba import njit
 
 import fastgrad
 from fastgrad._kernels.bind import gateway
-from fastgrad._kernels.gemm.dispatch import GEMM
-from fastgrad._kernels.runtime import jit
+from fastgrad._kernels.gemm.dispatch import gemm
+from fastgrad._kernels.runtime.table import OUT_OF_MEMORY
 from support.oracles import floats
+from support.slots import replaced
 
 
 @njit
@@ -73,14 +73,11 @@ def test_no_memory() -> None:
     """What a kernel says is what is raised."""
     a = np.ones((3, 3), np.float32)
     one(a, a)
-    index = jit.slot(GEMM, "float32")
-    kernel, failing = jit.TABLE[index], jit.KERNEL_TYPE(lambda descriptor: jit.OUT_OF_MEMORY)
-    jit.TABLE[index] = ctypes.cast(failing, ctypes.c_void_p).value
-    try:
-        with pytest.raises(MemoryError, match="no memory for the scratch of a kernel"):
-            one(a, a)
-    finally:
-        jit.TABLE[index] = kernel
+    with (
+        replaced(gemm.slot("float32"), by=lambda address: OUT_OF_MEMORY),
+        pytest.raises(MemoryError, match="no memory for the scratch of a kernel"),
+    ):
+        one(a, a)
     assert (one(a, a) == 3).all()
 
 

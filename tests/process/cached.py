@@ -41,20 +41,20 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
     import fastgrad
-    from fastgrad._kernels.runtime import jit
+    from fastgrad._kernels.runtime import compiler
 
     if arguments.wait:
         print("ready", flush=True)
         sys.stdin.readline()
     loaded = list[int]()
-    compile_it = jit._compile
+    compile_it = compiler._compile
 
-    def counted(function: Any) -> Any:
-        compiled = compile_it(function)
+    def counted(*args: Any) -> Any:
+        compiled = compile_it(*args)
         loaded.append(compiled.cache_hits)
         return compiled
 
-    jit._compile = counted
+    compiler._compile = counted
     with warnings.catch_warnings(record=True) as seen:
         if not sys.warnoptions:
             warnings.simplefilter("always")
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "kernels": len(loaded),
         "hits": sum(loaded),
         "warnings": [str(each.message) for each in seen],
-        "path": jit.cache_path(),
+        "path": compiler.cache_path(),
     }
 
 

@@ -87,13 +87,13 @@ def threads_with_a_model_each() -> None:
 @scenario
 def fork_while_another_thread_compiles() -> None:
     """On a cold cache: the child compiles, too, and nobody holds what it needs for that."""
-    from fastgrad._kernels.runtime import jit
+    from fastgrad._kernels.runtime import compiler
 
-    compile_it, compiling = jit._compile, threading.Event()
+    compile_it, compiling = compiler._compile, threading.Event()
 
-    def tell(function: Any) -> Any:
+    def tell(*args: Any) -> Any:
         compiling.set()
-        return compile_it(function)
+        return compile_it(*args)
 
     def compile_first() -> None:
         fastgrad.mse(np.ones(3, np.float32), np.zeros(3, np.float32))
@@ -103,7 +103,7 @@ def fork_while_another_thread_compiles() -> None:
         fastgrad.sgd_step(param, np.ones(3, np.float32), 0.5)
         assert (param == 0.5).all()
 
-    jit._compile = tell
+    compiler._compile = tell
     other = threading.Thread(target=compile_first)
     other.start()
     compiling.wait()
@@ -182,7 +182,7 @@ def workers_stopped_for_a_second() -> None:
             time.sleep(0.01)
             start = time.monotonic()
             counts = jobs.zeros(50)
-            assert jobs.run(jobs.COUNT, (counts, 0), 50) == 0 and (counts == 1).all()
+            assert jobs.run(jobs.count, (counts, 0), 50) == 0 and (counts == 1).all()
             took = time.monotonic() - start
             assert took < 0.5, f"{took:.2f} s for a worker that had nothing to do"
             time.sleep(1.1)

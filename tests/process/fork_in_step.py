@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from fastgrad import MLP
-from fastgrad._kernels.layer.train_step import PLACE
+from fastgrad._kernels.codegen import structs
+from fastgrad._kernels.layer.args import Net
 
 MESSAGE = (
     "MLP.train_step: this process was forked while another thread was in a step of this model, "
@@ -26,12 +27,13 @@ MESSAGE = (
     "steps"
 )
 FOUND, FAILED, BETWEEN_STEPS = range(3)
+BUSY = structs.offset(Net, "busy")
 FORKS = 200  # tries to hit a step
 
 
 def is_in_step(model: MLP) -> bool:
     step = model._step
-    return step._lock.locked() or bool(step._table[PLACE["busy"]])
+    return step._lock.locked() or bool(step._table[BUSY])
 
 
 def refuses(model: MLP, x: Any, y: Any) -> None:

@@ -85,7 +85,8 @@ def interrupt_any_call() -> None:
     import jobs
     import works
 
-    from fastgrad._kernels.runtime import jit, scratch, thread_pool
+    from fastgrad._kernels.runtime import pool_kernels, scratch
+    from fastgrad._kernels.runtime.table import SCRATCH, TABLE
 
     # All is compiled: llvmlite dies of an interrupt in its callbacks. And none in users' functions:
     # numba's code around them may answer with a SystemError.
@@ -97,8 +98,8 @@ def interrupt_any_call() -> None:
         for i in until_the_end():
             work = all_works[i % len(all_works)]
             interrupts.run(work.run, 2e-3)
-            assert jit.TABLE[thread_pool.BUSY] == 0
-            assert not any(jit.TABLE[jit.SCRATCH + 2 * i] for i in range(scratch.ARENAS))
+            assert TABLE[pool_kernels.BUSY] == 0
+            assert not any(TABLE[SCRATCH + 2 * i] for i in range(scratch.ARENAS))
             if i % 5 == 0:
                 assert not work.wrong(), work.name
     assert interrupts.hits > 10, interrupts.hits

@@ -1,172 +1,211 @@
 """Kernels that only tests run as tasks of a job. Their import registers them: one process each.
 
-A task is called with (address of its job's words, number of the task). Those that wait for another
+A task is called with (address of its job's plan, number of the task). Those that wait for another
 one call what the pool looks up with its first worker: not before that.
 """
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import time
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
-from fastgrad._kernels.runtime.jit import stamp
 
-from fastgrad._kernels.codegen import atomics
-from fastgrad._kernels.codegen.memory import call_kernel, in_memory, table, word
-from fastgrad._kernels.runtime import jit, thread_pool
+from fastgrad._kernels.codegen import atomics, structs
+from fastgrad._kernels.codegen.calls import call
+from fastgrad._kernels.codegen.memory import table
+from fastgrad._kernels.codegen.structs import address, on_stack, view
+from fastgrad._kernels.runtime import pool_kernels, registry
+from fastgrad._kernels.runtime.callbacks import KERNEL_TYPE
+from fastgrad._kernels.runtime.pool_kernels import fork_join, now
+from fastgrad._kernels.runtime.registry import Floats, Kernel, Task
+from fastgrad._kernels.runtime.table import DTYPES, LINE, TABLE
 
 Words = np.ndarray[Any, np.dtype[np.int64]]
 PATIENCE = 60_000_000_000  # ns that a task waits for another one
+# The cache knows kernels by name and by the sources of the package, which this file is not one of.
+_VERSION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
 
 
-def count(dtype: str) -> Any:
-    """words: address of counts, pauses. One more to counts[task]."""
-    version = stamp()
+def task(plan: Any, uses: tuple[Kernel, ...] = ()) -> Callable[[Any], Kernel]:
+    def register(build: Callable[[Floats], Callable[..., Any]]) -> Kernel:
+        name = f"test_{build.__name__}_{_VERSION}"
+        return registry.register(name, build, Task, DTYPES[:1], uses, plan)
 
-    def kernel_count(d):  # type: ignore[no-untyped-def]
-        _ = version
-        job, task = word(d, 0), word(d, 1)
-        atomics.add(word(job, 0) + 8 * task, 1)
-        for _pause in range(word(job, 1)):
+    return register
+
+
+class Counts(NamedTuple):
+    counts: int  # address of one word a task
+    pauses: int
+
+
+class Sums(NamedTuple):
+    sums: int  # address of two words
+
+
+class Meeting(NamedTuple):
+    inside: int  # address of a counter
+    wanted: int  # how many tasks are to be inside at a time
+
+
+class Turns(NamedTuple):
+    done: int  # address of a counter
+
+
+class Statuses(NamedTuple):
+    statuses: int  # address of one word a task
+
+
+class Controls(NamedTuple):
+    meeting: Meeting
+    words: int  # address of one word a task
+
+
+class Nesting(NamedTuple):
+    counts: int  # address of inner counts for each task
+    inner: int  # tasks of an inner job
+    pauses: int
+
+
+@task(Counts)
+def count(t: Floats) -> Any:
+    """One more to counts[task]."""
+
+    def body(p):  # type: ignore[no-untyped-def]
+        plan = view(p.plan, Counts)
+        atomics.add(plan.counts + 8 * p.task, 1)
+        for _pause in range(plan.pauses):
             atomics.pause()
         return 0
 
-    return kernel_count
+    return body
 
 
-def total(dtype: str) -> Any:
-    """words: address of two sums. One more to the first, the task's number to the second."""
-    version = stamp()
+@task(Sums)
+def total(t: Floats) -> Any:
+    """One more to the first sum, the task's number to the second."""
 
-    def kernel_total(d):  # type: ignore[no-untyped-def]
-        _ = version
-        sums = word(word(d, 0), 0)
+    def body(p):  # type: ignore[no-untyped-def]
+        sums = view(p.plan, Sums).sums
         atomics.add(sums, 1)
-        atomics.add(sums + 8, word(d, 1))
+        atomics.add(sums + 8, p.task)
         return 0
 
-    return kernel_total
+    return body
 
 
-def meet(dtype: str) -> Any:
-    """words: address of a counter, how many tasks are to be inside at a time. 1: they never were.
+@task(Meeting)
+def meet(t: Floats) -> Any:
+    """1: so many tasks never were inside at a time.
 
     Nobody leaves before all have come, so that each is another thread's.
     """
-    version, patience, offer = stamp(), PATIENCE, thread_pool.YIELD
+    patience, offer = PATIENCE, pool_kernels.YIELD
 
-    def kernel_meet(d):  # type: ignore[no-untyped-def]
-        _ = version
-        job = word(d, 0)
-        inside, wanted = word(job, 0), word(job, 1)
-        end = thread_pool.now() + patience
-        atomics.add(inside, 1)
-        while atomics.load(inside) < wanted:
+    def body(p):  # type: ignore[no-untyped-def]
+        plan = view(p.plan, Meeting)
+        end = now() + patience
+        atomics.add(plan.inside, 1)
+        while atomics.load(plan.inside) < plan.wanted:
             atomics.call_void(atomics.load(table() + 8 * offer))
-            if thread_pool.now() > end:
+            if now() > end:
                 return 1
         return 0
 
-    return kernel_meet
+    return body
 
 
-def where(dtype: str) -> Any:
-    """words: address of the results, pauses. An address on the stack of the thread that does it."""
-    version = stamp()
+@task(Counts)
+def where(t: Floats) -> Any:
+    """counts[task] = an address on the stack of the thread that does it."""
 
-    def kernel_where(d):  # type: ignore[no-untyped-def]
-        _ = version
-        job, task = word(d, 0), word(d, 1)
-        atomics.store(word(job, 0) + 8 * task, in_memory((task,)))
-        for _pause in range(word(job, 1)):
+    def body(p):  # type: ignore[no-untyped-def]
+        plan = view(p.plan, Counts)
+        here = on_stack(Task(plan=p.plan, task=p.task))
+        atomics.store(plan.counts + 8 * p.task, address(here))
+        for _pause in range(plan.pauses):
             atomics.pause()
         return 0
 
-    return kernel_where
+    return body
 
 
-def turns(dtype: str) -> Any:
-    """words: address of a counter. Each task waits for the one below it. 1: it never came."""
-    version, patience, offer = stamp(), PATIENCE, thread_pool.YIELD
+@task(Turns)
+def turns(t: Floats) -> Any:
+    """Each task waits for the one below it. 1: it never came."""
+    patience, offer = PATIENCE, pool_kernels.YIELD
 
-    def kernel_turns(d):  # type: ignore[no-untyped-def]
-        _ = version
-        done, task = word(word(d, 0), 0), word(d, 1)
-        end = thread_pool.now() + patience
-        while atomics.load(done) != task:
+    def body(p):  # type: ignore[no-untyped-def]
+        done = view(p.plan, Turns).done
+        end = now() + patience
+        while atomics.load(done) != p.task:
             atomics.call_void(atomics.load(table() + 8 * offer))
-            if thread_pool.now() > end:
+            if now() > end:
                 return 1
         atomics.add(done, 1)
         return 0
 
-    return kernel_turns
+    return body
 
 
-def status(dtype: str) -> Any:
-    """words: address of the statuses that the tasks return."""
-    version = stamp()
+@task(Statuses)
+def status(t: Floats) -> Any:
+    """The tasks return them."""
 
-    def kernel_status(d):  # type: ignore[no-untyped-def]
-        _ = version
-        return atomics.load(word(word(d, 0), 0) + 8 * word(d, 1))
+    def body(p):  # type: ignore[no-untyped-def]
+        return atomics.load(view(p.plan, Statuses).statuses + 8 * p.task)
 
-    return kernel_status
-
-
-def control(dtype: str) -> Any:
-    """words: address of a counter, tasks to meet, address of each task's control word."""
-    version, met = stamp(), jit.slot(MEET, dtype)
-
-    def kernel_control(d):  # type: ignore[no-untyped-def]
-        _ = version
-        job, task = word(d, 0), word(d, 1)
-        atomics.store(word(job, 2) + 8 * task, atomics.control_word())
-        return call_kernel(met, (job, task))
-
-    return kernel_control
+    return body
 
 
-def nest(dtype: str) -> Any:
-    """words: address of counts, tasks of the inner jobs, pauses. Each task is a job of counting."""
-    version, counting, fork_join = stamp(), jit.slot(COUNT, dtype), thread_pool.FORK_JOIN
+@task(Controls, uses=(meet,))
+def control(t: Floats) -> Any:
+    """words[task] = the control word of the thread that does it; and all meet."""
+    met = t[meet]
 
-    def kernel_nest(d):  # type: ignore[no-untyped-def]
-        _ = version
-        job, task = word(d, 0), word(d, 1)
-        counts = word(job, 0) + 8 * task * word(job, 1)
-        words = in_memory((counts, word(job, 2)))
-        return call_kernel(fork_join, (counting, words, word(job, 1), 1_000_000))
+    def body(p):  # type: ignore[no-untyped-def]
+        plan = view(p.plan, Controls)
+        atomics.store(plan.words + 8 * p.task, atomics.control_word())
+        return call(met, Task(plan=address(plan.meeting), task=p.task))
 
-    return kernel_nest
+    return body
 
 
-FLOAT32 = jit.DTYPES[:1]
-COUNT = jit.register("test_count", count, FLOAT32)
-TOTAL = jit.register("test_total", total, FLOAT32)
-MEET = jit.register("test_meet", meet, FLOAT32)
-WHERE = jit.register("test_where", where, FLOAT32)
-TURNS = jit.register("test_turns", turns, FLOAT32)
-STATUS = jit.register("test_status", status, FLOAT32)
-CONTROL = jit.register("test_control", control, FLOAT32, uses=(MEET,))
-NEST = jit.register("test_nest", nest, FLOAT32, uses=(COUNT,))
+@task(Nesting, uses=(count,))
+def nest(t: Floats) -> Any:
+    """Each task is a job of counting."""
+    counting = t[count]
 
-AWAKE = thread_pool.WAKE_NS  # an estimate that wakes sleeping workers
+    def body(p):  # type: ignore[no-untyped-def]
+        plan = view(p.plan, Nesting)
+        counts = plan.counts + 8 * p.task * plan.inner
+        job = on_stack(Counts(counts=counts, pauses=plan.pauses))
+        return fork_join(counting, job, plan.inner, 1_000_000)
+
+    return body
+
+
+AWAKE = pool_kernels.WAKE_NS  # an estimate that wakes sleeping workers
 ASLEEP = 0  # one that does not
 _HOLDING = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64)  # the GIL
 
 
 def run(
-    kernel: int, words: tuple[Any, ...], tasks: int, estimate: int = AWAKE, nogil: bool = True
+    kernel: Kernel, words: tuple[Any, ...], tasks: int, estimate: int = AWAKE, nogil: bool = True
 ) -> int:
-    """Run a job and return its status; arrays among the words are passed by address."""
-    job = np.array([w.ctypes.data if isinstance(w, np.ndarray) else w for w in words], np.int64)
-    index = jit.slot(kernel, "float32")
-    descriptor = np.array([index, job.ctypes.data, tasks, estimate], np.int64)
-    fork_join = (jit.KERNEL_TYPE if nogil else _HOLDING)(jit.TABLE[thread_pool.FORK_JOIN])
-    return int(fork_join(descriptor.ctypes.data))
+    """Run a job and return its status; arrays among its plan's words are passed by address."""
+    plan = np.array([w.ctypes.data if isinstance(w, np.ndarray) else w for w in words], np.int64)
+    assert len(plan) == len(structs.names(kernel.plan))
+    job = np.array([kernel.slot(DTYPES[0]), plan.ctypes.data, tasks, estimate], np.int64)
+    assert len(job) == len(structs.names(pool_kernels.FORK_JOIN.struct))
+    found = TABLE[pool_kernels.FORK_JOIN.slot(DTYPES[0])]
+    pool = (KERNEL_TYPE if nogil else _HOLDING)(found)
+    return int(pool(job.ctypes.data))
 
 
 def zeros(n: int = 1) -> Words:
@@ -175,13 +214,13 @@ def zeros(n: int = 1) -> Words:
 
 def all_meet(threads: int) -> bool:
     """Whether so many threads do tasks of one job at a time."""
-    return run(MEET, (zeros(), threads), threads) == 0
+    return run(meet, (zeros(), threads), threads) == 0
 
 
 def doers(tasks: int, estimate: int = AWAKE) -> Words:
     """Run a job of ~10 us a task; where on its stack each task's thread was."""
     places = zeros(tasks)
-    assert run(WHERE, (places, 300), tasks, estimate) == 0
+    assert run(where, (places, 300), tasks, estimate) == 0
     return places
 
 
@@ -192,17 +231,17 @@ def threads_of(places: Words) -> int:
 
 def workers() -> list[int]:
     """The state of each worker that was started."""
-    states = [thread_pool.WORKERS + i * jit.LINE for i in range(jit.TABLE[thread_pool.STARTED])]
-    return [jit.TABLE[i] for i in states]
+    states = [pool_kernels.WORKERS + i * LINE for i in range(TABLE[pool_kernels.STARTED])]
+    return [TABLE[i] for i in states]
 
 
 def wait_until_asleep() -> None:
     end = time.monotonic() + 20
-    while any(state != thread_pool.ASLEEP for state in workers()):
+    while any(state != pool_kernels.ASLEEP for state in workers()):
         assert time.monotonic() < end, "workers do not go to sleep"
         time.sleep(0.001)
 
 
 def job_number() -> int:
     """Of the last job that was given to workers; others run serially."""
-    return int(jit.TABLE[thread_pool.TICKET]) >> 32
+    return int(TABLE[pool_kernels.TICKET]) >> 32

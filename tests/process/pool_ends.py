@@ -59,7 +59,7 @@ def fork_inside_a_job() -> None:
         status: list[int] = []
 
         def job(tasks: int = tasks, status: list[int] = status) -> None:
-            status.append(jobs.run(jobs.MEET, (inside, 3), tasks))
+            status.append(jobs.run(jobs.meet, (inside, 3), tasks))
 
         other = threading.Thread(target=job)
         other.start()
@@ -145,7 +145,7 @@ def exit_inside_a_job() -> None:
     fastgrad.set_num_threads(2)
     assert jobs.all_meet(2)
     inside = jobs.zeros()
-    target = lambda: jobs.run(jobs.MEET, (inside, 3), 2)  # noqa: E731
+    target = lambda: jobs.run(jobs.meet, (inside, 3), 2)  # noqa: E731
     threading.Thread(target=target, daemon=True).start()
     while inside[0] < 2:
         time.sleep(0.001)
@@ -164,7 +164,7 @@ def call_after_the_pool_has_stopped() -> None:
     thread_pool.stop()
     counts = jobs.zeros(9)
     number = jobs.job_number()
-    assert jobs.run(jobs.COUNT, (counts, 0), 9) == 0 and (counts == 1).all()
+    assert jobs.run(jobs.count, (counts, 0), 9) == 0 and (counts == 1).all()
     large_product()
     assert jobs.job_number() == number and threading.active_count() == 1
     atexit.register(lambda: (large_product(), print("leaving", flush=True)))

@@ -28,18 +28,20 @@ def workers_compile_slowly() -> Iterator[None]:
     Half a second makes sure that they meet; none of it is slept if none compiles. What workers call
     to be given a task (on a second import) they may compile: nobody waits for them yet.
     """
-    from fastgrad._kernels.runtime import jit, thread_pool
+    from fastgrad._kernels.runtime import pool_kernels, registry
+    from fastgrad._kernels.runtime.table import DTYPES
 
-    compile_slot, seen = jit.compile_slot, []
+    compile_slot, seen = registry.compile_slot, []
+    take = pool_kernels.take_tasks.slot(DTYPES[0])
 
     def slowly(index: int) -> int:
         name = threading.current_thread().name
-        if name.startswith("fastgrad-") and index != thread_pool.TAKE:
+        if name.startswith("fastgrad-") and index != take:
             seen.append(f"{name} compiles slot {index}")
             time.sleep(0.5)
         return compile_slot(index)
 
-    with replaced(jit, "compile_slot", slowly):
+    with replaced(registry, "compile_slot", slowly):
         yield
     assert not seen, seen
 
@@ -65,7 +67,7 @@ def no_thread_to_be_had() -> None:
     with no_new_threads():
         for nogil in (True, False):
             counts = jobs.zeros(9)
-            assert jobs.run(jobs.COUNT, (counts, 0), 9, nogil=nogil) == 0 and (counts == 1).all()
+            assert jobs.run(jobs.count, (counts, 0), 9, nogil=nogil) == 0 and (counts == 1).all()
         large_product()
     assert threading.active_count() == 1 and not jobs.workers() and jobs.job_number() == 0
     fastgrad.set_num_threads(3)  # asks again
@@ -76,13 +78,13 @@ def no_thread_to_be_had() -> None:
 def one_thread_of_three_to_be_had() -> None:
     import jobs
 
-    from fastgrad._kernels.runtime import jit
+    from fastgrad._kernels.runtime.compiler import THREAD_NAME
 
     start = threading.Thread.start
     started: list[str] = []
 
     def refuse(thread: threading.Thread) -> None:
-        if thread.name != jit.COMPILES:
+        if thread.name != THREAD_NAME:
             if started:
                 raise RuntimeError("can't start new thread")
             started.append(thread.name)
@@ -109,7 +111,7 @@ def no_primitives() -> None:
         fastgrad.set_num_threads(3)
         with replaced(thread_pool, "_find_primitives", fail):
             counts = jobs.zeros(9)
-            assert jobs.run(jobs.COUNT, (counts, 0), 9) == 0 and (counts == 1).all()
+            assert jobs.run(jobs.count, (counts, 0), 9) == 0 and (counts == 1).all()
             large_product()
     assert threading.active_count() == 1 and jobs.job_number() == 0
 
@@ -172,7 +174,8 @@ def interrupt_a_long_call() -> None:
     """Ctrl-C in the main thread while a product runs on all threads."""
     import jobs
 
-    from fastgrad._kernels.runtime import jit, scratch, thread_pool
+    from fastgrad._kernels.runtime import pool_kernels, scratch
+    from fastgrad._kernels.runtime.table import SCRATCH, TABLE
 
     fastgrad.set_num_threads(3)
     assert jobs.all_meet(3)
@@ -188,15 +191,15 @@ def interrupt_a_long_call() -> None:
     other = threading.Thread(target=interrupt)
     other.start()
     try:
-        jobs.run(jobs.MEET, (inside, 4), 3)
+        jobs.run(jobs.meet, (inside, 4), 3)
         for _ in range(1000):  # some bytecode on which it is noticed
             time.sleep(0.01)
     except KeyboardInterrupt:
         interrupted = True
     other.join()
     assert interrupted
-    assert jit.TABLE[thread_pool.BUSY] == 0
-    assert not any(jit.TABLE[jit.SCRATCH + 2 * i] for i in range(scratch.ARENAS))
+    assert TABLE[pool_kernels.BUSY] == 0
+    assert not any(TABLE[SCRATCH + 2 * i] for i in range(scratch.ARENAS))
     large_product()
     assert jobs.all_meet(3)
 
@@ -204,21 +207,21 @@ def interrupt_a_long_call() -> None:
 @scenario
 def interrupt_while_compiling() -> None:
     """On a cold cache: the exception comes out of the call, and the next call compiles anew."""
-    from fastgrad._kernels.runtime import jit
+    from fastgrad._kernels.runtime import compiler
 
     fastgrad.set_num_threads(3)
-    compile_it = jit._compile
+    compile_it = compiler._compile
     interrupted = 0
 
-    def interrupt_first(function: Any) -> Any:
-        if function.__name__ == "kernel_stream_task":
-            jit._compile = compile_it
+    def interrupt_first(name: str, *rest: Any) -> Any:
+        if name == "runs.float32":
+            compiler._compile = compile_it
             _thread.interrupt_main()
             for _ in range(1000):  # some bytecode on which it is noticed
                 time.sleep(0.001)
-        return compile_it(function)
+        return compile_it(name, *rest)
 
-    jit._compile = interrupt_first
+    compiler._compile = interrupt_first
     a, b = np.ones((2, 3000), np.float32), np.ones((3000, 400), np.float32)
     for _ in range(2):
         try:

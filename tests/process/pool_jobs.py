@@ -29,7 +29,7 @@ def every_task_once() -> None:
         fastgrad.set_num_threads(threads)
         for tasks in range(1, MAX_TASKS + 1):
             counts = jobs.zeros(MAX_TASKS + 1)
-            assert jobs.run(jobs.COUNT, (counts, 0), tasks) == 0
+            assert jobs.run(jobs.count, (counts, 0), tasks) == 0
             assert (counts[:tasks] == 1).all() and not counts[tasks:].any(), (threads, tasks)
     assert len(jobs.workers()) == 7
 
@@ -40,7 +40,7 @@ def no_task() -> None:
 
     fastgrad.set_num_threads(3)
     counts = jobs.zeros()
-    assert jobs.run(jobs.COUNT, (counts, 0), 0) == 0 and not counts.any()
+    assert jobs.run(jobs.count, (counts, 0), 0) == 0 and not counts.any()
 
 
 @scenario
@@ -51,7 +51,7 @@ def more_tasks_than_claims() -> None:
     fastgrad.set_num_threads(2)
     for tasks in ((1 << 24) - 1, (1 << 24) + 5):
         sums = jobs.zeros(2)
-        assert jobs.run(jobs.TOTAL, (sums,), tasks) == 0
+        assert jobs.run(jobs.total, (sums,), tasks) == 0
         assert sums.tolist() == [tasks, tasks * (tasks - 1) // 2]
 
 
@@ -63,8 +63,8 @@ def many_jobs() -> None:
     fastgrad.set_num_threads(8)
     one, other = jobs.zeros(16), jobs.zeros(16)
     for _ in range(3000):
-        assert jobs.run(jobs.COUNT, (one, 0), 16) == 0
-        assert jobs.run(jobs.COUNT, (other, 5), 3, jobs.ASLEEP) == 0
+        assert jobs.run(jobs.count, (one, 0), 16) == 0
+        assert jobs.run(jobs.count, (other, 5), 3, jobs.ASLEEP) == 0
     assert (one == 3000).all()
     assert (other[:3] == 3000).all() and not other[3:].any()
 
@@ -79,7 +79,7 @@ def four_callers() -> None:
 
     def caller(i: int) -> None:
         for _ in range(500):
-            if jobs.run(jobs.COUNT, (counts[i], 100), 20):
+            if jobs.run(jobs.count, (counts[i], 100), 20):
                 failed.append(i)
 
     side_by_side([lambda i=i: caller(i) for i in range(4)])
@@ -96,7 +96,7 @@ def nested() -> None:
         fastgrad.set_num_threads(threads)
         for nogil in (True, False):
             counts = jobs.zeros(12 * 7)
-            assert jobs.run(jobs.NEST, (counts, 7, 20), 12, nogil=nogil) == 0
+            assert jobs.run(jobs.nest, (counts, 7, 20), 12, nogil=nogil) == 0
             assert (counts == 1).all()
 
 
@@ -107,7 +107,7 @@ def tasks_wait_for_those_below() -> None:
     for threads in (2, 3, 8, 1):
         fastgrad.set_num_threads(threads)
         for _ in range(20):
-            assert jobs.run(jobs.TURNS, (jobs.zeros(),), 30) == 0
+            assert jobs.run(jobs.turns, (jobs.zeros(),), 30) == 0
 
 
 @scenario
@@ -117,9 +117,9 @@ def statuses_are_ored() -> None:
     for threads in (1, 3):
         fastgrad.set_num_threads(threads)
         statuses = np.array([0, 4, 0, 1, 0, 32, 1, 0], np.int64)
-        assert jobs.run(jobs.STATUS, (statuses,), 8) == 37
-        assert jobs.run(jobs.STATUS, (statuses,), 3) == 4
-        assert jobs.run(jobs.STATUS, (statuses[2:],), 1) == 0, "of the job before"
+        assert jobs.run(jobs.status, (statuses,), 8) == 37
+        assert jobs.run(jobs.status, (statuses,), 3) == 4
+        assert jobs.run(jobs.status, (statuses[2:],), 1) == 0, "of the job before"
 
 
 # Threads ----------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ def no_more_threads_than_set() -> None:
     places = []
     for _ in range(300):
         fastgrad.set_num_threads(3)
-        assert jobs.run(jobs.MEET, (jobs.zeros(), 2), 3) == 0
+        assert jobs.run(jobs.meet, (jobs.zeros(), 2), 3) == 0
         fastgrad.set_num_threads(2)
         places.append(jobs.doers(20))
     assert jobs.threads_of(np.concatenate(places)) == 2
@@ -160,7 +160,7 @@ def sleepers_wake_for_long_jobs() -> None:
         jobs.wait_until_asleep()
         assert jobs.threads_of(jobs.doers(4, jobs.AWAKE - 1)) == 1
         assert all(jobs.workers()), "a short job woke a worker"
-        assert jobs.run(jobs.MEET, (jobs.zeros(), 3), 3, jobs.AWAKE) == 0
+        assert jobs.run(jobs.meet, (jobs.zeros(), 3), 3, jobs.AWAKE) == 0
 
 
 @scenario
@@ -173,13 +173,13 @@ def busy_pool() -> None:
     inside = jobs.zeros()
     status: list[int] = []  # three have to meet where there are two threads: this call is the third
     first = threading.Thread(
-        target=lambda: status.append(jobs.run(jobs.MEET, (inside, 3), 2)), daemon=True
+        target=lambda: status.append(jobs.run(jobs.meet, (inside, 3), 2)), daemon=True
     )
     first.start()
     while inside[0] < 2:
         time.sleep(0.001)
     number, counts = jobs.job_number(), jobs.zeros(50)
-    assert jobs.run(jobs.COUNT, (counts, 0), 50) == 0 and (counts == 1).all()
+    assert jobs.run(jobs.count, (counts, 0), 50) == 0 and (counts == 1).all()
     assert jobs.threads_of(jobs.doers(50)) == 1
     assert jobs.job_number() == number and not status, "the pool was not busy"
     large_product()
@@ -241,7 +241,7 @@ def control_word() -> None:
     for word in (usual | flush, usual, usual | flush):
         put(word)
         words = jobs.zeros(3)
-        assert jobs.run(jobs.CONTROL, (jobs.zeros(), 3, words), 3) == 0
+        assert jobs.run(jobs.control, (jobs.zeros(), 3, words), 3) == 0
         assert (words & ~0x3F == word).all(), [hex(w) for w in words]
         assert get() & ~0x3F == word, "the caller's own was changed"
 
@@ -253,9 +253,9 @@ def holding_the_gil() -> None:
     fastgrad.set_num_threads(3)
     for _ in range(50):
         counts = jobs.zeros(30)
-        assert jobs.run(jobs.COUNT, (counts, 10), 30, nogil=False) == 0
+        assert jobs.run(jobs.count, (counts, 10), 30, nogil=False) == 0
         assert (counts == 1).all()
-        assert jobs.run(jobs.MEET, (jobs.zeros(), 3), 3, nogil=False) == 0
+        assert jobs.run(jobs.meet, (jobs.zeros(), 3), 3, nogil=False) == 0
 
 
 if __name__ == "__main__":

@@ -13,16 +13,13 @@ from typing import Any
 import numba
 import pytest
 
-from fastgrad._kernels.runtime import disk_cache, jit, source_hash
+from fastgrad._kernels.runtime import compiler, disk_cache, source_hash
 
 CALL = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
 
 
 def build(number: int) -> Callable[[int], int]:
-    version = source_hash.stamp()
-
     def kernel(d):  # type: ignore[no-untyped-def]
-        _ = version
         return d + number
 
     return kernel
@@ -30,7 +27,7 @@ def build(number: int) -> Callable[[int], int]:
 
 def compiled(number: int) -> tuple[int, int]:
     """What the kernel of that number makes of 1000, and whether it came from the disk."""
-    found = jit._compile(build(number))
+    found = compiler._compile(f"kernel {number}", build(number), (numba.types.int64,))
     return CALL(found.address)(1000), found.cache_hits
 
 
@@ -150,6 +147,15 @@ def test_after_an_upgrade_under_the_process_nothing_is_written(folder: Path, mon
     """Its kernels are those of the sources it has imported, not of the files that are there now."""
     monkeypatch.setattr(source_hash, "_imported", source_hash.stamp() ^ 1)
     assert compiled(1) == (1001, 0) and files(folder) == []
+
+
+def test_other_sources_are_another_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upgrade never runs yesterday's machine code, whatever bytecode a kernel has."""
+    assert compiled(1) == (1001, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(disk_cache, "stamp", lambda: source_hash.stamp() ^ 1)
+        assert compiled(1) == (1001, 0) and len(files(folder)) == 2
+    assert compiled(1) == (1001, 1)
 
 
 def test_old_versions_go_and_the_last_ones_stay(folder: Path, monkeypatch) -> None:

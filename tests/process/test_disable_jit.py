@@ -1,4 +1,4 @@
-"""NUMBA_DISABLE_JIT=1: the public functions run on fastgrad.reference, with the same bits."""
+"""NUMBA_DISABLE_JIT=1: users' functions are interpreted, and call the same compiled kernels."""
 
 from __future__ import annotations
 
@@ -12,65 +12,72 @@ import numba
 import pytest
 
 from fastgrad._kernels.codegen.target import current
-from support import without_jit
+from support import programs, without_jit
 from support.programs import environment
 
 pytestmark = pytest.mark.skipif(
     numba.config.DISABLE_JIT or not current().isa.fma,
-    reason="compares with compiled kernels, which give the contract's bits where there is FMA",
+    reason="compares with a process that compiles users' functions; digests are of CPUs with FMA",
 )
 
 FIRST = """
 import numpy as np, fastgrad
 x = np.ones((2, 2))
 y = np.zeros((2, 2))
-try:
-    fastgrad.matmul(x, x, y)
-except RuntimeWarning as warning:
-    assert str(warning).startswith("fastgrad: NUMBA_DISABLE_JIT is set"), warning
-    assert not y.any()
 assert (fastgrad.matmul(x, x, y) == 2).all() and y.all()
-fastgrad.warmup()
 fastgrad.show_config()
+"""
+POOL = """
+import jobs, fastgrad
+fastgrad.set_num_threads(3)
+assert jobs.all_meet(3) and len(jobs.workers()) == 2
+assert jobs.threads_of(jobs.doers(50)) <= 3
 """
 
 
-def run(cache: Path, *command: str) -> str:
-    env = environment(NUMBA_DISABLE_JIT="1", NUMBA_CACHE_DIR=str(cache))
+def run(*command: str, **more: str) -> str:
+    env = environment(NUMBA_DISABLE_JIT="1", **more)
     done = subprocess.run(
-        [sys.executable, *command], env=env, capture_output=True, text=True, timeout=600
-    )
+        [sys.executable, *command], env=env, cwd=programs.FOLDER,
+        capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    cache = tmp_path_factory.mktemp("cache")
-    result = json.loads(run(cache, without_jit.__file__))
-    assert not list(cache.rglob("*.nb?"))  # nothing was compiled
-    return result
+def found() -> Any:
+    return json.loads(run(without_jit.__file__))
 
 
-def test_the_bits_are_those_of_compiled_code(found: Any) -> None:
+def test_the_bits_are_the_same(found: Any) -> None:
     compiled = without_jit.digests()
     assert len(compiled) > 150 and found["digests"].keys() == compiled.keys()
     assert [case for case in compiled if found["digests"][case] != compiled[case]] == []
 
 
-def test_it_is_said_once_and_where(found: Any) -> None:
-    ((category, file, message),) = found["warnings"]
-    assert category == "RuntimeWarning" and file == without_jit.__file__
-    assert "\n" not in message and "fastgrad.reference" in message
+def test_nothing_is_said(found: Any) -> None:
+    assert found["warnings"] == []
 
 
-def test_import_says_nothing_and_a_first_call_that_raises_writes_nothing(tmp_path: Path) -> None:
-    printed = run(tmp_path, "-W", "error", "-c", FIRST)
-    assert "cache        none: NUMBA_DISABLE_JIT is set" in printed
-    assert not list(tmp_path.iterdir())
+def test_kernels_are_compiled_and_kept(tmp_path: Path) -> None:
+    printed = run("-W", "error", "-c", FIRST, NUMBA_CACHE_DIR=str(tmp_path))
+    (line,) = (line for line in printed.splitlines() if line.startswith("cache "))
+    assert str(tmp_path) in line
+    assert [path.name for path in tmp_path.rglob("*.nbc") if "gemm.float64" in path.name]
 
 
-@pytest.mark.slow
-def test_the_main_job_prints_the_digest_it_always_prints(tmp_path: Path) -> None:
-    printed = run(tmp_path, "-W", "ignore", "-m", "fastgrad")
-    assert "5c0a33b9d0a3e40a" in printed
+def test_threads_take_part() -> None:
+    """The pool's loops are kernels as well."""
+    assert run("-W", "error", "-c", POOL) == ""
+
+
+def test_the_main_job_prints_the_digest_it_always_prints() -> None:
+    assert run("-W", "error", "-m", "fastgrad").count("5c0a33b9d0a3e40a") == 2
+
+
+def test_check_finds_the_bits_it_always_finds() -> None:
+    """On one thread and on several."""
+    printed = run("-W", "error", "-m", "fastgrad", "check", "--bits")
+    assert "\nall passed\n" in printed and "FAIL" not in printed
+    assert printed.endswith("bits 1: abfdb362b536a4c1\n")

@@ -4,8 +4,8 @@ path, and programs.environment does so for the processes that tests start.
 oracles       the right results, to the bit: products, layers, losses, optimizer and training steps
 edges         sizes at which the kernels change what they do
 layouts       the same values in any memory layout; guarded: beside pages that may not be touched
-draw          random sizes, values and layouts; quick, blobs: small operands and data
-watch         which kernels a call uses, and on which thread
+draw          random sizes, values and layouts; small, blobs: small operands and data
+watch         which kernels a call uses, and on which thread; slots puts others in their places
 thread_cases  shapes that lead to every way through the kernels; on_all_threads runs them
 control_word  rounding and flush-to-zero of a thread
 fuzz          cases of the promises by number, made by fuzz_case

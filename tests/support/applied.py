@@ -5,7 +5,6 @@ Run as a program, prints digests of the formulas named, as JSON: NUMBA_CPU_NAME 
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import sys
@@ -15,8 +14,11 @@ from typing import Any
 import numpy as np
 
 from fastgrad._kernels.codegen import target
-from fastgrad._kernels.formulas import elementwise
-from fastgrad._kernels.runtime import jit
+from fastgrad._kernels.gemm import elementwise
+from fastgrad._kernels.gemm.args import Formula, Rows
+from fastgrad._kernels.gemm.elementwise import Derivative
+from fastgrad._kernels.runtime.table import DTYPES, OK
+from fastgrad._ops.kernel_call import data, run
 from fastgrad.reference.lanes import Lanes
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -28,18 +30,13 @@ def apply(name: str, *arrays: Array, out: Array | None = None) -> Array:
     All arrays are (rows, n), or (n,), of one dtype, their rows anywhere.
     """
     y = np.empty(arrays[0].shape, arrays[0].dtype) if out is None else out
-    words = [1 if y.ndim == 1 else len(y), y.shape[-1]]
     for a in (*arrays, y):
         assert a.shape == y.shape and a.dtype == y.dtype and a.strides[-1] == a.itemsize
-        words += [a.ctypes.data, a.strides[0] if a.ndim == 2 else 0]
+    size = 1 if y.ndim == 1 else len(y), y.shape[-1]
+    rows = [Rows(data(a), a.strides[0] if a.ndim == 2 else 0) for a in (*arrays, y)]
     sums = np.zeros(y.shape[-1], y.dtype)
-    if len(arrays) == 2:
-        words.append(sums.ctypes.data)
-    d = (ctypes.c_int64 * len(words))(*words)
-    kernel = jit.KERNEL_TYPE(jit.TABLE[jit.slot(elementwise.NUMBERS[name], str(y.dtype))])
-    status = kernel(ctypes.addressof(d))
-    if status != jit.OK:
-        jit.raise_status(status)
+    args = Derivative(*size, *rows, data(sums)) if len(arrays) == 2 else Formula(*size, *rows)
+    assert run(elementwise.KERNELS[name], y.dtype, args) == OK
     return y
 
 
@@ -65,7 +62,7 @@ def digests(names: list[str]) -> dict[str, str]:
     """Formula and dtype -> hash of the results' bits, NaNs taken as one."""
     found = {}
     for name in names:
-        for dtype in jit.DTYPES:
+        for dtype in DTYPES:
             y = apply(name, *operands(name, dtype, 100_003))
             y[np.isnan(y)] = np.nan
             found[f"{name} {dtype}"] = hashlib.sha256(y.tobytes()).hexdigest()

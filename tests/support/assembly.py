@@ -14,11 +14,13 @@ from typing import Any
 import numba
 from numba import types
 
-from fastgrad._kernels.codegen import target
-from fastgrad._kernels.gemm import macrokernel, microkernel
-from fastgrad._kernels.runtime import jit
+from fastgrad._kernels.codegen import structs, target
+from fastgrad._kernels.gemm.macrokernel import macrokernel
+from fastgrad._kernels.gemm.microkernel import tile_name
+from fastgrad._kernels.runtime.compiler import OPTIONS
+from fastgrad._kernels.runtime.registry import Floats, Kernel
 
-PREFIX = microkernel.tile_name(0, 0, 0, False).partition("f0")[0]
+PREFIX = tile_name(0, 0, 0, False).partition("f0")[0]
 _TILE = re.compile(rf"^({PREFIX}f(\d+)_(\d+)x(\d+)\w*):", re.MULTILINE)
 _SYMBOL = re.compile(r"^[A-Za-z_]\w*:", re.MULTILINE)
 _LABEL = re.compile(r"^(\.L\w+):", re.MULTILINE)
@@ -31,11 +33,15 @@ _CALL = re.compile(r"^\s*(?:call\w*|bl|jmp|b)[ \t]+([A-Za-z_][\w.@]*)", re.MULTI
 _EXPECTED = ("malloc", "free")  # of an arena, see scratch.py
 
 
-def assembly(number: int, dtype: str) -> str:
-    """Of a fresh build of a kernel: what comes from numba's cache has none."""
-    build = jit._builders[jit.slot(number, dtype)]
-    kernel: Any = numba.cfunc(types.int64(types.int64), **jit.OPTIONS)(build())
-    text: str = kernel._library.get_asm_str()
+def fresh(kernel: Kernel, dtype: str) -> Any:
+    """A kernel compiled anew: what comes from a cache has no assembly."""
+    body = kernel.build(Floats(dtype))
+    return numba.cfunc(types.int64(structs.View(kernel.struct)), **OPTIONS)(body)
+
+
+def assembly(kernel: Kernel, dtype: str) -> str:
+    """Of a fresh build."""
+    text: str = fresh(kernel, dtype)._library.get_asm_str()
     return text
 
 
@@ -58,8 +64,8 @@ def _loops(function: str) -> list[list[str]]:
 
 
 def tiles(dtype: str) -> dict[str, dict[str, Any]]:
-    """name -> rows, vectors and loops of every tile in a fresh build of the block task."""
-    text = assembly(macrokernel.BLOCK, dtype)
+    """name -> rows, vectors and loops of every tile in a fresh build of the macro-kernel."""
+    text = assembly(macrokernel, dtype)
     found = {}
     for match in _TILE.finditer(text):
         name, _, rows, vectors = match.groups()

@@ -147,15 +147,15 @@ def _deep(d: Draw, dtype: str) -> tuple[int, int, int]:
 
 
 def _few_rows(d: Draw, dtype: str) -> tuple[int, int, int]:
-    m, lanes = d.upto(thresholds.STREAM_ROWS + 1), edges.lanes(dtype)
+    m, lanes = d.upto(thresholds.FEW_ROWS + 1), edges.lanes(dtype)
     k = d.near(
         1, lanes, thresholds.PIECE_K, thresholds.GATHER_K, edges.KC[dtype], 2 * edges.KC[dtype]
     )
     run = max(
         thresholds.RUN_COLUMNS, thresholds.RUN_BYTES // (edges.itemsize(dtype) * m * lanes) * lanes
     )
-    elements = thresholds.STREAM_ELEMENTS if m > 1 else thresholds.STREAM_ROW_ELEMENTS
-    long = d.near(thresholds.STREAM_COLUMNS, elements // max(k, 1), run, 2 * run)
+    elements = thresholds.FEW_ROWS_ELEMENTS if m > 1 else thresholds.ROW_ELEMENTS
+    long = d.near(thresholds.FEW_ROWS_COLUMNS, elements // max(k, 1), run, 2 * run)
     if d.upto(2) == 1:
         long = elements // max(k, 1) + d.upto(300)
     return m, max(1, min(long, 4_000_000 // (m * max(k, 1)))), k
@@ -163,10 +163,10 @@ def _few_rows(d: Draw, dtype: str) -> tuple[int, int, int]:
 
 def _far_rows(d: Draw, dtype: str) -> tuple[int, int, int]:
     m, k = (
-        d.near(*range(thresholds.STREAM_ROWS + 1, thresholds.STREAM_FAR_ROWS + 1)),
+        d.near(*range(thresholds.FEW_ROWS + 1, thresholds.FAR_ROWS + 1)),
         d.near(edges.KC[dtype]),
     )
-    return m, thresholds.STREAM_FAR_BYTES // (k * edges.itemsize(dtype)) + d.upto(80, -1), k
+    return m, thresholds.FAR_ROWS_BYTES // (k * edges.itemsize(dtype)) + d.upto(80, -1), k
 
 
 def _few_columns(d: Draw, dtype: str) -> tuple[int, int, int]:
@@ -183,7 +183,7 @@ def _tall(d: Draw, dtype: str) -> tuple[int, int, int]:
     kc = edges.KC[dtype]
     k = d.near(d.upto(40, 5) * kc)
     m = d.upto(30)
-    most = thresholds.TALL_BYTES // (m * edges.itemsize(dtype))
+    most = thresholds.SPLIT_K_BYTES // (m * edges.itemsize(dtype))
     return m, min(most, fork_fmas(dtype) // (m * k) + d.upto(20)), k
 
 
@@ -208,7 +208,7 @@ def _wide(d: Draw, dtype: str) -> tuple[int, int, int]:
     """Several blocks of columns and of k."""
     depth = edges.KC[dtype] * edges.ISA.block_chains
     return (
-        d.near(thresholds.STREAM_FAR_ROWS),
+        d.near(thresholds.FAR_ROWS),
         d.near(edges.block_columns(dtype), 1100),
         d.near(depth),
     )

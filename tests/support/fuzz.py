@@ -196,7 +196,7 @@ def run(
 # Ways that a hundred cases of some promise may miss: test_promise_4_cpus.py takes them all.
 SELDOM = {
     "blocks by columns", "blocks by rows", "columns in several blocks", "k in several blocks",
-    "dot", "tall", "ring used again", "A by k", "A by rows",
+    "inner product", "split k", "ring used again", "A by k", "A by rows",
     "H by rows", "H in tasks", "H in place",
     "several runs",  # of vectors of 128 bits
     "gathered",  # with those of 256, in micro-batches

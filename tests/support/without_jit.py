@@ -1,6 +1,6 @@
 """A set of calls of public functions; run as a program it prints digests of them, as JSON.
 
-test_disable_jit.py runs it in a process where numba does not compile, and compares.
+test_disable_jit.py runs it in a process where numba leaves users' functions alone, and compares.
 """
 
 from __future__ import annotations

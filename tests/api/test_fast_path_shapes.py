@@ -1,4 +1,4 @@
-"""Vectors and dense stacks take the quick way, with the bits of the careful one."""
+"""Vectors and dense stacks take the fast path, with the bits of the checked one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CASES = [(name, a, b) for name, shapes in PRODUCTS.items() for a, b in shapes]
 
 
 def _refuse(*args: object, **named: object) -> NoReturn:
-    raise AssertionError("the careful way was taken")
+    raise AssertionError("the checked path was taken")
 
 
 def _normal(*shape: int, seed: int = 0) -> Array:
@@ -37,8 +37,8 @@ def _equal(one: Any, other: Any) -> bool:
 def test_products(name: str, a_shape: Any, b_shape: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = _normal(*a_shape), _normal(*b_shape, seed=1)
     function = getattr(fastgrad, name)
-    expected = _matmul._product(name, a, b, None, False)
-    monkeypatch.setattr(_matmul, "_product", _refuse)
+    expected = _matmul._checked(name, a, b, None, False)
+    monkeypatch.setattr(_matmul, "_checked", _refuse)
     assert _equal(function(a, b), expected)
     out = np.full(np.shape(expected), 2.0)
     assert function(a, b, out) is out and np.array_equal(out, expected)
@@ -48,11 +48,11 @@ def test_products(name: str, a_shape: Any, b_shape: Any, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("lead", [(), (1,), (2, 3), (2, 1, 4)])
 def test_layers(lead: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     x, w, bias, g = _normal(*lead, 5), _normal(5, 3), _normal(3), _normal(*lead, 3, seed=2)
-    expected = linear._careful_forward(x, w, bias, "tanh", None, None)
+    expected = linear._checked_forward(x, w, bias, "tanh", None, None)
     arguments: Any = (g, x, w, "tanh", expected, None)
-    whole = linear._careful_backward(*arguments, (True,) * 3, (None,) * 3, False)
-    monkeypatch.setattr(linear, "_careful_forward", _refuse)
-    monkeypatch.setattr(linear, "_careful_backward", _refuse)
+    whole = linear._checked_backward(*arguments, (True,) * 3, (None,) * 3, False)
+    monkeypatch.setattr(linear, "_checked_forward", _refuse)
+    monkeypatch.setattr(linear, "_checked_backward", _refuse)
     z, y = np.empty_like(expected), np.empty_like(expected)
     assert _equal(fastgrad.linear_forward(x, w, bias, "tanh"), expected)
     assert fastgrad.linear_forward(x, w, bias, "tanh", y, z) is y and _equal(y, expected)
@@ -65,12 +65,12 @@ def test_layers(lead: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.array_equal(dx, 1.0 + whole.x) and _equal(part.bias, whole.bias)
 
 
-def test_what_does_not_collapse_takes_the_careful_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_collapse_takes_the_checked_path(monkeypatch: pytest.MonkeyPatch) -> None:
     x, w = _normal(4, 3, 5)[:, ::2], _normal(5, 2)
     expected = fastgrad.linear_forward(np.ascontiguousarray(x), w)
     assert _equal(fastgrad.linear_forward(x, w), expected)
-    monkeypatch.setattr(linear, "_careful_forward", _refuse)
-    with pytest.raises(AssertionError, match="careful"):
+    monkeypatch.setattr(linear, "_checked_forward", _refuse)
+    with pytest.raises(AssertionError, match="checked"):
         fastgrad.linear_forward(x, w)
 
 
