@@ -74,7 +74,7 @@ def test_plain_calls_are_not_left_to_python(rng: np.random.Generator, asked: lis
 def test_others_are(rng: np.random.Generator, asked: list[int]) -> None:
     """Stacks that broadcast; leading dimensions that no one stride leads through."""
     a, b = floats(rng, 2, 1, 3, 4), floats(rng, 3, 4, 5)
-    for left, right in ((a, b), (floats(rng, 4, 6, 2, 4)[:, ::2], b[0])):
+    for left, right in ((a, b), (floats(rng, 4, 5, 2, 4)[:, ::2], b[0])):
         found = one(left, right)
         assert asked == [CHECKED] * 2  # for the lengths, and once more
         assert_same_bits(found, fastgrad.matmul(left, right))
