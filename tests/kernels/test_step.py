@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fastgrad._kernels.runtime.jit import SCRATCH, TABLE
 
 import fastgrad
 from fastgrad import MLP, SGD, Adam

@@ -402,14 +402,13 @@ class Memory:
     def array(
         self, *shape: int, dtype: str | None = None, fill: str = "", is_output: bool = False
     ) -> Any:
-        draw, ndim = self.draw, len(shape)
+        draw = self.draw
         if dtype is None:
             dtype = self.dtype
             if self.chance(25) and not self.plain:
                 dtype = draw(st.sampled_from(OTHERS))
         if self.chance(40) and not self.plain:
             shape = self._another(shape)
-            ndim = len(shape)
         strides = self._strides(shape, np.dtype(dtype).itemsize)
         place = Place(0, shape, strides, dtype, fill=fill)
         low, high = place.extent()
