@@ -107,10 +107,13 @@ def ensure(typing_context: Any, kernel: Any) -> Any:
 
 @intrinsic
 def now(typing_context: Any) -> Any:
-    """Nanoseconds of a clock that does not jump."""
+    """Nanoseconds of a clock that does not jump; 0 where there is none, and so no worker."""
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        return atomics.emit_nanoseconds(b, b.load(at(b, CLOCK)), b.load(at(b, CLOCK_ID)))
+        clock, found = b.load(at(b, CLOCK)), cgutils.alloca_once_value(b, i64(0))
+        with b.if_then(b.icmp_signed("!=", clock, i64(0))):
+            b.store(atomics.emit_nanoseconds(b, clock, b.load(at(b, CLOCK_ID))), found)
+        return b.load(found)
 
     return types.intp(), codegen
 
@@ -141,6 +144,17 @@ def _check_plan(task: Any, plan: Any) -> None:
     wanted, found = getattr(task, "plan", None), getattr(plan, "struct", None)
     if wanted is None or found is not wanted:
         raise TypingError(f"a task of {wanted} is given a plan that is {found or plan}")
+
+
+@inlined
+def share(task, plan, tasks, ns, alone):  # type: ignore[no-untyped-def]
+    """All tasks: a job, or one after another on this thread."""
+    if alone == 0 and tasks > 1:
+        return fork_join(task, plan, tasks, ns)
+    status = OK
+    for one in range(tasks):
+        status |= run_task(task, plan, one)
+    return status
 
 
 @inlined
