@@ -23,14 +23,18 @@ from .pool_kernels import (
     BUSY,
     CLOCK,
     CLOCK_ID,
+    CPU,
+    GET_MASK,
     LOCK,
     MAX_THREADS,
     REFUSED,
     RELEASE,
     RUNNING,
+    SET_MASK,
     START,
     STARTED,
     STOP,
+    THREAD,
     THREADS,
     TICKET,
     WORKERS,
@@ -83,6 +87,11 @@ def _find_primitives() -> None:
         (YIELD, libc.sched_yield),
     ):
         TABLE[index] = ctypes.cast(function, ctypes.c_void_p).value or 0
+    with contextlib.suppress(AttributeError):  # on Linux
+        get_mask, set_mask = libc.sched_getaffinity, libc.sched_setaffinity
+        TABLE[CPU] = ctypes.cast(libc.sched_getcpu, ctypes.c_void_p).value or 0
+        TABLE[SET_MASK] = ctypes.cast(set_mask, ctypes.c_void_p).value or 0
+        TABLE[GET_MASK] = ctypes.cast(get_mask, ctypes.c_void_p).value or 0
 
 
 def _find_clock() -> None:
@@ -109,6 +118,7 @@ def _start_worker(helper: int) -> None:
 
 def _run(helper: int) -> None:
     number = ctypes.c_int64(helper)
+    TABLE[WORKERS + helper * LINE + THREAD] = threading.get_native_id()
     registry.function_in(_WORKER)(ctypes.addressof(number))
 
 
