@@ -22,12 +22,21 @@ Written by `docs/make_api.py` from the docstrings; not edited by hand. What hold
 (dtypes, layouts, `out=`, threads) stands in [README](../README.md), which bits they give in
 [contract.md](contract.md).
 """
+CONSTANTS = {
+    "KC": (
+        ", ".join(f'`"{name}"`: {k}' for name, k in fastgrad.KC.items()),
+        "Steps of k in one chain of the contract; also by dtype, `KC[x.dtype]`. Micro-batches of "
+        "multiples of KC rows add up to the bits of the whole batch.",
+    ),
+    "BITS_VERSION": (str(fastgrad.BITS_VERSION), "The number of the formula that results follow."),
+    "__version__": ("a string", "The version of the package."),
+}
 STAR = re.compile(r"(?<![\w)*])(\*\w+\*)(?![\w*])|\*")
 MODULES = ("reference", "testing", "datasets")  # pages of their own functions, below
 
 
 def page() -> str:
-    parts = [HEAD]
+    parts = [HEAD, constants()]
     for name in sorted(fastgrad.__all__, key=str.lower):
         parts += entries(f"fastgrad.{name}", getattr(fastgrad, name))
     for name in MODULES:
@@ -36,6 +45,14 @@ def page() -> str:
         for member in public(module):
             parts += entries(f"fastgrad.{name}.{member}", getattr(module, member))
     return "\n".join(parts)
+
+
+def constants() -> str:
+    """What is exported and is no function, with its value."""
+    rows = ["## Constants\n\n| name | value | what it is |\n|---|---|---|"]
+    for name, (shown, what) in CONSTANTS.items():
+        rows.append(f"| `fastgrad.{name}` | {shown} | {what} |")
+    return "\n".join(rows) + "\n"
 
 
 def entries(name: str, what: Any) -> Iterator[str]:
@@ -49,6 +66,14 @@ def entries(name: str, what: Any) -> Iterator[str]:
             if inspect.isfunction(function) and not method.startswith("_") and function.__doc__:
                 yield f"### {name}.{method}\n\n```python\n{signature(method, function)}\n```\n"
                 yield f"{text(function)}\n"
+        attributes = {
+            attribute: value
+            for attribute, value in vars(what).items()
+            if isinstance(value, property) and value.__doc__
+        }
+        if attributes:
+            yield f"### Attributes of {name}\n"
+            yield "\n".join(f"- `{a}`: {text(value)}" for a, value in attributes.items()) + "\n"
 
 
 def public(module: Any) -> list[str]:

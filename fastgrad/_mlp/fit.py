@@ -118,9 +118,12 @@ def is_finite(history: History) -> bool:
 
 
 def _early_stop(
-    model: Model, given: Fit, validation: Pair | None, patience: int | None,
+    model: Model,
+    given: Fit,
+    validation: Pair | None,
+    patience: int | None,
     schedule: Schedule | None,
-) -> EarlyStop | None:  # fmt: skip
+) -> EarlyStop | None:
     """What watches this call: of the last one, where it goes on; else a new one, or none."""
     if patience is None or validation is None:
         return None
@@ -149,7 +152,7 @@ def _changes(model: Model, given: Fit, schedule: Schedule | None) -> list[str]:
         if schedule is None:
             if rates[-1:] != [model.step.learning_rate]:
                 found.append("learning_rate was assigned")
-        elif any(_rate(schedule, epoch) != rate for epoch, rate in enumerate(rates)):
+        elif any(not _gave(schedule, epoch, rate) for epoch, rate in enumerate(rates)):
             found.append("schedule changed")
     if run.last_fit is not None:
         found += [f"{name} changed" for name, _, _ in run.last_fit.differences(given)]
@@ -186,6 +189,14 @@ def _epoch(
 
 def _rate(schedule: Schedule, epoch: int) -> float:
     return at_least_0(_CALLER, f"schedule({epoch})", schedule(epoch))
+
+
+def _gave(schedule: Schedule, epoch: int, rate: float) -> bool:
+    """Whether an epoch that is over could have had its rate from this schedule."""
+    try:
+        return _rate(schedule, epoch) == rate
+    except Exception:  # one that was made for the epochs to come
+        return False
 
 
 def _check_validation(config: Config, validation: Pair) -> Pair:

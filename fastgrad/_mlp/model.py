@@ -6,6 +6,7 @@ activation, the last has none. Here is what users call; each idea has a module b
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -90,42 +91,52 @@ class MLP:
 
     @property
     def sizes(self) -> tuple[int, ...]:
+        """(inputs, hidden ..., outputs)"""
         return self._config.sizes
 
     @property
     def activation(self) -> ActivationName | None:
+        """Of the hidden layers; settings are read-only."""
         return self._config.activation
 
     @property
     def loss(self) -> LossName:
+        """The name of the loss."""
         return self._config.loss
 
     @property
     def optimizer(self) -> Optimizer:
+        """SGD or Adam: its settings as they were given."""
         return self._config.optimizer
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """Of parameters, and of what is computed."""
         return self._config.dtype
 
     @property
     def seed(self) -> int:
+        """Of the first weights, and of the order of the rows."""
         return self._config.seed
 
     @property
     def label_smoothing(self) -> float:
+        """From 0 to 1; of softmax_cross_entropy."""
         return self._config.label_smoothing
 
     @property
     def max_grad_norm(self) -> float | None:
+        """The norm that a step's gradients are clipped to, or None."""
         return self._config.max_grad_norm
 
     @property
     def weights(self) -> tuple[Array, ...]:
+        """Live arrays, changed in place: (sizes[i], sizes[i+1])."""
         return self._parameters.weights
 
     @property
     def biases(self) -> tuple[Array, ...]:
+        """Live arrays, changed in place: (sizes[i+1],)."""
         return self._parameters.biases
 
     @property
@@ -151,6 +162,7 @@ class MLP:
 
     @property
     def learning_rate(self) -> float:
+        """Of the next step; may be set."""
         return self._step.learning_rate
 
     @learning_rate.setter
@@ -319,7 +331,9 @@ class MLP:
             advice = _ADVICE.get(name, "a subclass may add attributes of other names")
             raise AttributeError(f"MLP: {name} cannot be {what}; {advice}")
         if type(self) is MLP:
-            advice = _ADVICE.get(name, "a subclass may add attributes")
+            near = difflib.get_close_matches(name, [n for n in dir(MLP) if n[0] != "_"], 1)
+            advice = f"there is {near[0]}" if near else "a subclass may add attributes"
+            advice = _ADVICE.get(name, advice)
             raise AttributeError(f"MLP: there is no attribute {shown(name)}; {advice}")
 
     def __getstate__(self) -> dict[str, Any]:

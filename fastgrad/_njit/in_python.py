@@ -148,6 +148,8 @@ def _backward(call: Call) -> None:
     needs = tuple(bool(call.words[i]) for i in (6, 7, 8))
     function: Any = linear.linear_backward
     wanted = [call.is_wanted(i) for i in (9, 10, 11)]
+    if any(call.words[12:15]) and not call.words[15]:
+        function(*arrays, needs, (None, None, None), True)  # to add to nothing is an error
     if any(wanted):
         for i, is_wanted, grad in zip((9, 10, 11), wanted, function(*arrays, needs), strict=True):
             if is_wanted:

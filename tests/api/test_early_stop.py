@@ -259,6 +259,7 @@ OTHER = {
     "shuffle changed": {"shuffle": False},
     "data changed": {"x": X + np.float32(1)},
     "schedule changed": {"schedule": lambda epoch: 0.001},
+    "schedule +changed": {"schedule": dict.fromkeys(range(1, 99), 0.01).__getitem__},  # not of 0
 }
 
 

@@ -65,6 +65,7 @@ def test_an_unknown_attribute_is_refused(name: str) -> None:
     with pytest.raises(AttributeError, match=f"^MLP: there is no attribute '{name}'; ") as caught:
         setattr(net, name, 3)
     assert ("model.learning_rate" in str(caught.value)) == (name == "lr")
+    assert str(caught.value).endswith("there is weights") == (name == "wieghts")
     assert not hasattr(net, name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,6 +107,14 @@ def test_the_table_has_no_way_round() -> None:
 
 def test_there_is_no_import_cycle() -> None:
     assert cycles(EDGES) == []
+
+
+def test_files_of_the_model_import_from_those_above_them_on_its_page() -> None:
+    page = (PACKAGE / "_mlp" / "README.md").read_text(encoding="utf-8")
+    order = [f"fastgrad._mlp.{name}" for name in re.findall(r"^\| (\w+)\.py ", page, re.M)]
+    assert set(order) | {"fastgrad._mlp"} == {m for m in MODULES if stage(m) == "_mlp"}
+    for i, module in enumerate(order):
+        assert {t for t in EDGES[module] if stage(t) == "_mlp"} <= set(order[:i]), module
 
 
 def test_the_mathematics_knows_formulas_and_kc_alone() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import fastgrad
-from support.programs import environment
+from support.programs import cold, environment
 
 pytest.importorskip("resource")
 
@@ -28,6 +28,8 @@ _started: list[subprocess.Popen[str]] = []
 
 def cached_in(cache: Path | None, package: Path = PACKAGE, **more: str) -> dict[str, str]:
     env = environment(package.parent)
+    if cache is not None and package == PACKAGE:
+        env |= cold(cache)
     env = {k: v for k, v in env.items() if k not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
     if cache is not None:
         env["NUMBA_CACHE_DIR"] = str(cache)

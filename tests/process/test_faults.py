@@ -49,7 +49,7 @@ def test_together(program: str) -> None:
     [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in ALONE],
 )
 def test_alone(name: str, tmp_path: Path) -> None:
-    cold = {"NUMBA_CACHE_DIR": str(tmp_path)} if name in COLD else {}
+    cold = programs.cold(tmp_path) if name in COLD else {}
     code, output, error = programs.run(PROGRAM[name], name, patience=200, SECONDS="0.6", **cold)
     assert code == 0 and silent(error), f"exit code {code}\n{error}"
     assert output == ("leaving\n" if name in LEAVING else "")

@@ -58,7 +58,7 @@ FORKS = ("fork_of_a_warm_pool", "fork_inside_a_job", "leave_a_child_by_exit")
 def _start(cache: Path | None, *names: str) -> subprocess.Popen[str]:
     env = programs.without_threads(programs.environment())
     if cache is not None:
-        env["NUMBA_CACHE_DIR"] = str(cache)
+        env |= programs.cold(cache)
     # Python 3.12 deprecates what the scenarios of forking are about: a fork with threads
     warnings = ["-W", "error", "-W", "ignore::DeprecationWarning"]
     return subprocess.Popen(

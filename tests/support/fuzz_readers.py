@@ -1,8 +1,7 @@
 """Files of strangers by the thousand: whole ones in, damaged ones out, each read and judged.
 
 ``python -m support.fuzz_readers --count 100000 --seed 1`` changes whole files at random, by bytes
-and by what they mean (headers, sizes, names, settings); with ``--guided`` atheris, where it is
-installed, chooses what to change by the lines that are reached. A reader answers with data or with
+and by what they mean (headers, sizes, names, settings). A reader answers with data or with
 its own error of one line: anything else, a warning, a call of an interpreter, of pickle or of
 another program, 5 seconds or 256 MB are a failure, and the file is printed.
 """
@@ -12,7 +11,6 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
-import inspect
 import random
 import resource
 import signal
@@ -30,7 +28,7 @@ import numpy as np
 from fastgrad import MLP, SGD, Adam
 from fastgrad._mlp.checkpoint import digest
 from fastgrad.datasets import DataError, load_csv, load_npz, readers
-from support.damaged_files import LIMIT, changed, damaged, rebuilt
+from support.damaged_files import LIMIT, changed
 
 SECONDS = 5
 MEMORY = 1 << 28  # above what the process has at first
@@ -183,54 +181,12 @@ def _judged(judge: Judge, kind: str, data: bytes, name: str) -> None:
         raise
 
 
-def guided(count: int, seed: int, folder: Path) -> None:
-    """The first byte says which reader it is for."""
-    import atheris
-
-    judge, files = prepare(folder)
-    for module in ("fastgrad.datasets.readers", "fastgrad._npz", "fastgrad._mlp.checkpoint"):
-        for value in list(vars(sys.modules[module]).values()):
-            if getattr(value, "__module__", None) == module:
-                for function in (value, *vars(value).values()):
-                    if inspect.isfunction(function):
-                        function.__code__ = atheris.patch_code(function.__code__, False)
-    kinds = list(READ)
-    corpus = folder / "corpus"
-    corpus.mkdir()
-    for number, kind in enumerate(kinds):
-        for i, data in enumerate(files[kind]):
-            (corpus / f"{kind}{i}").write_bytes(bytes([number]) + data)
-
-    def one(data: bytes) -> None:
-        if data:
-            _judged(judge, kinds[data[0] % len(kinds)], data[1:], "guided")
-
-    def mutate(data: bytes, size: int, chosen: int) -> bytes:
-        draw = random.Random(chosen)
-        if draw.random() < 0.3 or not data:
-            return bytes(atheris.Mutate(data, size))
-        kind = kinds[data[0] % len(kinds)]
-        out = damaged(data[1:], draw)
-        if kind != "csv" and draw.random() < 0.6:
-            with contextlib.suppress(Exception):  # it is no archive any more
-                out = rebuilt(data[1:], draw, kind)
-        return (data[:1] + out)[:size]
-
-    flags = (f"-runs={count}", f"-seed={seed}", "-max_len=100000", "-len_control=0", "-timeout=20")
-    atheris.Setup([sys.argv[0], *flags, str(corpus)], one, custom_mutator=mutate)
-    atheris.Fuzz()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--guided", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        if args.guided:
-            guided(args.count, args.seed, Path(folder))
-            return
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         judge = run(args.count, args.seed, Path(folder))
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

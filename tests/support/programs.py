@@ -7,10 +7,14 @@ by PYTHONPATH, which is read by no test itself.
 from __future__ import annotations
 
 import ast
+import atexit
+import functools
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import fastgrad
@@ -27,6 +31,21 @@ class Hangs(Exception):
 def environment(packages: Path = PACKAGES, **more: str) -> dict[str, str]:
     """That of this process, with the fastgrad of ``packages``."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join((str(packages), str(TESTS))), **more}
+
+
+def cold(cache: Path) -> dict[str, str]:
+    """Variables of a process that finds no kernels: an empty cache, and a copy of the package, as
+    those beside its sources are found whatever the cache is."""
+    return {"NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": environment(_copy())["PYTHONPATH"]}
+
+
+@functools.cache
+def _copy() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="fastgrad-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    without = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGES / "fastgrad", folder / "fastgrad", ignore=without)
+    return folder
 
 
 def without_threads(env: dict[str, str]) -> dict[str, str]:

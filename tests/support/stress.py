@@ -15,6 +15,7 @@ import re
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 from support import programs
 
@@ -66,8 +67,8 @@ class Sums:
         common = {"SEED": str(seed), "SECONDS": str(SHARE), "PATIENCE": str(int(PATIENCE - 20))}
         for name in programs.scenarios("faults.py"):
             if name == "fork_while_another_thread_compiles":
-                with tempfile.TemporaryDirectory() as cold:
-                    self.program("faults.py", name, **common, NUMBA_CACHE_DIR=cold)
+                with tempfile.TemporaryDirectory() as cache:
+                    self.program("faults.py", name, **common, **programs.cold(Path(cache)))
             else:
                 self.program("faults.py", name, seconds=SHARE, **common)
         for name in programs.scenarios("interrupts.py"):

@@ -278,6 +278,9 @@ class Frame(ABC):
     def labels(self, handle: Word) -> Operand:
         """An array of int64."""
 
+    def tell(self, *wanted: tuple[Word, Shape]) -> None:
+        """Handles of outputs, and their shapes, as soon as they are known: records ask for them."""
+
     @abstractmethod
     def create(self, *results: Result) -> list[Array]:
         """Those that are to be made, made; the arrays of all. After the last ``require``."""

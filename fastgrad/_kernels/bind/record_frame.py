@@ -12,7 +12,7 @@ from ..codegen.simd import FLOAT, I8, I64, for_range
 from ..codegen.words import Word
 from ..formulas.activations import TABLE
 from . import records
-from .frame import Frame, Result
+from .frame import Frame, Result, Shape
 from .operands import Array, Operand
 from .records import Descriptor, Record
 
@@ -134,25 +134,27 @@ class RecordFrame(Frame):
 
     # results -------------------------------------------------------------------------------------
 
-    def create(self, *results: Result) -> list[Array]:
+    def tell(self, *wanted: tuple[Word, Shape]) -> None:
         """Lengths for the results that are wanted, and back to the caller, who makes them."""
         asked = self.variable()
-        for result in results:
-            with self.where(result.is_new & self._has(result.given, records.WANTED)):
-                self._tell_lengths(result)
+        for handle, shape in wanted:
+            with self.where(self._has(handle, records.WANTED)):
+                self._tell(handle, shape)
                 self.set(asked, self.constant(1))
         with self.where(self.get(asked) != 0):
             self._leave(self.constant(records.DONE))
-        return [self._made(result) for result in results]
 
-    def _tell_lengths(self, result: Result) -> None:
-        lead, count, last = result.shape
-        at = result.given + _LENGTHS
-        with for_range(self.b, count.ir) as i:
+    def _tell(self, handle: Word, shape: Shape) -> None:
+        at = handle + _LENGTHS
+        with for_range(self.b, shape.axes.ir) as i:
             index = Word(self.b, i)
-            self.store(self.item(lead.lengths, index), at + index * 8)
-        for i, length in enumerate(last):
-            self.store(length, at + (count + i) * 8)
+            self.store(self.item(shape.lead.lengths, index), at + index * 8)
+        for i, length in enumerate(shape.last):
+            self.store(length, at + (shape.axes + i) * 8)
+
+    def create(self, *results: Result) -> list[Array]:
+        """The caller has made those that are new."""
+        return [self._made(result) for result in results]
 
     def _made(self, result: Result) -> Array:
         dense = (self._field(result.given, "data"), *self.dense_strides(result.lengths))

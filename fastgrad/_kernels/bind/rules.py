@@ -47,17 +47,23 @@ def product(f: Frame, a: Word, b: Word, out: Word, add: Word, turn_a: Word, turn
     left, right = f.floats(a, b)
     is_row, is_column = left.ndim == 1, right.ndim == 1
     f.require(left.ndim >= 1, right.ndim >= 1, right.ndim <= 2, ~turn_a | (left.ndim <= 2))
-    x = _transposed_where(turn_a & ~is_row, f.matrix(left))
-    y = _transposed_where(turn_b | is_column, f.matrix(right))
-    (m, k), (k_of_b, n) = x.lengths, y.lengths
+    turn_a, turn_b = turn_a & ~is_row, turn_b | is_column
+    rows, last = left.ndim - 1, right.ndim - 1
+    n = f.item(right.lengths, turn_b.choose(0, last))
     # the lengths of c: those of a but for k, and n
-    lengths, rows = f.memory(MOST_DIMENSIONS), left.ndim - 1
+    lengths = f.memory(MOST_DIMENSIONS)
     first = turn_a.choose(left.lengths + 8, left.lengths)
     with for_range(f.b, rows.ir) as i:
         f.store(f.item(first, Word(f.b, i)), lengths + Word(f.b, i) * 8)
     f.store(n, lengths + rows * 8)
     ndim = is_column.choose(rows, rows + 1)
     shape = Shape(Operand(left.data, ndim, lengths, left.strides, f.itemsize), ndim, ())
+    k = f.item(left.lengths, turn_a.choose(0, rows))
+    f.require(k == f.item(right.lengths, turn_b.choose(last, 0)), ~(f.is_none(out) & add))
+    f.tell((out, shape))
+    x = _transposed_where(turn_a, f.matrix(left))
+    y = _transposed_where(turn_b, f.matrix(right))
+    m, n = x.lengths[0], is_column.choose(1, n)
 
     def view(c: Operand) -> Array:
         row = f.variable(), f.variable()
@@ -71,12 +77,7 @@ def product(f: Frame, a: Word, b: Word, out: Word, add: Word, turn_a: Word, turn
         return Array(c.data, (m, n), (f.get(row[0]), f.get(row[1])), f.itemsize)
 
     result = f.output(out, shape, (m, n), view)
-    f.require(
-        k == k_of_b,
-        ~(result.is_new & add),
-        result.array.is_dense(),
-        disjoint([result.array], [x, y]),
-    )
+    f.require(result.array.is_dense(), disjoint([result.array], [x, y]))
     (c,) = f.create(result)
     with f.released(m * n * k, m * n, m * k, k * n):
         status = f.run(f.slot(gemm), _product(f, x, y, c, add))
@@ -108,18 +109,19 @@ def stack(f: Frame, a: Word, b: Word, out: Word, add: Word, turn_a: Word, turn_b
     count = lead.ndim - 2
     with f.where(~(one_a | one_b)):
         f.same_lengths(left, right, count)
+    (m, k), (k_of_b, n) = _last_lengths(f, left, turn_a), _last_lengths(f, right, turn_b)
+    f.require(k == k_of_b, ~(f.is_none(out) & add))
+    shape = Shape(lead, count, (m, n))
+    f.tell((out, shape))
     x, y = _stacked(f, left), _stacked(f, right)
     x_i = _transposed_where(turn_a, Array(x.data, x.lengths[1:], x.strides[1:], f.itemsize))
     y_i = _transposed_where(turn_b, Array(y.data, y.lengths[1:], y.strides[1:], f.itemsize))
-    (m, k), (k_of_b, n) = x_i.lengths, y_i.lengths
     s = one_a.choose(y.lengths[0], x.lengths[0])
-    result = f.output(out, Shape(lead, count, (m, n)), (s, m, n), lambda c: _stacked(f, c))
+    result = f.output(out, shape, (s, m, n), lambda c: _stacked(f, c))
     given = result.array
     matrix = Array(given.data, given.lengths[1:], given.strides[1:], f.itemsize)
     span, pitch = matrix.span(), given.strides[0]
     f.require(
-        k == k_of_b,
-        ~(result.is_new & add),
         matrix.is_dense(),
         (given.lengths[0] <= 1)
         | (pitch >= span.high - span.low)
@@ -139,6 +141,12 @@ def stack(f: Frame, a: Word, b: Word, out: Word, add: Word, turn_a: Word, turn_b
             f.set(total, f.get(total) | status)
     f.check(f.get(total))
     return result
+
+
+def _last_lengths(f: Frame, o: Operand, turned: Word) -> tuple[Word, Word]:
+    """Of the matrices, transposed or not."""
+    rows, columns = (f.item(o.lengths, o.ndim - i) for i in (2, 1))
+    return turned.choose(columns, rows), turned.choose(rows, columns)
 
 
 def _stacked(f: Frame, o: Operand) -> Array:
@@ -161,15 +169,15 @@ def forward(
     code = f.activation(activation)
     no_bias, no_z = f.is_none(bias), f.is_none(z_out)
     from_x, from_weight = f.floats(x, weight)
-    left, right = f.matrix(from_x), f.fixed(from_weight, 2)
-    (n, k), (k_of_w, m) = left.lengths, right.lengths
+    right, shape = _layer(f, from_x, from_weight)
+    f.tell((out, shape))
+    left = f.matrix(from_x)
+    (n, k), m = left.lengths, right.lengths[1]
     row = f.fixed(f.like(bias, ~no_bias), 1, ~no_bias)
-    shape = Shape(from_x, from_x.ndim - 1, (m,))
     result = f.output(out, shape, (n, m), f.matrix)
     of_z = f.output(z_out, shape, (n, m), f.matrix, ~no_z)
     z = of_z.array
     f.require(
-        k == k_of_w,
         no_bias | row.has_lengths(m),
         row.is_dense_vector(),
         result.array.has_dense_rows(),
@@ -186,6 +194,15 @@ def forward(
     return result
 
 
+def _layer(f: Frame, x: Operand, weight: Operand) -> tuple[Array, Shape]:
+    """x (..., k) and weight (k, m): the weight, and the shape (..., m)."""
+    right = f.fixed(weight, 2)
+    k, m = right.lengths
+    f.require(x.ndim >= 1)
+    f.require(f.item(x.lengths, x.ndim - 1) == k)
+    return right, Shape(x, x.ndim - 1, (m,))
+
+
 def backward(
     f: Frame, g: Word, x: Word, weight: Word, activation: Word, output: Word,
     preactivation: Word, needs: Sequence[Word], outs: Sequence[Word], adds: Sequence[Word],
@@ -198,33 +215,34 @@ def backward(
             saved = (code == row.code).choose(output, saved)
     operands = f.floats(x, g, weight, saved)
     from_x, from_g, from_weight, from_saved = operands
-    left, right = f.matrix(from_x), f.fixed(from_weight, 2)
-    (n, k), (k_of_w, m) = left.lengths, right.lengths
-    rows = Shape(from_x, from_x.ndim - 1, (m,))
+    right, rows = _layer(f, from_x, from_weight)
     f.require_shape(from_g, rows)
     f.require_shape(from_saved, rows)
-    grad, kept = f.matrix(from_g), f.matrix(from_saved)
-    nothing = f.constant(0)
+    (k, m), nothing = right.lengths, f.constant(0)
+    none = [f.is_none(out) for out in outs]
+    # to add to nothing is an error
+    f.require(~((adds[0] | adds[1] | adds[2]) & none[0] & none[1] & none[2]))
     shapes = (
-        (Shape(from_x, from_x.ndim - 1, (k,)), (n, k)),
-        (Shape(from_x, nothing, (k, m)), (k, m)),
-        (Shape(from_x, nothing, (m,)), (m,)),
+        Shape(from_x, from_x.ndim - 1, (k,)),
+        Shape(from_x, nothing, (k, m)),
+        Shape(from_x, nothing, (m,)),
     )
+    f.tell(*zip(outs, shapes, strict=True))
+    left, grad, kept = f.matrix(from_x), f.matrix(from_g), f.matrix(from_saved)
+    n = left.lengths[0]
     views = (f.matrix, lambda o: f.fixed(o, 2), lambda o: f.fixed(o, 1))
     results = [
         f.output(out, shape, lengths, view, need)
-        for out, (shape, lengths), view, need in zip(outs, shapes, views, needs, strict=True)
+        for out, shape, lengths, view, need in zip(
+            outs, shapes, ((n, k), (k, m), (m,)), views, needs, strict=True
+        )
     ]
     given = [result.array for result in results]
-    none = [f.is_none(out) for out in outs]
     f.require(
-        k == k_of_w,
         given[0].is_dense(),
         given[1].is_dense(),
         given[2].is_dense_vector(),
         disjoint(given, [grad, left, right, kept]),
-        # to add to nothing is an error
-        ~((adds[0] | adds[1] | adds[2]) & none[0] & none[1] & none[2]),
     )
     dx, dw, db = f.create(*results)
     is_needed = [need.choose(a.data, 0) for need, a in zip(needs, (dx, dw, db), strict=True)]
