@@ -105,6 +105,8 @@ class Case(NamedTuple):
                for name in numbers for n in _flat(self.arguments.get(name, 0))):  # fmt: skip
             return False
         for value in self.arguments.values():
+            if type(value) is list:
+                return False
             for one in _flat(value):
                 if isinstance(one, Place) and (one.kind or not np.dtype(one.dtype).isnative):
                     return False
