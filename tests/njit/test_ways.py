@@ -76,7 +76,7 @@ def test_others_are(rng: np.random.Generator, asked: list[int]) -> None:
     a, b = floats(rng, 2, 1, 3, 4), floats(rng, 3, 4, 5)
     for left, right in ((a, b), (floats(rng, 4, 5, 2, 4)[:, ::2], b[0])):
         found = one(left, right)
-        assert asked == [CHECKED] * 2  # for the lengths, and once more
+        assert asked and {*asked} == {CHECKED}
         assert_same_bits(found, fastgrad.matmul(left, right))
         asked.clear()
 
