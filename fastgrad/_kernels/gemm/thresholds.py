@@ -60,8 +60,8 @@ FEW_ROWS_COLUMNS = 64
 
 # dX and dW of fewer fused multiply-adds each (float32) go side by side, a thread each.
 PAIR_FMAS = 1 << 22
-# A training step of fewer rows than this goes product by product. Others, where their tables have
-# room, are tried on one thread, so many steps, and in two joins, some more, for a worker has to wake.
+# A training step of fewer rows than this goes product by product. Others, where tables have room,
+# are tried on one thread, so many steps, and in two joins, some more, for a worker has to wake.
 JOINED_ROWS = 16
 TRIALS = 8
 JOINED_TRIALS = 32
