@@ -17,6 +17,13 @@ from . import checks
 Array = NDArray[Any]
 
 
+def dimensions(x: Any, weight: Any) -> tuple[int, int, int, int]:
+    """Of y and of the gradients of x, weight and bias."""
+    if weight.ndim != 3:
+        return max(x.ndim, 1), max(x.ndim, 1), 2, 1
+    return max(x.ndim, 2) + (x.ndim == 2), x.ndim, 3, 2
+
+
 def forward(
     layer: Callable[..., Array], x: Any, weight: Array, bias: Any, activation: Any, out: Any,
     preactivation_out: Any,

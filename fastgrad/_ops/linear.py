@@ -43,7 +43,7 @@ def linear_forward(
     batch gives the same bits.
 
     A weight (S, in, out) with a bias (S, out) is S layers in one call: x (S, ..., in), or (in,) or
-    (rows, in) for all of them, -> y (S, ..., out). Not from compiled code.
+    (rows, in) for all of them, -> y (S, ..., out).
 
     Raises TypeError and ValueError, before anything is written, for arguments that do not fit.
     """
@@ -123,7 +123,7 @@ def linear_backward(
     first) but not each other.
 
     Of S layers, weight (S, in, out), all have S first; the gradient of an x of one or two
-    dimensions, which all of them read, is the sum of theirs. Not from compiled code.
+    dimensions, which all of them read, is the sum of theirs.
 
     The bits equal those of one call for each gradient, and of micro-batches accumulated in order
     when all but the last are multiples of fastgrad.KC rows.

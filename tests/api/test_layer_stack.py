@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numba import njit
 
 import fastgrad
 from support.oracles import assert_same_bits
@@ -111,3 +112,21 @@ def test_errors_of_backward_write_nothing() -> None:
         with pytest.raises(ValueError) as error:
             fastgrad.linear_backward(**arguments)
         assert words in str(error.value) and not out.any()
+
+
+def test_from_compiled_code() -> None:
+    """By way of Python, with results of the right dimensions."""
+
+    @njit
+    def step(x, weight, bias):  # type: ignore[no-untyped-def]
+        y = fastgrad.linear_forward(x, weight, bias, "relu")
+        return y, fastgrad.linear_backward(y, x, weight, "relu", y)
+
+    weight, bias = array(3, 5, 6), array(3, 6)
+    for x in (array(5), array(4, 5), array(3, 4, 5)):
+        y, grads = step(x, weight, bias)
+        assert_same_bits(y, fastgrad.linear_forward(x, weight, bias, "relu"))
+        for one, other in zip(
+            grads, fastgrad.linear_backward(y, x, weight, "relu", y), strict=True
+        ):
+            assert_same_bits(one, other)
