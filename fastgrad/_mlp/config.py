@@ -20,7 +20,7 @@ from .._kernels.formulas import activations
 from .._ops import checks, losses, numbers
 from .._ops.linear import ActivationName
 from .._ops.numbers import shown
-from .._ops.optimizers import OPTIMIZERS, Optimizer
+from .._ops.optimizers import OPTIMIZERS, Optimizer, check_in_dtype
 
 Array = NDArray[Any]
 LossName = Literal["softmax_cross_entropy", "binary_cross_entropy_with_logits", "mse"]
@@ -51,7 +51,7 @@ class Config:
     max_grad_norm: float | None = None
 
     def __post_init__(self) -> None:
-        checked = {
+        checked: dict[str, Any] = {
             "sizes": _check_sizes(self.sizes),
             "activation": _check_name("activation", self.activation, ACTIVATIONS),
             "loss": _check_name("loss", self.loss, LOSSES),
@@ -61,6 +61,9 @@ class Config:
             "label_smoothing": _check_smoothing(self.label_smoothing, self.loss),
             "max_grad_norm": _check_max_norm(self.max_grad_norm),
         }
+        optimizer, dtype = self.optimizer, checked["dtype"]
+        name, eps = type(optimizer).__name__, getattr(optimizer, "eps", 1.0)
+        check_in_dtype(f"MLP: {name}", dtype, optimizer.lr, eps)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 

@@ -124,7 +124,7 @@ class Step:
                 settings.eps,
                 settings.weight_decay,
             )
-            words = make(args.Adam, param.size, *addresses, 0, *numbers)
+            words = make(args.Adam, param.size, *addresses, 0, *numbers, int(settings.decoupled))
         else:
             addresses += [0] * (1 - len(state))
             numbers = (settings.lr, settings.momentum, settings.nesterov, settings.weight_decay)
@@ -229,7 +229,7 @@ class Step:
             z = new(rows, pitch) if self._needs_z[i] else 0
             row[_Y], row[_Z], row[_ROW] = new(rows, pitch), z, pitch
             row[_G] = new(rows, pitch) if is_last else gs[i % len(gs)]
-        self._set(block=block, row_losses=new(rows, size) if joined else 0)
+        self._set(block=block, row_losses=new(rows, 8) if joined else 0)
         self.quick = step_builtin.of_table("train_step", self._table)
         self._rows = rows
 
