@@ -159,6 +159,16 @@ class Net(NamedTuple):
     is_double: int
     targets_ndim: int
     targets_format: int
+    kept: int  # rows of a forward pass that a backward pass may follow; 0: there is none
+    has_gradients: int  # 1: some were computed
+
+
+class Gradients(NamedTuple):
+    """What is asked of a net: the gradients of its batch."""
+
+    net: int  # address of a Net
+    accumulate: int  # 1: they are added to those that are there
+    dx: Rows  # (rows, inputs), written; data 0: not needed
 
 
 class Layer(NamedTuple):

@@ -2,7 +2,8 @@
 
 In: the table, a Net and then its Layers, which may have any number, widths and activations; x and
 targets of any strides. Out: changed parameters, their gradients, and the loss, in the table. The
-bits are those of the same kernels called one by one.
+bits are those of the same kernels called one by one, and those of the parts of a step, which are
+kernels as well: net_gradients, or net_forward and net_backward, and net_update.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from ..gemm.dispatch import gemm
 from ..gemm.elementwise import BACKWARD
 from ..runtime.pool_kernels import ensure, fork_join, run_task, threads_in_force
 from ..runtime.registry import Floats, Word, kernel
-from ..runtime.table import OK
+from ..runtime.table import BAD_LABEL, OK
 from .args import (
     ActivationGradientPlan,
     Backward,
+    Gradients,
     Layer,
     Loss,
     Net,
@@ -77,7 +79,7 @@ def _activation_gradient(t: Floats) -> Any:
     gradient, derivative = t[activation_gradient], t[BACKWARD]
 
     @subroutine
-    def form_h(layer, g, r, rows):  # type: ignore[no-untyped-def]
+    def form_h(layer, g, r, rows, add):  # type: ignore[no-untyped-def]
         """H in place of G, and db on the way.
 
         That is the one pass that db, a sum in the order of the rows, costs anyway.
@@ -91,7 +93,7 @@ def _activation_gradient(t: Floats) -> Any:
         plan = on_stack(ActivationGradientPlan(
             rows=rows, columns=m, g=Matrix(data=g, row=row, column=size),
             saved=Matrix(data=saved, row=row, column=size), h=Rows(data=g, row=row),
-            db=layer.bias_grad, accumulate_b=pick(r, 1, 0), activation=layer.activation, wide=wide,
+            db=layer.bias_grad, accumulate_b=add, activation=layer.activation, wide=wide,
         ))  # fmt: skip
         tasks = ceil_div(m, wide)
         if tasks == 1:
@@ -105,14 +107,18 @@ def _backward_rows(t: Floats) -> Any:
     size, backward, form_h = t.size, t[linear_backward], _activation_gradient(t)
 
     @subroutine
-    def backward_rows(net, r, rows):  # type: ignore[no-untyped-def]
-        """All layers, of rows from r on: the last one's G is whole, the others hold these rows."""
+    def backward_rows(net, r, rows, accumulate, to, to_row):  # type: ignore[no-untyped-def]
+        """All layers, of rows from r on: the last one's G is whole, the others hold these rows.
+
+        to: where dX of the input goes, or 0.
+        """
         first = address(net) + NET_BYTES
-        add, last, status = pick(r, 1, 0), net.layers - 1, OK
+        add, last, status = pick(r + accumulate, 1, 0), net.layers - 1, OK
         for i in range(last, -1, -1):
             layer = view(first + i * LAYER_BYTES, Layer)
             m, row, db = layer.m, layer.row, layer.bias_grad
-            x, dx = load(net.x), Matrix(data=0, row=0, column=size)
+            x = load(net.x)
+            dx = Matrix(data=pick(to, to + r * to_row, 0), row=to_row, column=size)
             if i > 0:
                 below = view(first + (i - 1) * LAYER_BYTES, Layer)
                 x = Matrix(data=below.y, row=below.row, column=size)
@@ -120,7 +126,7 @@ def _backward_rows(t: Floats) -> Any:
             g = layer.g + pick(i - last, 0, r * row)
             if layer.activation != 0:
                 if status == OK:
-                    status = form_h(layer, g, r, rows)
+                    status = form_h(layer, g, r, rows, add)
                 db = 0
             if status == OK:
                 status = call(backward, Backward(
@@ -174,12 +180,26 @@ def clip_layers(t: Floats) -> Any:
     return body
 
 
-def _gradients(t: Floats) -> Any:
-    size, any_loss = t.size, t[MSE]
-    forward, backward_rows = _forward(t), _backward_rows(t)
+def _backward(t: Floats) -> Any:
+    backward_rows = _backward_rows(t)
 
     @subroutine
-    def gradients(net):  # type: ignore[no-untyped-def]
+    def backward(net, accumulate, to, to_row):  # type: ignore[no-untyped-def]
+        """From dF/dY of the last layer, a block of rows after the other."""
+        n, status = net.rows, OK
+        for r in range(0, n, net.block):
+            status |= backward_rows(net, r, least(net.block, n - r), accumulate, to, to_row)
+        return status
+
+    return backward
+
+
+def _gradients(t: Floats) -> Any:
+    size, any_loss = t.size, t[MSE]
+    forward, backward = _forward(t), _backward(t)
+
+    @subroutine
+    def gradients(net, accumulate):  # type: ignore[no-untyped-def]
         """Forward, loss and backward, product by product, each on all threads."""
         n, base = net.rows, address(net)
         status = forward(net)
@@ -193,9 +213,7 @@ def _gradients(t: Floats) -> Any:
         ))  # fmt: skip
         if status != OK:
             return status
-        for r in range(0, n, net.block):
-            status |= backward_rows(net, r, least(net.block, n - r))
-        return status
+        return backward(net, accumulate, 0, 0)
 
     return gradients
 
@@ -223,6 +241,16 @@ def _joined_threads(net, size):  # type: ignore[no-untyped-def]
     return threads_in_force()
 
 
+@subroutine
+def _note(net, status):  # type: ignore[no-untyped-def]
+    """What there is after a pass with this status. A label that is none ends it in its beginning,
+    when no gradient has been written yet."""
+    net.kept = 0
+    if status != BAD_LABEL:
+        net.has_gradients = pick(status, 0, 1)
+    return status
+
+
 @kernel(Word)
 def train_step(t: Floats) -> Any:
     """value: the address of the table. Parameters change when all else is done."""
@@ -238,16 +266,90 @@ def train_step(t: Floats) -> Any:
             mode = plan.mode
             if clips:
                 plan.mode = -1
-            status = call(joined, Joined(net=p.value, threads=threads, update=plan))
+            status = call(joined, Joined(net=p.value, threads=threads, update=plan, accumulate=0))
             plan.mode = mode
         else:
-            status = gradients(net)
+            status = gradients(net, 0)
+        _note(net, status)
         if status == OK and clips:
             status = call(clip, p)
         if status == OK and (clips or threads == 1):
             status = all_elements(plan)
         if status == OK:
             net.steps += 1
+        return status
+
+    return body
+
+
+@kernel(Gradients)
+def net_gradients(t: Floats) -> Any:
+    """A step without its update. dX is not formed."""
+    size, joined, gradients = t.size, t[joined_step], _gradients(t)
+
+    def body(p):  # type: ignore[no-untyped-def]
+        net = view(p.net, Net)
+        threads = _joined_threads(net, size)
+        if threads > 1:
+            plan = on_stack(NO_UPDATE)
+            plan.mode = -1
+            status = call(joined, Joined(
+                net=p.net, threads=threads, update=plan, accumulate=p.accumulate
+            ))  # fmt: skip
+        else:
+            status = gradients(net, p.accumulate)
+        return _note(net, status)
+
+    return body
+
+
+@kernel(Word)
+def net_update(t: Floats) -> Any:
+    """The rest of a step: clipping, and the optimizer. value: the address of the table."""
+    clip, all_elements = t[clip_layers], update_elements(t)
+
+    def body(p):  # type: ignore[no-untyped-def]
+        net, status = view(p.value, Net), OK
+        plan = on_stack(NO_UPDATE)
+        _plan_update(net, plan)
+        net.kept = 0
+        if net.max_norm != 0:
+            status = call(clip, p)
+        if status == OK:
+            status = all_elements(plan)
+        if status == OK:
+            net.steps += 1
+        return status
+
+    return body
+
+
+@kernel(Word)
+def net_forward(t: Floats) -> Any:
+    """All layers, kept for net_backward. value: the address of the table."""
+    forward = _forward(t)
+
+    def body(p):  # type: ignore[no-untyped-def]
+        net = view(p.value, Net)
+        net.kept = 0
+        status = forward(net)
+        if status == OK:
+            net.kept = net.rows
+        return status
+
+    return body
+
+
+@kernel(Gradients)
+def net_backward(t: Floats) -> Any:
+    """From dF/dY of the last layer, which stands in its g and is overwritten, and what
+    net_forward kept, which is there afterwards as well."""
+    backward = _backward(t)
+
+    def body(p):  # type: ignore[no-untyped-def]
+        net = view(p.net, Net)
+        status = backward(net, p.accumulate, p.dx.data, p.dx.row)
+        net.has_gradients = pick(status, 0, 1)
         return status
 
     return body
