@@ -27,7 +27,7 @@ from .parameters import ALIGN, Parameters, aligned
 Array = NDArray[Any]
 G_BYTES = 4 << 20  # of dX of one layer, or KC rows: what a large batch is cut for
 # A step goes in two joins where its hidden layers and its parameters are not larger.
-JOINED_BYTES, JOINED_SIZE = 1 << 21, 1 << 18
+JOINED_BYTES, JOINED_SIZE = 1 << 21, 1 << 17
 # Where the words of the table are
 AT = {name: i for i, name in enumerate(structs.names(Net))}
 _OPTIMIZER = structs.offset(Net, "optimizer.words")

@@ -42,6 +42,19 @@ def gradients(model: MLP) -> list[np.ndarray]:
     return [*model.weight_grads, *model.bias_grads]
 
 
+WAYS = {
+    "as it comes": {},
+    "alone": {"tried": 1 << 20, "alone_ns": 1, "joined_ns": 1 << 48, "passes": 1},
+    "in two joins": {"tried": 1 << 20, "alone_ns": 1 << 48, "joined_ns": 0, "passes": 1},
+}
+
+
+def sent(model: MLP, way: str) -> MLP:
+    """As if trials had decided for a way."""
+    model._step._set(**WAYS[way])
+    return model
+
+
 def assert_same(a: MLP, b: MLP, note: str = "") -> None:
     for mine, other in zip(a.weights + a.biases, b.weights + b.biases, strict=True):
         assert_same_bits(mine, other, note)
@@ -81,13 +94,17 @@ def test_the_parts_of_a_step_have_its_bits(activation: Any, loss: Any) -> None:
             )
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("sizes", [(30, 100, 2), (10, 46, 46, 10), (70, 600, 200, 3), (5, 2)])
-def test_also_in_two_joins_and_where_products_are_shared(sizes: Any, threads: int) -> None:
+def test_also_in_two_joins_and_where_products_are_shared(
+    sizes: Any, threads: int, way: str
+) -> None:
     with fastgrad.num_threads(threads):
         for most, dtype in itertools.product((None, 0.05), ("float32", "float64")):
-            make = lambda m=most, d=dtype: MLP(  # noqa: E731
-                sizes, "gelu", SOFTMAX, Adam(0.01), d, label_smoothing=0.1, max_grad_norm=m
+            more: Any = {"label_smoothing": 0.1, "max_grad_norm": most}
+            make = lambda d=dtype, more=more: sent(  # noqa: E731
+                MLP(sizes, "gelu", SOFTMAX, Adam(0.01), d, **more), way
             )
             follow(make, [200, 40], probabilities=most is None)
 
@@ -152,12 +169,13 @@ def test_accumulated_micro_batches(dtype: str, activation: Any, threads: int) ->
         assert np.concatenate(dx).shape == x.shape
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("sizes", [(9, 33, 4), (30, 100, 2)])
-def test_accumulate_adds_to_what_is_there(sizes: Any, threads: int) -> None:
+def test_accumulate_adds_to_what_is_there(sizes: Any, threads: int, way: str) -> None:
     """((C + B0) + B1) ...: of one block of KC rows C + B0, also in two joins."""
     with fastgrad.num_threads(threads):
-        model = MLP(sizes, "tanh")
+        model = sent(MLP(sizes, "tanh"), way)
         x, y = batch(model, 200)
         alone = []
         for part in (slice(0, 90), slice(90, 200)):

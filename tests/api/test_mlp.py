@@ -255,7 +255,7 @@ X, Y = data("softmax_cross_entropy")
     [
         (LOSSES[0], X[:, :4], Y, ValueError, r"x has shape \(6, 4\); pass \(rows, 5\)"),
         (LOSSES[0], X[0], Y, ValueError, r"x has shape \(5,\)"),
-        (LOSSES[0], None, Y, TypeError, "x is None"),
+        (LOSSES[0], X.astype(str).tolist(), Y, TypeError, "x is list"),
         (LOSSES[0], X, Y[:5], ValueError, r"y has shape \(5,\) but x has 6 rows"),
         (LOSSES[0], X, Y + 1.5, TypeError, "y has dtype float64"),
         (LOSSES[0], X, Y + 4, ValueError, r"y\[\d\] is"),

@@ -53,7 +53,7 @@ def test_another_flag_is_noticed(bit: int, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_missing_symbol_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(abi, "FUNCTIONS", ("Py_NoSuchFunction", *abi.FUNCTIONS[-2:]))
+    monkeypatch.setattr(abi, "FUNCTIONS", ("Py_NoSuchFunction", *abi.FUNCTIONS[-3:]))
     monkeypatch.setitem(abi.FUNCTION, "Py_NoSuchFunction", abi.FUNCTION["Py_IncRef"])
     assert not _verify()
 

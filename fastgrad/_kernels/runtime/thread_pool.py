@@ -7,6 +7,7 @@ table, so there is one pool a process, whoever asks for it.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import os
 import threading
@@ -22,14 +23,18 @@ from .pool_kernels import (
     BUSY,
     CLOCK,
     CLOCK_ID,
+    CPU,
+    GET_MASK,
     LOCK,
     MAX_THREADS,
     REFUSED,
     RELEASE,
     RUNNING,
+    SET_MASK,
     START,
     STARTED,
     STOP,
+    THREAD,
     THREADS,
     TICKET,
     WORKERS,
@@ -76,14 +81,25 @@ def _find_primitives() -> None:
     """Addresses of what the loop calls; raises where the platform lacks one."""
     api, libc = ctypes.pythonapi, ctypes.CDLL(None)
     api.PyThread_allocate_lock.restype = ctypes.c_void_p
-    TABLE[CLOCK_ID] = time.CLOCK_MONOTONIC
     for index, function in (
         (ACQUIRE, api.PyThread_acquire_lock),
         (RELEASE, api.PyThread_release_lock),
         (YIELD, libc.sched_yield),
-        (CLOCK, libc.clock_gettime),
     ):
         TABLE[index] = ctypes.cast(function, ctypes.c_void_p).value or 0
+    with contextlib.suppress(AttributeError):  # on Linux
+        get_mask, set_mask = libc.sched_getaffinity, libc.sched_setaffinity
+        TABLE[CPU] = ctypes.cast(libc.sched_getcpu, ctypes.c_void_p).value or 0
+        TABLE[SET_MASK] = ctypes.cast(set_mask, ctypes.c_void_p).value or 0
+        TABLE[GET_MASK] = ctypes.cast(get_mask, ctypes.c_void_p).value or 0
+
+
+def _find_clock() -> None:
+    """Where there is none, no worker is started: ``_find_primitives`` finds no ``sched_yield``."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        clock = ctypes.CDLL(None).clock_gettime
+        TABLE[CLOCK_ID] = time.CLOCK_MONOTONIC
+        TABLE[CLOCK] = ctypes.cast(clock, ctypes.c_void_p).value or 0
 
 
 def _start_worker(helper: int) -> None:
@@ -102,6 +118,7 @@ def _start_worker(helper: int) -> None:
 
 def _run(helper: int) -> None:
     number = ctypes.c_int64(helper)
+    TABLE[WORKERS + helper * LINE + THREAD] = threading.get_native_id()
     registry.function_in(_WORKER)(ctypes.addressof(number))
 
 
@@ -155,5 +172,6 @@ if hasattr(os, "register_at_fork"):
     )
 atexit.register(stop)
 
+_find_clock()
 _WORKER = pool_worker.slot(DTYPES[0])
 TABLE[START] = registry.callback("pool_start", _start, registry.Nothing).index
