@@ -10,9 +10,7 @@ from fastgrad.datasets import load_digits, stratified_split
 
 x, y = load_digits()
 train, held = stratified_split(y)
-members = [
-    fastgrad.MLP((64, 8, 10), optimizer=fastgrad.Adam(0.01), seed=seed) for seed in range(8)
-]
+members = [fastgrad.MLP((64, 8, 10), optimizer=fastgrad.Adam(0.01), seed=seed) for seed in range(8)]
 rng = np.random.default_rng(0)
 for _ in range(15):
     for rows in np.array_split(rng.permutation(train), len(train) // 32):
