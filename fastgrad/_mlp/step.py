@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._kernels.bind import builtins, step_builtin
-from .._kernels.codegen import structs
 from .._kernels.gemm.args import Rows
 from .._kernels.layer import losses
-from .._kernels.layer.args import Gradients, Net
+from .._kernels.layer.args import Gradients
 from .._kernels.layer.train_step import (
     net_backward,
     net_forward,
@@ -29,10 +28,10 @@ from .._kernels.layer.train_step import (
 )
 from .._kernels.runtime.registry import Kernel, Word
 from .._kernels.runtime.table import BAD_LABEL
-from .._ops.kernel_call import NO_ROWS, rows, run
+from .._ops.kernel_call import NO_ROWS, data, rows, run
 from .config import Config
 from .parameters import Parameters
-from .table import Table
+from .table import AT, Table
 
 Array = NDArray[Any]
 Loss = Callable[[Array, Array], tuple[float, Array]]  # logits, targets -> loss, gradient
@@ -167,8 +166,7 @@ class Step(Table):
         if self._kept_x.size < x.size:
             self._kept_x = np.empty(x.size, self._dtype)
         copy = self._kept_x[: x.size].reshape(x.shape)  # what a user may write into is not kept
-        with np.errstate(over="ignore"):
-            np.copyto(copy, x, casting="unsafe")
+        _copy(copy, x)
         self._tell("x", copy)
         self._run(net_forward)
         return self._last_y[: len(x)]
@@ -176,8 +174,7 @@ class Step(Table):
     def _backward(self, grad: Array, accumulate: int, dx: Rows = NO_ROWS) -> None:
         """Of the rows of the last _forward."""
         count, inputs = len(grad), self._get("inputs")
-        with np.errstate(over="ignore"):
-            np.copyto(self._last_g[:count], grad, casting="unsafe")
+        _copy(self._last_g[:count], grad)
         self._tell("x", self._kept_x[: count * inputs].reshape(count, inputs))
         self._run(net_backward, accumulate, dx)
 
@@ -206,8 +203,8 @@ class Step(Table):
 
     def _tell(self, name: str, a: Array) -> None:
         """The table where x or targets are, and how many rows there are."""
-        at = structs.offset(Net, name)
-        self._table[at : at + 1 + a.ndim] = a.ctypes.data, *a.strides
+        at = AT[f"{name}.data"]
+        self._table[at : at + 1 + a.ndim] = data(a), *a.strides
         self._set(rows=len(a))
 
     def _run(self, kernel: Kernel, accumulate: int = 0, dx: Rows = NO_ROWS) -> int:
@@ -239,6 +236,14 @@ def _readable(a: Array, dtype: np.dtype[Any], kept: Array) -> tuple[Array, Array
     if kept.dtype != dtype or kept.size < a.size:
         kept = np.empty(a.size, dtype)
     copy = kept[: a.size].reshape(a.shape)
-    with np.errstate(over="ignore"):
-        np.copyto(copy, a, casting="unsafe")
+    _copy(copy, a)
     return kept, copy
+
+
+def _copy(to: Array, a: Array) -> None:
+    """What is too large becomes Inf."""
+    if a.dtype == to.dtype:
+        to[...] = a
+        return
+    with np.errstate(over="ignore"):
+        np.copyto(to, a, casting="unsafe")

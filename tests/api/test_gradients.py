@@ -6,6 +6,7 @@ import copy
 import itertools
 import pickle
 import threading
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -379,6 +380,30 @@ def test_one_thread_at_a_time(name: str) -> None:
     with pytest.raises(RuntimeError, match=rf"^MLP.{name}: this process was forked while"):
         calls[name]()
     assert np.array_equal(model._parameters.flat, flat) and model.steps == 0
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_nothing_is_allocated_but_what_is_returned(loss: Any) -> None:
+    model = MLP((64, 128, 10), "gelu", loss, Adam(0.01), max_grad_norm=1.0)
+    x, y = batch(model, 256)
+    g = np.ones((256, 10), np.float32)
+
+    def parts() -> None:
+        for rows in (slice(None), slice(0, 37)):
+            model.loss_and_grads(x[rows], y[rows])
+            model.update()
+            model.forward(x[rows], keep=True)
+            model.backward(g[rows], accumulate=True)
+
+    parts()
+    tracemalloc.start()
+    parts()
+    start, _ = tracemalloc.get_traced_memory()
+    tracemalloc.reset_peak()
+    parts()
+    end, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert end - start < 1024 and peak - start < 8192 + 256 * 10 * 4
 
 
 def test_an_activation_a_layer() -> None:
