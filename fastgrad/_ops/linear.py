@@ -291,7 +291,7 @@ def _backward(
         args = make(Backward,
             *x.shape, weight.shape[1], matrix(g), matrix(x), matrix(weight), matrix(saved),
             *(NO_MATRIX if to is None else matrix(layout.as_rows(to)) for to in (dx, dw)),
-            0 if db is None else data(db), activation, *add,
+            0 if db is None else data(db), activation, *add, 0,
         )  # fmt: skip
         run(backward_kernel, x.dtype, args)
         return
