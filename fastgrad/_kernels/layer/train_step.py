@@ -251,13 +251,11 @@ def _way_of(net, start, size):  # type: ignore[no-untyped-def]
     """
     if net.row_losses == 0 or net.rows < thresholds.JOINED_ROWS:
         return BY_PRODUCT
-    threads = threads_in_force()
-    if threads == 1 or start == 0:
-        return ALONE
     if net.passes & (MANY_STEPS - 1) == 0:
         net.alone_ns = net.joined_ns = MOST_NS
         net.tried = 0
-    if net.tried < thresholds.TRIALS:
+    threads = threads_in_force()
+    if threads == 1 or start == 0 or net.tried < thresholds.TRIALS:
         return ALONE
     alone = (net.rows * net.alone_ns) >> 8
     lines = quotient(_moved_lines(net, size), threads)
