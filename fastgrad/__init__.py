@@ -10,10 +10,16 @@ from ._config import show_config, warmup
 from ._kernels.codegen.target import BITS_VERSION, KC
 from ._mlp import MLP
 from ._mlp import old_pickles as _old_pickles
+from ._ops.elementwise import activation
 from ._ops.linear import LinearGrads, linear_backward, linear_forward
-from ._ops.losses import binary_cross_entropy_with_logits, mse, softmax_cross_entropy
+from ._ops.losses import (
+    binary_cross_entropy_with_logits,
+    mse,
+    softmax,
+    softmax_cross_entropy,
+)
 from ._ops.matmul import matmul, matmul_nt, matmul_tn
-from ._ops.optimizers import SGD, Adam, adam_step, clip_grad_norm, sgd_step
+from ._ops.optimizers import SGD, Adam, AdamW, adam_step, clip_grad_norm, sgd_step
 from ._ops.schedules import cosine_schedule, step_schedule
 from ._version import __version__
 from .threads import get_num_threads, num_threads, set_num_threads
@@ -24,8 +30,10 @@ __all__ = [
     "MLP",
     "SGD",
     "Adam",
+    "AdamW",
     "LinearGrads",
     "__version__",
+    "activation",
     "adam_step",
     "binary_cross_entropy_with_logits",
     "clip_grad_norm",
@@ -42,6 +50,7 @@ __all__ = [
     "set_num_threads",
     "sgd_step",
     "show_config",
+    "softmax",
     "softmax_cross_entropy",
     "step_schedule",
     "testing",

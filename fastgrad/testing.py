@@ -27,6 +27,7 @@ Array = NDArray[Any]
 _LIMIT = 3  # the largest random integer
 _PROBES = 3  # cotangents tried
 _IMAGINARY = 2.0**-100  # complex step: its square vanishes beside 1, its products do not underflow
+_SMALL = 1e-6  # of a derivative: what is below is judged by the absolute error
 _DIFFERENCE_FLOOR = 1e-8  # what float64 differences with extrapolation are trusted to
 
 
@@ -45,8 +46,10 @@ def check_adjoint(
     differences of a multilinear function are exact. An identity of polynomials that holds at random
     points holds everywhere.
 
-    Returns max |left - right| / max(|left|, |right|). tol: 0 where forward returns integers small
-    enough to be exact, else 4·eps·sqrt(longest axis) with the leading axes taken as one.
+    Returns max |left - right| / max(|left|, |right|, 1e-6·max|g|·max|d|): gradients below 1e-6 are
+    judged as if they were 1e-6. That every gradient is None is an AssertionError. tol: 0 where
+    forward returns integers small enough to be exact, else 4·eps·sqrt(longest axis) with the
+    leading axes taken as one.
     """
     rng = np.random.default_rng(count("check_adjoint", "seed", seed, 0))
     point = [_integers_like(rng, _floating(a)) for a in arrays]
@@ -87,8 +90,10 @@ def check_grads(
         check_grads(lambda x, w, b: fastgrad.linear_forward(x, w, b, "tanh"), vjp, x, w, b,
                     reference=lambda x, w, b: fastgrad.reference.linear_forward(x, w, b, "tanh"))
 
-    Returns max |left - right| / max(|left|, |right|). tol: 4·eps·sqrt(longest axis), eps the
-    largest of the arrays and the result, leading axes taken as one; with differences >= 1e-8.
+    Returns max |left - right| / max(|left|, |right|, 1e-6·max|g|·max|d|): gradients below 1e-6 are
+    judged as if they were 1e-6. That every gradient is None is an AssertionError.
+    tol: 4·eps·sqrt(longest axis), eps the largest of the arrays and the result, leading axes
+    taken as one; with differences >= 1e-8.
     """
     rng = np.random.default_rng(count("check_grads", "seed", seed, 0))
     point = [_floating(a) for a in arrays]
@@ -143,6 +148,8 @@ def _compare(
             grads = (grads,)
         if len(grads) < len(point) or any(v is not None for v in grads[len(point) :]):
             raise AssertionError(f"{name}: {len(grads)} gradients for {len(point)} arrays")
+        if point and all(v is None for v in grads):
+            raise AssertionError(f"{name}: every gradient is None, so nothing would be checked")
         for i, array in enumerate(point):
             if grads[i] is None:
                 continue
@@ -153,7 +160,8 @@ def _compare(
             d = _integers_like(rng, array)
             d = np.where(grad == 0, d, np.copysign(d, grad)).astype(array.dtype)
             left, right = along(i, d, g), _dot(d, grad)
-            size = max(abs(left), abs(right))
+            most = (float(np.max(np.abs(a), initial=0.0)) for a in (g, d))
+            size = max(abs(left), abs(right), _SMALL * math.prod(most))
             mismatch = abs(left - right) / size if size else 0.0
             if not mismatch <= tol:  # so written that NaN fails
                 raise AssertionError(

@@ -20,7 +20,7 @@ from .._kernels.formulas import activations
 from .._ops import checks, losses, numbers
 from .._ops.linear import ActivationName
 from .._ops.numbers import shown
-from .._ops.optimizers import OPTIMIZERS, Optimizer
+from .._ops.optimizers import OPTIMIZERS, Optimizer, check_in_dtype
 
 Array = NDArray[Any]
 # a name for the hidden layers, or one a layer
@@ -54,7 +54,7 @@ class Config:
 
     def __post_init__(self) -> None:
         sizes = _check_sizes(self.sizes)
-        checked = {
+        checked: dict[str, Any] = {
             "sizes": sizes,
             "activation": _check_activation(self.activation, len(sizes) - 1),
             "loss": _check_name("loss", self.loss, LOSSES),
@@ -64,6 +64,9 @@ class Config:
             "label_smoothing": _check_smoothing(self.label_smoothing, self.loss),
             "max_grad_norm": _check_max_norm(self.max_grad_norm),
         }
+        optimizer, dtype = self.optimizer, checked["dtype"]
+        name, eps = type(optimizer).__name__, getattr(optimizer, "eps", 1.0)
+        check_in_dtype(f"MLP: {name}", dtype, optimizer.lr, eps)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 

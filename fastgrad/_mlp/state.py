@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import itertools
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._ops.optimizers import OPTIMIZERS
+from .._kernels.codegen.target import BITS_VERSION
+from .._ops.optimizers import OPTIMIZERS, Adam, AdamW
 from .config import SETTINGS, Config
 from .history import EarlyStop, Fit, History
 
@@ -62,12 +64,15 @@ def to_plain(state: State) -> dict[str, Any]:
     """For pickle: no class of ours but those that users name, which stay where they are."""
     plain, run = dict(vars(state)), dict(vars(state.run))
     plain["config"] = {name: getattr(state.config, name) for name in SETTINGS}
+    plain["bits_version"] = BITS_VERSION
     for name in ("early", "last_fit"):
         run[name] = None if run[name] is None else dict(vars(run[name]))
     return plain | {"run": run}
 
 
 def from_plain(plain: dict[str, Any]) -> State:
+    plain = dict(plain)
+    _tell_of_bits(plain.pop("bits_version", 1))
     run = Run(**plain["run"])
     run.early = None if run.early is None else EarlyStop(**plain["run"]["early"])
     run.last_fit = None if run.last_fit is None else Fit(**plain["run"]["last_fit"])
@@ -111,8 +116,11 @@ def to_arrays(state: State) -> dict[str, Array]:
 
 def from_file(meta: dict[str, Any], version: int, read: Read) -> State:
     """ValueError, KeyError, TypeError or OverflowError for a file that is damaged, or that lies."""
-    kind = OPTIMIZERS[meta["optimizer"]]
-    optimizer = kind(**meta["optimizer_settings"])
+    kind, settings = OPTIMIZERS[meta["optimizer"]], meta["optimizer_settings"]
+    bits_version = meta.get("bits_version", 1)
+    if kind is Adam and bits_version == 1 and settings.get("weight_decay"):
+        kind = AdamW  # what Adam of 0.1 was
+    optimizer = kind(**settings)
     if version == 1:
         meta = _NEW | {"learning_rate": optimizer.lr} | meta
     sizes = tuple(int(n) for n in meta["sizes"])
@@ -136,7 +144,24 @@ def from_file(meta: dict[str, Any], version: int, read: Read) -> State:
     if early is not None and early.best_loss < math.inf:
         early.best, early.at_rest = layers, True
         early.last = _cut(_array(read, "last", (size,), dtype), shapes)
+    _tell_of_bits(bits_version)
     return state
+
+
+_has_told = False
+
+
+def _tell_of_bits(version: object) -> None:
+    """Once in a process, of a model of an earlier formula."""
+    global _has_told
+    if version != BITS_VERSION and not _has_told:
+        _has_told = True
+        warnings.warn(
+            f"fastgrad: a model of BITS_VERSION {version} goes on under {BITS_VERSION}: its "
+            f"parameters are as they were, its further steps differ in their last bits",
+            UserWarning,
+            stacklevel=6,
+        )
 
 
 def _shapes(sizes: tuple[int, ...]) -> list[tuple[int, ...]]:

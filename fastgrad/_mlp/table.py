@@ -99,7 +99,7 @@ class Table:
                 settings.eps,
                 settings.weight_decay,
             )
-            words = make(args.Adam, param.size, *addresses, 0, *numbers)
+            words = make(args.Adam, param.size, *addresses, 0, *numbers, int(settings.decoupled))
         else:
             addresses += [0] * (1 - len(state))
             numbers = (settings.lr, settings.momentum, settings.nesterov, settings.weight_decay)

@@ -6,6 +6,6 @@ in_python.py  the way of everything that is not plain: back to the public functi
 failures.py   its exceptions, kept for the compiled code to raise
 """
 
-from . import in_python, layers, losses, products, steps, threads
+from . import elementwise, in_python, layers, losses, products, steps, threads
 
-__all__ = ["in_python", "layers", "losses", "products", "steps", "threads"]
+__all__ = ["elementwise", "in_python", "layers", "losses", "products", "steps", "threads"]

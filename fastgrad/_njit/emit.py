@@ -251,7 +251,7 @@ class Caller:
         with b.if_then(cgutils.is_null(b, memory), likely=False):
             self._give_back()
             self._raise(MemoryError, NO_MEMORY)
-        strides = [itemsize]
+        strides = [itemsize] if lengths else []
         for length in reversed(lengths[1:]):
             strides.insert(0, b.mul(strides[0], length))
         a = self.context.make_array(result)(self.context, b)

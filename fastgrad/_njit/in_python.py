@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import inspect
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from .._kernels.bind.records import (
 from .._kernels.codegen import structs
 from .._kernels.runtime import registry
 from .._kernels.runtime.table import GATEWAY, TABLE
-from .._ops import linear, losses, optimizers
+from .._ops import elementwise, linear, losses, optimizers
 from .._ops import matmul as _matmul
 from . import failures
 
@@ -170,11 +171,39 @@ def _loss(call: Call) -> None:
         call.write(i, value)
 
 
+def _any_loss(call: Call) -> None:
+    """With its options, by position; the keywords of Python."""
+    *args, loss, grad = range(len(call.words))
+    function = getattr(losses, call.function.removeprefix("weighted_"))
+    values = [call.value(i) for i in args]
+    names = [p.name for p in inspect.signature(function).parameters.values()]
+    results = function(**dict(zip(names, values, strict=True)))
+    for i, value in zip((loss, grad), results, strict=True):
+        call.write(i, value)
+
+
 def _step(call: Call) -> None:
     values = [call.value(i) for i in range(len(call.words))]
-    if call.function == "adam_step":
-        values[6:8] = [tuple(values[6:8])]
-    getattr(optimizers, call.function)(*values)
+    if call.function == "sgd_step":
+        optimizers.sgd_step(*values)
+        return
+    if call.function == "adam_step":  # of 0.1
+        values.append(True)
+    values[6:8] = [tuple(values[6:8])]
+    optimizers.adam_step(*values)
+
+
+def _clip(call: Call) -> None:
+    arrays = [call.value(i) for i in range(2, len(call.words))]
+    call.write(1, optimizers.clip_grad_norm(arrays, call.value(0)))
+
+
+def _softmax(call: Call) -> None:
+    call.write(1, losses.softmax(call.value(0)))
+
+
+def _activation(call: Call) -> None:
+    call.write(2, elementwise.activation(call.value(0), call.value(1)))
 
 
 def _threads(call: Call) -> None:
@@ -189,7 +218,11 @@ _WAYS = {
     "linear_backward": _backward,
     **dict.fromkeys(("matmul", "matmul_nt", "matmul_tn"), _product),
     **dict.fromkeys(("softmax_cross_entropy", "binary_cross_entropy_with_logits", "mse"), _loss),
-    **dict.fromkeys(("sgd_step", "adam_step"), _step),
+    **dict.fromkeys(("sgd_step", "adam_step", "any_adam_step"), _step),
+    **dict.fromkeys([name for name in FUNCTIONS if name.startswith("weighted_")], _any_loss),
+    "clip_grad_norm": _clip,
+    "softmax": _softmax,
+    "activation": _activation,
     **dict.fromkeys(("set_num_threads", "get_num_threads"), _threads),
 }
 

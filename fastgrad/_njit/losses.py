@@ -23,7 +23,8 @@ def _result(function: str, names: tuple[str, str], values: Any, targets: Any) ->
     with given.typing():
         checked = given.array(function, names[0], values)
         wanted = given.array(function, names[1], targets)
-        if function == _SOFTMAX and wanted.ndim != 2 and wanted.dtype.kind not in "iu":
+        is_labels = wanted.ndim not in (2, checked.ndim)
+        if function == _SOFTMAX and is_labels and wanted.dtype.kind not in "iu":
             _refuse_labels(wanted)
     dtype = numpy_support.from_dtype(checks.result_dtype(checked))
     return types.Array(dtype, checked.ndim, "C")
@@ -43,10 +44,12 @@ def _number(function: str, name: str, value: Any) -> None:
         raise TypingError(f"{function}: {name} is {given.sample(value)!r}, not a number")
 
 
-def _target_dtype(function: str, of_logits: Any, targets: Any) -> Any:
+def _target_dtype(function: str, logits: Any, targets: Any) -> Any:
     """What targets are converted to; None where Python has to look at them as they are."""
     if function == _SOFTMAX:
-        return types.int64 if targets.ndim == 1 else None
+        is_labels = targets.ndim not in (2, logits.ndim)
+        return types.int64 if is_labels else None
+    of_logits = logits.dtype
     if function == "mse" or not isinstance(targets.dtype, types.Float):
         return of_logits
     return None  # a probability beyond 1 may be rounded to 1
@@ -60,7 +63,7 @@ def _intrinsic(function: str, names: tuple[str, str]) -> Any:
 
         call = Caller(context, builder, function)
         call.array(kinds[0], values[0], to=result.dtype)
-        call.array(kinds[1], values[1], to=_target_dtype(function, result.dtype, kinds[1]))
+        call.array(kinds[1], values[1], to=_target_dtype(function, result, kinds[1]))
         for kind, value in zip(kinds[2:], values[2:], strict=True):
             call.number(kind, value)
         loss = call.place(types.float64)
@@ -93,33 +96,117 @@ _binary = _intrinsic("binary_cross_entropy_with_logits", ("logits", "targets"))
 _mse = _intrinsic("mse", ("prediction", "target"))
 
 
+def _with_options(function: str, names: tuple[str, str]) -> Any:
+    """The same with all options, which Python looks at: numbers, arrays or None."""
+
+    def call_all(context: Any, builder: Any, kinds: Any, values: Any, result: Any) -> Any:
+        from numba.core import cgutils
+
+        from .emit import Caller
+
+        call = Caller(context, builder, f"weighted_{function}")
+        call.array(kinds[0], values[0], to=result.dtype)
+        for kind, value in zip(kinds[1:], values[1:], strict=True):
+            if isinstance(kind, types.Array) or given.is_none(kind):
+                call.array(kind, value)
+            else:
+                call.number(kind, value)
+        loss = call.place(types.float64)
+        call.word(loss)
+        grad = call.like(result, kinds[0], values[0])
+        call.call()
+        return cgutils.pack_struct(builder, [call.stored(types.float64, loss), grad])
+
+    def three(typing_context: Any, prediction: Any, targets: Any, options: Any) -> Any:
+        result = _result(function, names, prediction, targets)
+
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            count = len(signature.args[2])
+            kinds = (*signature.args[:2], *signature.args[2])
+            parts = (builder.extract_value(values[2], i) for i in range(count))
+            return call_all(context, builder, kinds, (*values[:2], *parts), result)
+
+        return types.Tuple((types.float64, result))(prediction, targets, options), codegen
+
+    return intrinsic(three)
+
+
+_any_softmax = _with_options(_SOFTMAX, ("logits", "labels"))
+_any_binary = _with_options("binary_cross_entropy_with_logits", ("logits", "targets"))
+_any_mse = _with_options("mse", ("prediction", "target"))
+
+
+def _check_options(function: str, weights: Any, denominator: Any, **others: Any) -> bool:
+    """Whether there are any; each is None, a number or, of weights and pos_weight, an array."""
+    for name, value in {"denominator": denominator, **others}.items():
+        is_array = name == "pos_weight" and isinstance(value, types.Array)
+        if not (given.is_none(value) or is_array):
+            _number(function, name, value)
+    if not given.is_none(weights):
+        with given.typing():
+            given.array(function, "weights", weights)
+    options = (weights, denominator, *others.values())
+    return not all(given.is_none(value) for value in options)
+
+
 @overload(_losses.softmax_cross_entropy, jit_options=OPTIONS)
-def _typed_softmax(logits, labels, label_smoothing=0.0):  # type: ignore[no-untyped-def]
+def _typed_softmax(  # type: ignore[no-untyped-def]
+    logits, labels, label_smoothing=0.0, weights=None, denominator=None, ignore_index=None
+):
     _result(_SOFTMAX, ("logits", "labels"), logits, labels)
     if isinstance(label_smoothing, types.Type) and not isinstance(label_smoothing, types.Omitted):
         _number(_SOFTMAX, "label_smoothing", label_smoothing)
+    if isinstance(ignore_index, types.Float | types.Boolean):
+        value = given.sample(ignore_index)
+        raise TypingError(f"{_SOFTMAX}: ignore_index is {value!r}; pass an integer")
+    has_options = _check_options(_SOFTMAX, weights, denominator, ignore_index=ignore_index)
 
-    def implementation(logits, labels, label_smoothing=0.0):  # type: ignore[no-untyped-def]
+    def plain(  # type: ignore[no-untyped-def]
+        logits, labels, label_smoothing=0.0, weights=None, denominator=None, ignore_index=None
+    ):
         return _softmax(logits, labels, label_smoothing)
 
-    return implementation
+    def implementation(  # type: ignore[no-untyped-def]
+        logits, labels, label_smoothing=0.0, weights=None, denominator=None, ignore_index=None
+    ):
+        options = (label_smoothing, weights, denominator, ignore_index)
+        return _any_softmax(logits, labels, options)
+
+    return implementation if has_options else plain
 
 
 @overload(_losses.binary_cross_entropy_with_logits, jit_options=OPTIONS)
-def _typed_binary(logits, targets):  # type: ignore[no-untyped-def]
-    _result("binary_cross_entropy_with_logits", ("logits", "targets"), logits, targets)
+def _typed_binary(  # type: ignore[no-untyped-def]
+    logits, targets, weights=None, denominator=None, pos_weight=None
+):
+    function = "binary_cross_entropy_with_logits"
+    _result(function, ("logits", "targets"), logits, targets)
+    has_options = _check_options(function, weights, denominator, pos_weight=pos_weight)
 
-    def implementation(logits, targets):  # type: ignore[no-untyped-def]
+    def plain(  # type: ignore[no-untyped-def]
+        logits, targets, weights=None, denominator=None, pos_weight=None
+    ):
         return _binary(logits, targets)
 
-    return implementation
+    def implementation(  # type: ignore[no-untyped-def]
+        logits, targets, weights=None, denominator=None, pos_weight=None
+    ):
+        return _any_binary(logits, targets, (weights, denominator, pos_weight))
+
+    return implementation if has_options else plain
 
 
 @overload(_losses.mse, jit_options=OPTIONS)
-def _typed_mse(prediction, target):  # type: ignore[no-untyped-def]
+def _typed_mse(prediction, target, weights=None, denominator=None):  # type: ignore[no-untyped-def]
     _result("mse", ("prediction", "target"), prediction, target)
+    has_options = _check_options("mse", weights, denominator)
 
-    def implementation(prediction, target):  # type: ignore[no-untyped-def]
+    def plain(prediction, target, weights=None, denominator=None):  # type: ignore[no-untyped-def]
         return _mse(prediction, target)
 
-    return implementation
+    def implementation(  # type: ignore[no-untyped-def]
+        prediction, target, weights=None, denominator=None
+    ):
+        return _any_mse(prediction, target, (weights, denominator))
+
+    return implementation if has_options else plain

@@ -1,4 +1,4 @@
-"""sgd_step and adam_step in compiled code."""
+"""sgd_step, adam_step and clip_grad_norm in compiled code."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ def _sgd(
 @intrinsic
 def _adam(
     typing_context: Any, param: Any, grad: Any, m: Any, v: Any, step: Any, lr: Any, betas: Any,
-    eps: Any, weight_decay: Any,
+    eps: Any, weight_decay: Any, decoupled: Any,
 ) -> Any:  # fmt: skip
-    kinds = (param, grad, m, v, step, lr, betas, eps, weight_decay)
+    kinds = (param, grad, m, v, step, lr, betas, eps, weight_decay, decoupled)
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return _emit("adam_step", context, builder, kinds, values, (0, 1, 2, 3))
+        return _emit("any_adam_step", context, builder, kinds, values, (0, 1, 2, 3))
 
     return types.none(*kinds), codegen
 
@@ -96,8 +96,9 @@ def _typed_sgd(  # type: ignore[no-untyped-def]
 
 @overload(optimizers.adam_step, jit_options=OPTIONS)
 def _typed_adam(  # type: ignore[no-untyped-def]
-    param, grad, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0
-):
+    param, grad, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0,
+    decoupled=False,
+):  # fmt: skip
     with given.typing():
         if isinstance(step, types.Type) and not isinstance(step, types.Integer):
             value = given.sample(step)
@@ -110,10 +111,56 @@ def _typed_adam(  # type: ignore[no-untyped-def]
         {"param": param, "grad": grad, "m": m, "v": v},
         {"lr": lr, "eps": eps, "weight_decay": weight_decay},
     )
+    with given.typing():
+        given.flag("adam_step", "decoupled", decoupled)
 
     def implementation(  # type: ignore[no-untyped-def]
-        param, grad, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0
-    ):
-        return _adam(param, grad, m, v, step, lr, betas, eps, weight_decay)
+        param, grad, m, v, step, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0,
+        decoupled=False,
+    ):  # fmt: skip
+        return _adam(param, grad, m, v, step, lr, betas, eps, weight_decay, decoupled)
+
+    return implementation
+
+
+@intrinsic
+def _clip(typing_context: Any, grad: Any, max_norm: Any) -> Any:
+    """The norm; operands: max_norm, where the norm goes, arrays."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        from .emit import Caller
+
+        call = Caller(context, builder, "clip_grad_norm")
+        call.number(max_norm, values[1])
+        norm = call.place(types.float64)
+        call.word(norm)
+        if isinstance(grad, types.BaseTuple):
+            items: Any = grad
+            for i, kind in enumerate(items):
+                call.array(kind, builder.extract_value(values[0], i))
+        else:
+            call.array(grad, values[0])
+        call.call()
+        return call.stored(types.float64, norm)
+
+    return types.float64(grad, max_norm), codegen
+
+
+@overload(optimizers.clip_grad_norm, jit_options=OPTIONS)
+def _typed_clip(grad, max_norm):  # type: ignore[no-untyped-def]
+    function = "clip_grad_norm"
+    with given.typing():
+        if isinstance(grad, types.BaseTuple):
+            for i, kind in enumerate(grad):
+                optimizers._check_written(function, f"grad[{i}]", given.sample(kind))
+        elif isinstance(grad, types.List | types.ListType):
+            raise TypeError(f"{function}: grad is a list; in compiled code pass a tuple of arrays")
+        else:
+            optimizers._check_written(function, "grad", given.sample(grad))
+        if not isinstance(max_norm, types.Integer | types.Float | types.Boolean):
+            optimizers._check_max_norm(function, given.sample(max_norm))
+
+    def implementation(grad, max_norm):  # type: ignore[no-untyped-def]
+        return _clip(grad, max_norm)
 
     return implementation

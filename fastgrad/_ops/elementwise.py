@@ -9,7 +9,19 @@ from numpy.typing import NDArray
 
 from .._kernels.gemm.args import Formula, Rows
 from .._kernels.gemm.elementwise import KERNELS
+from . import checks
 from .kernel_call import data, run
+
+
+def activation(name: str | None, z: NDArray[Any]) -> NDArray[Any]:
+    """act(z), elementwise: name as linear_forward's activation, z of any shape -> a new array.
+
+    float32 or float64 as z: the bits of a linear_forward whose pre-activation is z.
+    """
+    row = checks.activation("activation", name)
+    z = checks.array("activation", "z", z)
+    z = checks.cast(z, checks.result_dtype(z))
+    return np.array(z, order="C") if row is None else _apply(row.name, z)
 
 
 def _apply(name: str, x: NDArray[Any]) -> NDArray[Any]:

@@ -1,14 +1,14 @@
 """Losses: network outputs and targets in, (mean loss, its gradient) out.
 
-Every sum has the order of the contract: a chain along a row, started at +0.0, then a chain over
-the rows of each block of KC, then the blocks in order. The kernels are in _kernels/layer/losses.py;
-reference.losses states them in numpy. Each public function checks its arguments and calls its twin.
+Terms are of the dtype, sums float64, in the order of the contract: along a row, then over the rows
+of each block of KC, then the blocks. The kernels are in _kernels/layer/losses.py; reference.losses
+states them in numpy. Each public function checks its arguments and calls its twin.
 """
 
 from __future__ import annotations
 
 import ctypes
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,242 +17,209 @@ from .._kernels.bind import builtins
 from .._kernels.codegen.structs import make
 from .._kernels.gemm.args import Matrix
 from .._kernels.layer.args import Loss
+from .._kernels.layer.inference import Scores, softmax_of_rows
 from .._kernels.layer.losses import (
     BINARY_CROSS_ENTROPY,
+    BINARY_CROSS_ENTROPY_POSITIVE,
     MSE,
     SOFTMAX_LABELS,
     SOFTMAX_PROBABILITIES,
 )
 from .._kernels.runtime.registry import Kernel
 from .._kernels.runtime.table import BAD_LABEL
-from . import checks, numbers
-from .elementwise import exp
 from .kernel_call import bits, data, matrix, rows, run
+from .loss_checks import (
+    How,
+    check_how,
+    check_ignored,
+    check_labels_of,
+    check_pos_weight,
+    refuse_label,
+)
+from .loss_checks import as_float as as_float
+from .loss_checks import check_labels as check_labels
+from .loss_checks import check_probabilities as check_probabilities
+from .loss_checks import check_smoothing as check_smoothing
+from .loss_checks import check_targets as check_targets
 
 Array = NDArray[Any]
 
 
 def softmax_cross_entropy(
-    logits: Array, labels: Array, label_smoothing: float = 0.0
+    logits: Array,
+    labels: Array,
+    label_smoothing: float = 0.0,
+    *,
+    weights: Array | None = None,
+    denominator: float | None = None,
+    ignore_index: int | None = None,
 ) -> tuple[float, Array]:
-    """logits (N, M), labels (N,) integers or (N, M) probabilities -> loss, gradient (N, M).
+    """logits (..., M), labels (...) integers or (..., M) probabilities -> loss, gradient (..., M).
 
-    loss = mean over rows of the sum of t*(log(sum exp(z)) - z); gradient = (softmax(z) - t) / N.
-    t is the row of probabilities, or 1 at the label and 0 elsewhere; label_smoothing s, from 0 to
-    1, makes it (1 - s)*t + s/M (Szegedy et al. 2016, as PyTorch writes it). Where t is 0 so is the
-    term, also of -Inf. The row's maximum is taken off first, so no exp overflows. float32 or
-    float64 as the logits.
+    loss = sum over rows of w*l / D; l = the sum of t*(log(sum exp(z)) - z); the row's gradient is
+    w/D * (softmax(z) - t). t is the row of probabilities, or 1 at the label and 0 elsewhere;
+    label_smoothing s, from 0 to 1, makes it (1 - s)*t + s/M (Szegedy et al. 2016, as PyTorch writes
+    it). Where t is 0 so is the term, also of -Inf. The row's maximum is taken off first, so no exp
+    overflows. float32 or float64 as the logits.
+
+    weights (...): w of each row, 0 or more; None: 1. D is the denominator or, where it is None, the
+    sum of weights: with the D of a whole batch, the losses and gradients of its parts add up.
+    ignore_index: rows of that label are left out: no loss, a gradient of 0, no weight in D.
     """
-    result = builtins.softmax_cross_entropy(logits, labels, label_smoothing)
-    if result is not None:
-        return result  # type: ignore[no-any-return]
+    if weights is None and denominator is None and ignore_index is None:
+        result = builtins.softmax_cross_entropy(logits, labels, label_smoothing)
+        if result is not None:
+            return result  # type: ignore[no-any-return]
     caller = "softmax_cross_entropy"
     z = as_float(caller, "logits", logits)
-    if z.ndim != 2 or z.size == 0:
+    if z.ndim < 2 or z.size == 0:
         raise ValueError(
             f"{caller}: logits has shape {z.shape}; pass (rows, classes), both above 0"
         )
-    labels = check_labels(caller, labels, len(z), z.shape[1], any_range=True)
+    lead, classes = z.shape[:-1], z.shape[-1]
+    ignored = check_ignored(caller, ignore_index)
+    labels = check_labels_of(caller, labels, lead, classes, ignored, denominator is not None)
     smoothing = check_smoothing(caller, label_smoothing)
+    how = check_how(caller, weights, lead, denominator, ignored)
     grad = np.empty(z.shape, z.dtype)
-    return _smoothed_cross_entropy(z, labels, grad, smoothing), grad
+    flat = z.reshape(-1, classes), labels, grad.reshape(-1, classes)
+    return _smoothed_cross_entropy(*flat, smoothing, how), grad
 
 
-def binary_cross_entropy_with_logits(logits: Array, targets: Array) -> tuple[float, Array]:
-    """logits (..., M), targets of that shape, each from 0 to 1 -> loss, gradient of that shape.
+def binary_cross_entropy_with_logits(
+    logits: Array,
+    targets: Array,
+    *,
+    weights: Array | None = None,
+    denominator: float | None = None,
+    pos_weight: Array | float | None = None,
+) -> tuple[float, Array]:
+    """logits (N, ...), targets of that shape, each from 0 to 1 -> loss, gradient of that shape.
 
-    loss = mean of max(z, 0) - z*t + log(1 + exp(-|z|)); gradient = (sigmoid(z) - t) / size.
+    A row is an index of the first axis, M the elements of one; no axis: one row of one.
+    loss = sum over rows of w*l / D; l = the sum of max(z, 0) - z*t + log(1 + exp(-|z|)); gradient =
+    w/D * (sigmoid(z) - t). weights (N,), 0 or more, and the denominator D: see mse.
+    pos_weight: p, 0 or more, a number or (M,): what a target of 1 counts. l is then the sum of
+    p*t*log(1 + exp(-z)) + (1 - t)*log(1 + exp(z)).
     """
-    result = builtins.binary_cross_entropy_with_logits(logits, targets)
-    if result is not None:
-        return result  # type: ignore[no-any-return]
+    if weights is None and denominator is None and pos_weight is None:
+        result = builtins.binary_cross_entropy_with_logits(logits, targets)
+        if result is not None:
+            return result  # type: ignore[no-any-return]
     caller = "binary_cross_entropy_with_logits"
     z = as_float(caller, "logits", logits)
     targets = check_targets(caller, "logits", z.shape, targets)
     check_probabilities(caller, "targets", targets)
+    how = check_how(caller, weights, z.shape[:1] or (1,), denominator)
+    how = how._replace(positive=check_pos_weight(caller, pos_weight, z))
     grad = np.empty(z.shape, z.dtype)
-    return _binary_cross_entropy_with_logits(z, targets, grad), grad
+    return _binary_cross_entropy_with_logits(z, targets, grad, how), grad
 
 
-def mse(prediction: Array, target: Array) -> tuple[float, Array]:
-    """prediction (..., M), target of that shape -> mean of (p - t)**2, gradient 2(p - t) / size."""
-    result = builtins.mse(prediction, target)
-    if result is not None:
-        return result  # type: ignore[no-any-return]
+def mse(
+    prediction: Array,
+    target: Array,
+    *,
+    weights: Array | None = None,
+    denominator: float | None = None,
+) -> tuple[float, Array]:
+    """prediction (N, ...), target of that shape -> loss, gradient of that shape.
+
+    A row is an index of the first axis, M the elements of one; no axis: one row of one.
+    loss = sum over rows of w*l / D; l = the sum of (p - t)**2; gradient = 2w/D * (p - t).
+    weights (N,): w of each row, 0 or more; None: 1. D is the denominator or, where it is None, M
+    times the sum of weights, which makes the loss a mean: with the D of a whole batch, the losses
+    and gradients of its parts add up.
+    """
+    if weights is None and denominator is None:
+        result = builtins.mse(prediction, target)
+        if result is not None:
+            return result  # type: ignore[no-any-return]
     p = as_float("mse", "prediction", prediction)
     target = check_targets("mse", "prediction", p.shape, target)
+    how = check_how("mse", weights, p.shape[:1] or (1,), denominator)
     grad = np.empty(p.shape, p.dtype)
-    return _mse(p, target, grad), grad
+    return _mse(p, target, grad, how), grad
+
+
+def softmax(logits: Array) -> Array:
+    """logits (..., M), M of 1 or more -> probabilities of that shape: exp(z - max z) / their sum.
+
+    float32 or float64 as the logits; the sum is that of softmax_cross_entropy.
+    """
+    z = as_float("softmax", "logits", logits)
+    if z.ndim == 0 or z.shape[-1] == 0:
+        raise ValueError(f"softmax: logits has shape {z.shape}; pass (..., classes), 1 or more")
+    result = np.array(z, order="C")
+    if result.size:
+        place = rows(result.reshape(-1, z.shape[-1]))
+        run(softmax_of_rows, z.dtype, Scores(result.size // z.shape[-1], z.shape[-1], place, 0))
+    return result
 
 
 # On checked arguments; grad, C-contiguous, is overwritten.
+
+
+PLAIN = How()
 
 
 def _softmax_cross_entropy(z: Array, labels: Array, grad: Array) -> float:
     return _smoothed_cross_entropy(z, labels, grad, 0.0)
 
 
-def _smoothed_cross_entropy(z: Array, labels: Array, grad: Array, smoothing: float) -> float:
+def _smoothed_cross_entropy(
+    z: Array, labels: Array, grad: Array, smoothing: float, how: How = PLAIN
+) -> float:
     if labels.ndim == 2:
-        return _mean(SOFTMAX_PROBABILITIES, z, labels, grad, smoothing)
+        return _mean(SOFTMAX_PROBABILITIES, z, labels, grad, smoothing, how)
     aligned = labels.astype(np.int64, copy=not labels.flags.aligned)
     loss = ctypes.c_double()
-    args = make(Loss,
-        *z.shape, matrix(z), Matrix(data(aligned), aligned.strides[0], 0), rows(grad),
-        ctypes.addressof(loss), bits(smoothing), len(z), 0,
-    )  # fmt: skip
+    place = Matrix(data(aligned), aligned.strides[0], 0)
+    args = _args(z, place, grad, loss, smoothing, how)
     if run(SOFTMAX_LABELS, z.dtype, args) == BAD_LABEL:
-        _refuse_label("softmax_cross_entropy", labels, z.shape[1])
+        refuse_label("softmax_cross_entropy", labels, z.shape[1])
     return loss.value
 
 
-def _binary_cross_entropy_with_logits(z: Array, target: Array, grad: Array) -> float:
-    return _mean(BINARY_CROSS_ENTROPY, z, target, grad)
+def _binary_cross_entropy_with_logits(
+    z: Array, target: Array, grad: Array, how: How = PLAIN
+) -> float:
+    kernel = BINARY_CROSS_ENTROPY if how.positive is None else BINARY_CROSS_ENTROPY_POSITIVE
+    return _mean(kernel, z, target, grad, 0.0, how)
 
 
-def _mse(prediction: Array, target: Array, grad: Array) -> float:
-    return _mean(MSE, prediction, target, grad)
+def _mse(prediction: Array, target: Array, grad: Array, how: How = PLAIN) -> float:
+    return _mean(MSE, prediction, target, grad, 0.0, how)
 
 
-def _mean(kernel: Kernel, z: Array, target: Array, grad: Array, smoothing: float = 0.0) -> float:
+def _mean(
+    kernel: Kernel, z: Array, target: Array, grad: Array, smoothing: float, how: How
+) -> float:
     t = target
     if t.dtype != z.dtype:
         with np.errstate(all="ignore"):
             t = target.astype(z.dtype)
     z, t, grad = _as_rows(z), _as_rows(t), _as_rows(grad)
     loss = ctypes.c_double()
-    args = make(
-        Loss,
-        *z.shape,
-        matrix(z),
-        matrix(t),
-        rows(grad),
-        ctypes.addressof(loss),
-        bits(smoothing),
-        len(z),
-        0,
-    )
-    run(kernel, z.dtype, args)
+    run(kernel, z.dtype, _args(z, matrix(t), grad, loss, smoothing, how))
     return loss.value
 
 
+def _args(
+    z: Array, targets: Matrix, grad: Array, loss: ctypes.c_double, smoothing: float, how: How
+) -> Loss:
+    weights, positive = how.weights, how.positive
+    return make(Loss,  # type: ignore[no-any-return]
+        *z.shape, matrix(z), targets, rows(grad), ctypes.addressof(loss), bits(smoothing),
+        bits(how.denominator), 0,
+        *((0, 0) if weights is None else (data(weights), weights.strides[0])),
+        *((0, 0) if how.ignored is None else (1, how.ignored)),
+        *((0, 0) if positive is None else (data(positive), *(positive.strides or (0,)))),
+    )  # fmt: skip
+
+
 def _as_rows(a: Array) -> Array:
-    """(..., M) -> (rows, M), a copy where no view can be had; (N,) is N rows of one."""
+    """(N, ...) -> (N, M), a copy where no view can be had; () is a row of one."""
     if a.ndim == 2:
         return a
-    return a[:, None] if a.ndim == 1 else a.reshape(-1, a.shape[-1])
-
-
-def softmax(z: Array) -> Array:
-    """Rows of z (N, M), M of 1 or more -> rows of probabilities (N, M)."""
-    with np.errstate(all="ignore"):
-        p = exp(z - z.max(axis=1, keepdims=True))
-        p *= (1 / _row_chain(p))[:, None]
-        return p
-
-
-def _row_chain(a: Array) -> Array:
-    """(N, M) -> (N,): ((0 + a0) + a1) + ... along each row, as numpy defines accumulate."""
-    last: Array = np.add.accumulate(a, axis=1)[:, -1]
-    last += a.dtype.type(0)  # a chain of -0.0, started at +0.0, is +0.0
-    return last
-
-
-# Checks, shared with the model: `caller` opens the one-line message.
-
-
-def as_float(caller: str, name: str, value: Array) -> Array:
-    """The array as float32 or float64; integers and bools become what float32 promotes them to."""
-    checked = checks.array(caller, name, value)
-    return checks.cast(checked, checks.result_dtype(checked))
-
-
-def check_labels(
-    caller: str,
-    labels: Array,
-    rows: int,
-    classes: int,
-    inputs: str = "logits",
-    any_range: bool = False,
-) -> Array:
-    """labels: (rows,) integers below classes, or (rows, classes) probabilities.
-
-    any_range: whether integers are from 0 to classes - 1 is left to the kernel.
-    """
-    expected = "expected integers (rows,) or probabilities (rows, classes)"
-    if type(labels) is np.ndarray and labels.dtype.kind in "OSTU":
-        raise TypeError(
-            f"{caller}: labels has dtype {labels.dtype}, shape {labels.shape}, {expected}; "
-            f"number the classes with np.unique(labels, return_inverse=True)[1]"
-        )
-    labels = checks.array(caller, "labels", labels)
-    if labels.ndim == 2:
-        if labels.shape == (rows, 1) and classes > 1 and labels.dtype.kind in "iu":
-            raise ValueError(
-                f"{caller}: labels has shape {labels.shape}, expected integers ({rows},); "
-                f"pass labels[:, 0]"
-            )
-        of = inputs if inputs == "logits" else "the output"
-        check_targets(caller, of, (rows, classes), labels, "labels")
-        check_probabilities(caller, "labels", labels)
-        sums = _row_chain(labels.astype(np.float64))
-        off = np.abs(sums - 1) > 1e-3
-        if off.any():
-            row = int(np.argmax(off))
-            raise ValueError(f"{caller}: labels row {row} sums to {sums[row]:.6g}; it must be 1")
-        return labels
-    if labels.dtype.kind not in "iu":
-        raise TypeError(
-            f"{caller}: labels has dtype {labels.dtype}, shape {labels.shape}, {expected}; "
-            f"pass labels.astype(np.int64)"
-        )
-    if labels.shape != (rows,):
-        raise ValueError(
-            f"{caller}: labels has shape {labels.shape} but {inputs} has {rows} rows; "
-            f"pass labels of shape ({rows},)"
-        )
-    if not (any_range or (labels.min() >= 0 and labels.max() < classes)):
-        _refuse_label(caller, labels, classes, inputs)
-    return labels
-
-
-def _refuse_label(caller: str, labels: Array, classes: int, inputs: str = "logits") -> NoReturn:
-    row = int(np.argmax((labels < 0) | (labels >= classes)))
-    has = (
-        f"logits has {classes} columns"
-        if inputs == "logits"
-        else f"the model has {classes} outputs"
-    )
-    raise ValueError(
-        f"{caller}: labels[{row}] is {labels[row]} but {has}; labels run from 0 to {classes - 1}"
-    )
-
-
-def check_smoothing(caller: str, value: float) -> float:
-    """label_smoothing: a number from 0 to 1."""
-    return numbers.from_0_to_1(caller, "label_smoothing", value)
-
-
-def check_targets(
-    caller: str, other: str, shape: tuple[int, ...], target: Array, name: str | None = None
-) -> Array:
-    """The target is an array of numbers of exactly the shape of ``other``, not empty."""
-    name = name or ("target" if other == "prediction" else "targets")
-    target = checks.array(caller, name, target)
-    if target.shape != shape:
-        raise ValueError(
-            f"{caller}: {name} has shape {target.shape} but {other} has {shape}; "
-            f"pass {name} of shape {shape}"
-        )
-    if not shape or 0 in shape:
-        raise ValueError(f"{caller}: {other} has shape {shape}; a mean needs 1 element or more")
-    return target
-
-
-def check_probabilities(caller: str, name: str, values: Array) -> None:
-    ok = (values >= 0) & (values <= 1)  # False for NaN
-    if not ok.all():
-        place = tuple(int(i) for i in np.argwhere(~ok)[0])
-        raise ValueError(
-            f"{caller}: {name}{list(place)} is {values[place]}; it must be from 0 to 1"
-        )
+    return a.reshape(len(a) if a.ndim else 1, -1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import math
 import operator
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from .._kernels.bind import builtins
 from .._kernels.layer import args
-from .._kernels.layer.optimizers import adam, sgd, squares
+from .._kernels.layer.optimizers import LITTLE, LITTLE_SQUARES, MUCH, adam, sgd, squares
 from .._kernels.runtime.registry import Kernel
 from . import checks, numbers
 from .kernel_call import bits, data, run
@@ -51,7 +52,7 @@ class SGD:
 
 @dataclass(frozen=True)
 class Adam:
-    """Settings of adam_step."""
+    """Settings of adam_step whose weight decay is added to the gradient; see AdamW."""
 
     __module__ = "fastgrad"
 
@@ -61,15 +62,60 @@ class Adam:
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        _replace(self, _check_adam("Adam", self.lr, self.betas, self.eps, self.weight_decay))
+        name = type(self).__name__
+        _replace(self, _check_adam(name, self.lr, self.betas, self.eps, self.weight_decay))
+        if self.weight_decay and not self.decoupled:
+            _tell_of_adamw()
 
     @property
     def slots(self) -> int:
         return 2
 
+    @property
+    def decoupled(self) -> bool:
+        return False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"decoupled": self.decoupled}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Settings of 0.1 do not say it: their decay was decoupled."""
+        state = dict(state)
+        if state.pop("decoupled", True) and state["weight_decay"]:
+            object.__setattr__(self, "__class__", AdamW)
+        vars(self).update(state)
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Settings of adam_step whose weight decay is decoupled (Loshchilov & Hutter 2019)."""
+
+    __module__ = "fastgrad"
+
+    @property
+    def decoupled(self) -> bool:
+        return True
+
+
+_has_told = False
+
+
+def _tell_of_adamw() -> None:
+    """Once in a process, for those who know Adam of 0.1."""
+    global _has_told
+    if not _has_told:
+        _has_told = True
+        warnings.warn(
+            "fastgrad: Adam adds weight_decay to the gradient, as torch.optim.Adam does; until 0.1 "
+            "its decay was decoupled: AdamW is that optimizer",
+            FutureWarning,
+            stacklevel=5,
+        )
+
 
 Optimizer = SGD | Adam
-OPTIMIZERS: dict[str, type[Optimizer]] = {"SGD": SGD, "Adam": Adam}  # by the names in files
+# by the names in files
+OPTIMIZERS: dict[str, type[Optimizer]] = {"SGD": SGD, "Adam": Adam, "AdamW": AdamW}
 
 
 def sgd_step(
@@ -86,6 +132,8 @@ def sgd_step(
     g = grad + weight_decay * param;  velocity = momentum * velocity + g;
     d = g + momentum * velocity if nesterov else velocity;  param = param - lr * d.
     Without momentum d = g and velocity is left alone (Sutskever et al. 2013, as PyTorch writes it).
+    A velocity below the smallest normal number becomes +0.0. lr may be 0; one above 0 that is 0 in
+    the dtype is a ValueError.
     """
     if builtins.sgd_step(param, grad, lr, velocity, momentum, nesterov, weight_decay):
         return
@@ -98,6 +146,7 @@ def sgd_step(
         )
     state = {} if velocity is None or not momentum else {"velocity": velocity}
     grad = _check_arrays("sgd_step", param, grad, state)
+    check_in_dtype("sgd_step", param.dtype, lr)
     _sgd(lr, momentum, nesterov, weight_decay, param, grad, *state.values())
 
 
@@ -111,16 +160,22 @@ def adam_step(
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 0.0,
+    decoupled: bool = False,
 ) -> None:
     """param, grad, m, v: one shape and dtype (float32 or float64); param, m, v change.
 
-    step: 1, 2, ...  m = b1*m + (1-b1)*g;  v = b2*v + (1-b2)*g*g;  where weight_decay is not 0,
+    step: 1, 2, ...  Where weight_decay is not 0 and not decoupled, g = grad + weight_decay*param.
+    m = b1*m + (1-b1)*g;  v = b2*v + (1-b2)*g*g;  where it is decoupled,
     param = param - (lr*weight_decay)*param;  then
     param = param - lr/(1-b1**step) * m / (sqrt(v)/sqrt(1-b2**step) + eps).
-    Kingma & Ba 2015; decoupled weight decay: Loshchilov & Hutter 2019.
+    Kingma & Ba 2015; decoupled weight decay, AdamW: Loshchilov & Hutter 2019.
+
+    m and v below the smallest normal number become +0.0, and a square below it adds nothing to v.
+    eps and an lr above 0 must not be 0 in the dtype; for float32, 1e-19 or more is a sensible eps.
+    In float32, a decoupled decay of lr*weight_decay below 6e-8 is lost where it is rounded.
     """
     if type(betas) is tuple and len(betas) == 2:
-        if builtins.adam_step(param, grad, m, v, step, lr, *betas, eps, weight_decay):
+        if builtins.adam_step(param, grad, m, v, step, lr, *betas, eps, weight_decay, decoupled):
             return
     lr, betas, eps, weight_decay = _check_adam("adam_step", lr, betas, eps, weight_decay)
     try:
@@ -129,21 +184,25 @@ def adam_step(
         raise TypeError(f"adam_step: step is {shown(step)}; pass an integer of 1 or more") from None
     if count < 1:
         raise ValueError(f"adam_step: step is {shown(count)}; the first step is 1")
+    decoupled = checks.flag("adam_step", "decoupled", decoupled)
     grad = _check_arrays("adam_step", param, grad, {"m": m, "v": v})
-    _adam(count, lr, betas, eps, weight_decay, param, grad, m, v)
+    check_in_dtype("adam_step", param.dtype, lr, eps)
+    _adam(count, lr, betas, eps, weight_decay, decoupled, param, grad, m, v)
 
 
 def clip_grad_norm(grad: Array | Sequence[Array], max_norm: float) -> float:
     """grad: an array of any shape, or a sequence of them, float32 or float64 -> their norm before.
 
     norm = sqrt of the sum of the squares of all elements. Where it is above max_norm, each element
-    is multiplied, in place, by max_norm / norm, rounded to the dtype (Pascanu et al. 2013);
-    max_norm may be Inf, to measure only. A norm that is not finite changes nothing.
+    is multiplied, in place, by max_norm / norm (Pascanu et al. 2013; PyTorch divides by the norm +
+    1e-6); max_norm may be Inf, to measure only. A norm that is not finite changes nothing.
 
     The order of the sum, in float64, where squares of float32 are exact: in an array, the elements
     in C order, in blocks of 2**14; in a block, element i is in chain i % 32 of fused
     multiply-adds from +0.0, and the upper half of the chains is added to the lower half until one
-    is left. Blocks are added in order, then arrays.
+    is left. Blocks are added in order, then arrays. A sum that is infinite or below 2**-960 is
+    taken again, of elements times 2**-600 or 2**600. The product with the factor is one of float64,
+    rounded to the dtype; where the factor is below 2**-1022 it is applied in three steps.
     """
     caller = "clip_grad_norm"
     limit = _check_max_norm(caller, max_norm)
@@ -153,17 +212,37 @@ def clip_grad_norm(grad: Array | Sequence[Array], max_norm: float) -> float:
     for name, g in grads.items():
         _check_written(caller, name, g)
     checks.distinct_outputs(caller, **grads)
-    total, found = 0.0, ctypes.c_double()
-    for g in grads.values():
-        flat = np.ascontiguousarray(g)
-        run(squares, g.dtype, args.Squares(g.size, data(flat), ctypes.addressof(found)))
-        total += found.value
-    norm = math.sqrt(total)
+    arrays = list(grads.values())
+    norm = _norm(arrays)
     if limit < norm < math.inf:
-        with np.errstate(all="ignore"):
-            for g in grads.values():
-                np.multiply(g, g.dtype.type(limit / norm), out=g)
+        steps: tuple[float, ...] = (limit / norm,)
+        if steps[0] < LITTLE:
+            steps = 1 / MUCH, limit * MUCH / (norm / MUCH), 1 / MUCH
+        for step in steps:
+            for g in arrays:
+                with np.errstate(all="ignore"):
+                    np.multiply(g, step, out=g, dtype=np.float64, casting="same_kind")
     return norm
+
+
+def _norm(arrays: list[Array]) -> float:
+    flat = [np.ascontiguousarray(g) for g in arrays]
+    found = ctypes.c_double()
+
+    def total(factor: float) -> float:
+        sum_of_all = 0.0
+        for g in flat:
+            words = g.size, data(g), bits(factor), ctypes.addressof(found)
+            run(squares, g.dtype, args.Squares(*words))
+            sum_of_all += found.value
+        return sum_of_all
+
+    first = total(1.0)
+    if first == math.inf:
+        return math.sqrt(total(1 / MUCH)) * MUCH
+    if first < LITTLE_SQUARES:
+        return math.sqrt(total(MUCH)) / MUCH
+    return math.sqrt(first)
 
 
 def _sgd(lr: float, momentum: float, nesterov: bool, weight_decay: float, *arrays: Array) -> None:
@@ -181,9 +260,11 @@ def _adam(
     betas: tuple[float, float],
     eps: float,
     weight_decay: float,
+    decoupled: bool,
     *arrays: Array,
 ) -> None:
-    words = (bits(lr), bits(betas[0]), bits(betas[1]), bits(eps), bits(weight_decay))
+    numbers = (lr, *betas, eps, weight_decay)
+    words = (*map(bits, numbers), int(decoupled))
 
     def settings(param: int, grad: int, m: int, v: int) -> args.Adam:
         return args.Adam(arrays[0].size, param, grad, m, v, min(step, _MOST_STEPS), *words)
@@ -233,7 +314,18 @@ def _check_adam(
     b1 = numbers.at_least_0(caller, "betas[0]", b1, below=1)
     b2 = numbers.at_least_0(caller, "betas[1]", b2, below=1)
     eps = numbers.at_least_0(caller, "eps", eps)
+    if eps == 0:
+        raise ValueError(f"{caller}: eps is {eps}; it must be above 0")
     return lr, (b1, b2), eps, numbers.at_least_0(caller, "weight_decay", weight_decay)
+
+
+def check_in_dtype(caller: str, dtype: np.dtype[Any], lr: float, eps: float = 1.0) -> None:
+    """Refuse what is above 0 and becomes 0 in the dtype."""
+    for name, value in (("lr", lr), ("eps", eps)):
+        if value > 0 and float(dtype.type(value)) == 0:
+            raise ValueError(
+                f"{caller}: {name} is {value}, which is 0 in {dtype}; pass a larger one"
+            )
 
 
 def _replace(settings: SGD | Adam, values: tuple[object, ...]) -> None:

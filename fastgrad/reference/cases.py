@@ -203,19 +203,35 @@ class Losses:
 
     def _by(self, by: Any, norm: Any) -> dict[str, Array]:
         z, labels, targets = self.operands
+        weights = np.abs(numbers("float64", "weights", len(z)))
+        options = {"weights": weights, "denominator": 100.0}
         found: dict[str, Array] = {}
         for name, (number, found[f"{name}, gradient"]) in (
             ("softmax", by.softmax_cross_entropy(z, labels)),
             ("smoothed", by.softmax_cross_entropy(z, labels, 0.1)),
             ("binary", by.binary_cross_entropy_with_logits(z, targets)),
             ("mse", by.mse(z, targets)),
+            ("weighted", by.softmax_cross_entropy(z, labels, 0.1, weights=weights, ignore_index=3)),
+            ("positive", by.binary_cross_entropy_with_logits(z, targets, pos_weight=3, **options)),
+            ("weighted mse", by.mse(z, targets, **options)),
         ):
             found[name] = np.array(number, self.dtype)
-        sgd, adam, velocity, m, v = z.copy(), z.copy(), *(np.zeros_like(z) for _ in range(3))
+        # state and gradients around the smallest normal number, in some columns
+        tiny = float(np.finfo(self.dtype).tiny)
+        small = np.where(np.arange(10) < 3, targets * np.array(2 * tiny, self.dtype), targets)
+        small[:, 3] = np.array(math.sqrt(2e3 * tiny), self.dtype) * targets[:, 3]
+        sgd, velocity = z.copy(), small.copy()
         for step in (1, 2, 3):
-            by.sgd_step(sgd, targets, 0.1, velocity, 0.9, nesterov=True, weight_decay=0.01)
-            by.adam_step(adam, targets, m, v, step, 0.003, weight_decay=0.01)
-        found |= {"sgd": sgd, "velocity": velocity, "adam": adam, "m": m, "v": v}
+            by.sgd_step(
+                sgd, small, 0.1, velocity, 0.9, nesterov=True, weight_decay=0.01 * (step > 2)
+            )
+        found |= {"sgd": sgd, "velocity": velocity}
+        for name, decoupled in (("adam", False), ("adamw", True)):
+            p, m, v = z.copy(), small.copy(), small.copy()
+            for step in (1, 2, 3):
+                decay = 0.01 * (step > 2)
+                by.adam_step(p, small, m, v, step, 0.003, weight_decay=decay, decoupled=decoupled)
+            found |= {name: p, f"{name}, m": m, f"{name}, v": v}
         found["norm"] = np.array(norm(z, numbers(self.dtype, "norm", 1700, 10)), np.float64)
         return found
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastgrad import MLP, SGD, Adam
+from fastgrad import MLP, SGD, Adam, AdamW
 from fastgrad._mlp.checkpoint import digest
 from fastgrad._mlp.forward import evaluate
 from fastgrad._mlp.history import EarlyStop
@@ -180,7 +180,7 @@ def test_an_interrupt_leaves_the_best_and_loses_no_epoch(monkeypatch) -> None:
 
 
 SETTINGS = {
-    "adam": {"optimizer": Adam(0.02, weight_decay=0.01)},
+    "adam": {"optimizer": AdamW(0.02, weight_decay=0.01)},
     "sgd": {"optimizer": SGD(0.2, 0.9, nesterov=True)},
     "float64": {"dtype": "float64", "activation": "gelu"},
 }

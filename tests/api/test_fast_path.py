@@ -173,8 +173,10 @@ def test_optimizers(dtype: str, rng: np.random.Generator) -> None:
         reference.sgd_step(right[0], right[1], 0.1, right[2], 0.9, True, 0.01)
         assert builtins.sgd_step(*arrays[:2], 0.1, None, 0.0, False, 0.0) is True
         reference.sgd_step(right[0], right[1], 0.1)
-        assert builtins.adam_step(*arrays, 3, 0.1, 0.9, 0.99, 1e-7, 0.1) is True
-        reference.adam_step(*right, 3, 0.1, (0.9, 0.99), 1e-7, 0.1)
+        for decoupled in (False, True):
+            numbers = 0.9, 0.99, 1e-7, 0.1
+            assert builtins.adam_step(*arrays, 3, 0.1, *numbers, decoupled) is True
+            reference.adam_step(*right, 3, 0.1, (0.9, 0.99), 1e-7, 0.1, decoupled)
         for a, b in zip(arrays, right, strict=True):
             assert np.array_equal(a, b)
 

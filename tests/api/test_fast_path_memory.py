@@ -70,9 +70,9 @@ def test_references() -> None:
         builtins.binary_cross_entropy_with_logits(t.x, shares)
         builtins.sgd_step(param, t.x, rate, moments[0], rate, True, rate)
         builtins.sgd_step(param, t.x, rate, param, rate, True, rate)
-        builtins.adam_step(param, t.x, *moments, big, rate, rate, rate, rate, rate)
-        builtins.adam_step(param, t.x, *moments, 0, rate, rate, rate, rate, rate)
-        builtins.adam_step(param, t.x, *moments, bigger, rate, rate, rate, rate, rate)
+        builtins.adam_step(param, t.x, *moments, big, rate, rate, rate, rate, rate, True)
+        builtins.adam_step(param, t.x, *moments, 0, rate, rate, rate, rate, rate, True)
+        builtins.adam_step(param, t.x, *moments, bigger, rate, rate, rate, rate, rate, True)
 
     once()
     gc.collect()
@@ -131,7 +131,7 @@ def calls(t: Layer) -> list[Callable[[], Any]]:
         lambda: builtins.mse(t.x, t.dx),
         lambda: builtins.binary_cross_entropy_with_logits(stack, shares),
         lambda: builtins.sgd_step(t.dx, t.x, 0.1, None, 0.0, False, 0.0),
-        lambda: builtins.adam_step(t.dx, t.x, *moments, 3, 0.1, 0.9, 0.99, 1e-7, 0.0),
+        lambda: builtins.adam_step(t.dx, t.x, *moments, 3, 0.1, 0.9, 0.99, 1e-7, 0.0, False),
     ]
 
 

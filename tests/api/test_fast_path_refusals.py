@@ -83,7 +83,7 @@ def test_refused_dtypes(dtype: str) -> None:
     assert builtins.mse(t.x, t.dx) is builtins.binary_cross_entropy_with_logits(t.x, t.dx) is None
     assert builtins.sgd_step(t.w, t.dw, 0.1, None, 0.0, False, 0.0) is None
     more = t.w.copy(), t.w.copy()
-    assert builtins.adam_step(t.w, t.dw, *more, 1, 0.1, 0.9, 0.99, 1e-7, 0.0) is None
+    assert builtins.adam_step(t.w, t.dw, *more, 1, 0.1, 0.9, 0.99, 1e-7, 0.0, False) is None
 
 
 @pytest.mark.parametrize("m, k, n", [(3, 4, 5), (5, 3, 4), (4, 5, 3)])
@@ -220,8 +220,9 @@ def test_refused_steps() -> None:
         return builtins.sgd_step(p, g, lr, v, momentum, nesterov, decay)
 
     def adam(p: Any = p, g: Any = g, m: Any = m, v: Any = v, step: Any = 1, lr: Any = 0.1,
-             b1: Any = 0.9, b2: Any = 0.99, eps: Any = 1e-8, decay: Any = 0.0) -> Any:  # fmt: skip
-        return builtins.adam_step(p, g, m, v, step, lr, b1, b2, eps, decay)
+             b1: Any = 0.9, b2: Any = 0.99, eps: Any = 1e-8, decay: Any = 0.0,
+             decoupled: Any = False) -> Any:  # fmt: skip
+        return builtins.adam_step(p, g, m, v, step, lr, b1, b2, eps, decay, decoupled)
 
     whole = np.ones((3, 8), "f4")
     spread = [

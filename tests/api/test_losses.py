@@ -178,30 +178,167 @@ def test_gradients_by_the_complex_step(dtype: str) -> None:
     check(mse, t, lambda z: np.mean((z - t) ** 2))
 
 
-def chain(values, zero):
+def wide_sum(values) -> float:
+    """In order, with the error of each addition beside the sum."""
+    total = error = np.float64(0)
     for value in values:
-        zero = zero + value
-    return zero
+        total, lost = reference.two_sum(total, np.float64(value))
+        error += lost
+    return float(total + error)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_sums_have_the_order_of_the_contract(dtype: str) -> None:
-    kc, zero = KC[dtype], np.dtype(dtype).type(0)
-    a = logits(dtype, (3 * kc + 5, 21))
-    rows = [chain(row, zero) for row in a * a]
-    assert not np.array_equal((a * a).sum(axis=1), np.array(rows))  # numpy's order is another
-    assert np.array_equal(reference.row_chain(a * a), np.array(rows))
-    total = chain([chain(rows[r : r + kc], zero) for r in range(0, len(rows), kc)], zero)
-    assert total != chain(rows, zero)  # the blocks matter here
-    assert reference.chain(np.array(rows)) == total
-    assert mse(a, np.zeros_like(a))[0] == float(total / np.dtype(dtype).type(a.size))
+    kc = KC[dtype]
+    a = logits(dtype, (3 * kc + 5, 21)) * np.exp2(np.arange(21) % 5 * 7).astype(dtype)
+    squares = a * a
+    if dtype == "float32":
+        rows = [float(np.add.accumulate(row, dtype=np.float64)[-1]) for row in squares]
+        assert rows != [math.fsum(row) for row in squares]  # the order matters
+    else:
+        groups = [[np.add.accumulate(row[c : c + 8])[-1] for c in (0, 8, 16)] for row in squares]
+        rows = [wide_sum(parts) for parts in groups]
+        assert rows != [math.fsum(row) for row in squares]
+    assert reference.row_sums(squares).tolist() == rows
+    total = wide_sum(wide_sum(rows[r : r + kc]) for r in range(0, len(rows), kc))
+    assert reference.batch_sum(np.array(rows), dtype) == pytest.approx(total, rel=1e-15)
+    mean = np.dtype(dtype).type(reference.batch_sum(np.array(rows), dtype) / a.size)
+    assert mse(a, np.zeros_like(a))[0] == float(mean)
 
 
 def test_negative_zeros_sum_to_positive_zero() -> None:
-    zeros = np.full((2, 3), -0.0, np.float32)
-    assert not np.signbit(reference.row_chain(zeros)).any() and not np.signbit(
-        reference.chain(zeros[:, 0])
+    for dtype in DTYPES:
+        zeros = np.full((2, 3), -0.0, dtype)
+        assert not np.signbit(reference.row_sums(zeros)).any()
+    assert not np.signbit(reference.batch_sum(np.full(3, -0.0), "float64"))
+
+
+def test_an_infinite_loss_stays_infinite() -> None:
+    for dtype in DTYPES:
+        p = np.array([[1.0, np.inf, 2.0]] * 3, dtype)
+        assert mse(p, np.zeros_like(p))[0] == math.inf
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", [binary_cross_entropy_with_logits, mse])
+def test_a_row_is_an_index_of_the_first_axis(loss, dtype: str) -> None:
+    rng = np.random.default_rng(6)
+    for shape in ((3, 4, 5), (2, 3, 2, 9), (5, 1, 1), (1, 30, 40)):
+        z, t = rng.standard_normal(shape).astype(dtype), rng.random(shape).astype(dtype)
+        flat = loss(z.reshape(shape[0], -1), t.reshape(shape[0], -1))
+        turned = np.moveaxis(np.ascontiguousarray(np.moveaxis(z, 1, 0)), 0, 1)
+        for view in (z, turned):
+            found = loss(view, t)
+            assert found[0] == flat[0] and found[1].shape == shape
+            assert np.array_equal(found[1].reshape(shape[0], -1), flat[1])
+    column = loss(z.reshape(-1, 1), t.reshape(-1, 1))
+    vector = loss(z.reshape(-1), t.reshape(-1))
+    assert column[0] == vector[0] and np.array_equal(column[1][:, 0], vector[1])
+    number = loss(np.array(0.25, dtype), np.array(0.75, dtype))
+    assert number[0] == loss(np.array([0.25], dtype), np.array([0.75], dtype))[0]
+    assert number[1].shape == () and loss(np.float64(0.25), 0.75)[1].shape == ()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_softmax_of_leading_axes(dtype: str) -> None:
+    z = logits(dtype, (4, 3, 5))
+    labels = np.random.default_rng(3).integers(0, 5, (4, 3))
+    q = np.random.default_rng(3).dirichlet(np.ones(5), (4, 3)).astype(dtype)
+    for t in (labels, q, labels.T.copy().T, labels.astype(np.int32)):
+        flat = softmax_cross_entropy(z.reshape(12, 5), t.reshape(12, *t.shape[2:]), 0.1)
+        found = softmax_cross_entropy(z, t, 0.1)
+        assert found[0] == flat[0] and np.array_equal(found[1].reshape(12, 5), flat[1])
+        assert found[1].shape == z.shape
+    p = softmax(z)
+    assert p.shape == z.shape and np.array_equal(p[1, 2], softmax(z[1, 2]))
+    with pytest.raises(ValueError, match=r"labels has shape \(3, 4\) but logits has \(4, 3, 5\)"):
+        softmax_cross_entropy(z, labels.T)
+
+
+WEIGHTS = np.array([0.5, 0.0, 2.0, 1.25, 3.0, 0.1, 1.0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weights(dtype: str) -> None:
+    """Beside a sum over rows, each with its own mean."""
+    z, t = logits(dtype), np.random.default_rng(4).uniform(0, 1, (7, 5)).astype(dtype)
+    labels, eps = np.array([4, 0, 3, 3, 1, 2, 2]), float(np.finfo(dtype).eps)
+    for loss, target, elements in (
+        (softmax_cross_entropy, labels, 1),
+        (binary_cross_entropy_with_logits, t, 5),
+        (mse, t, 5),
+    ):
+        rows = [loss(z[i : i + 1], target[i : i + 1]) for i in range(7)]
+        for options, divisor in (({}, WEIGHTS.sum()), ({"denominator": 3.7}, 3.7 / elements)):
+            found = loss(z, target, weights=WEIGHTS, **options)
+            right = sum(w * row[0] for w, row in zip(WEIGHTS, rows, strict=True)) / divisor
+            assert found[0] == pytest.approx(right, rel=4 * eps)
+            grads = np.concatenate([row[1] for row in rows]) * WEIGHTS[:, None] / divisor
+            np.testing.assert_allclose(found[1], grads, rtol=4 * eps, atol=eps)
+        plain, ones = loss(z, target), loss(z, target, weights=np.ones(7))
+        assert plain[0] == ones[0] and np.array_equal(plain[1], ones[1])
+        given = loss(z, target, weights=WEIGHTS.tolist(), denominator=np.float32(2))
+        same = loss(z, target, weights=np.repeat(WEIGHTS, 2)[::2], denominator=2)
+        assert given[0] == same[0] and np.array_equal(given[1], same[1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", [softmax_cross_entropy, binary_cross_entropy_with_logits, mse])
+def test_parts_of_a_batch_add_up(loss, dtype: str) -> None:
+    """With the denominator of the whole: gradients to the bit, losses to rounding."""
+    rng, n = np.random.default_rng(9), 2 * KC[dtype] + 9
+    z, w = rng.standard_normal((n, 4)).astype(dtype), rng.random(n)
+    t = rng.integers(0, 4, n) if loss is softmax_cross_entropy else rng.random((n, 4)).astype(dtype)
+    whole = loss(z, t, weights=w, denominator=123.0)
+    cuts = [slice(0, KC[dtype]), slice(KC[dtype], n)]
+    parts = [loss(z[c], t[c], weights=w[c], denominator=123.0) for c in cuts]
+    assert np.array_equal(np.concatenate([part[1] for part in parts]), whole[1])
+    assert sum(part[0] for part in parts) == pytest.approx(
+        whole[0], rel=3 * float(np.finfo(dtype).eps)
     )
+    no_row = loss(z[:3], t[:3], weights=np.zeros(3), denominator=5.0)  # a part may have none
+    assert no_row[0] == 0 and not no_row[1].any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_ignored_rows_are_left_out(dtype: str, smoothing: float) -> None:
+    z, labels = logits(dtype, (19, 5)), np.random.default_rng(2).integers(0, 5, 19)
+    for ignored in (-100, 2, 2**63 - 1):
+        given = labels.copy()
+        out = given == 2 if ignored == 2 else np.arange(19) % 3 == 0
+        given[out] = ignored
+        odd = z.copy()
+        odd[out] = np.nan
+        loss, grad = softmax_cross_entropy(odd, given, smoothing, ignore_index=ignored)
+        right = softmax_cross_entropy(z[~out], given[~out], smoothing)
+        assert loss == pytest.approx(right[0], rel=4 * float(np.finfo(dtype).eps))
+        assert np.array_equal(grad[~out], right[1]) and not grad[out].any()
+        assert not np.signbit(grad[out]).any()
+        part = softmax_cross_entropy(odd, given, smoothing, ignore_index=ignored, denominator=7)
+        assert part[0] == pytest.approx(right[0] * np.count_nonzero(~out) / 7, rel=1e-6)
+    narrow = np.where(labels == 2, 255, labels).astype(np.uint8)
+    found = softmax_cross_entropy(z, narrow, ignore_index=255)
+    right = softmax_cross_entropy(z, np.where(labels == 2, -1, labels), ignore_index=-1)
+    assert found[0] == right[0] and np.array_equal(found[1], right[1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_pos_weight(dtype: str) -> None:
+    z, eps = logits(dtype, (6, 3), 8.0), float(np.finfo(dtype).eps)
+    t = np.random.default_rng(4).uniform(0, 1, (6, 3)).astype(dtype)
+    t[0], t[1] = 0, 1
+    wide, target = z.astype(np.longdouble), t.astype(np.longdouble)
+    for weight in (3.0, np.array([0.25, 1.0, 7.0]), 0):
+        loss, grad = binary_cross_entropy_with_logits(z, t, pos_weight=weight)
+        w = np.asarray(weight, np.longdouble)
+        right = w * target * np.log1p(np.exp(-wide)) + (1 - target) * np.log1p(np.exp(wide))
+        assert loss == pytest.approx(float(right.mean()), rel=20 * eps)
+        p = 1 / (1 + np.exp(-wide))
+        slope = ((1 - target) * p - w * target * (1 - p)) / z.size
+        np.testing.assert_allclose(grad, slope.astype(float), rtol=20 * eps, atol=2 * eps)
+    one, plain = (binary_cross_entropy_with_logits(z, t, **o) for o in ({"pos_weight": 1}, {}))
+    assert one[0] == plain[0] and np.array_equal(one[1], plain[1])
 
 
 @pytest.mark.parametrize("loss", [softmax_cross_entropy, binary_cross_entropy_with_logits, mse])
@@ -252,8 +389,7 @@ ERRORS = [
     (binary_cross_entropy_with_logits, Z[:0], Z[:0], ValueError, "a mean needs"),
     (mse, Z, Z[:, :1], ValueError, r"target has shape \(3, 1\) but prediction has \(3, 4\)"),
     (mse, Z, Z.astype(object), TypeError, "target has dtype object"),
-    (mse, np.float32(1), np.float32(1), ValueError, r"prediction has shape \(\)"),
-    (mse, np.array(1.0), np.array(1.0), ValueError, "a mean needs"),
+    (mse, np.zeros((2, 0)), np.zeros((2, 0)), ValueError, "a mean needs"),
 ]
 
 
@@ -262,3 +398,40 @@ def test_errors(loss, z, target, kind, words) -> None:
     with pytest.raises(kind, match=words) as caught:
         loss(z, target)
     assert str(caught.value).startswith(f"{loss.__name__}: ") and "\n" not in str(caught.value)
+
+
+OPTION_ERRORS = [
+    (mse, Z, {"weights": np.ones(4)}, ValueError, r"weights has shape \(4,\), expected one a row"),
+    (mse, Z, {"weights": np.ones((3, 1))}, ValueError, r"pass weights of shape \(3,\)"),
+    (mse, Z, {"weights": np.array([1, -1, 1])}, ValueError, r"weights\[1\] is -1.0; it must be"),
+    (mse, Z, {"weights": np.array([1, 1, np.inf])}, ValueError, r"weights\[2\] is inf"),
+    (mse, Z, {"weights": np.array([np.nan, 1, 1])}, ValueError, r"weights\[0\] is nan"),
+    (mse, Z, {"weights": np.zeros(3)}, ValueError, "weights are all 0"),
+    (mse, Z, {"weights": np.full(3, 1e308)}, ValueError, "the sum of weights is inf"),
+    (mse, Z, {"weights": "ab"}, TypeError, "weights is str"),
+    (mse, Z, {"denominator": 0}, ValueError, "denominator is 0; it must be above 0"),
+    (mse, Z, {"denominator": -1.0}, ValueError, "denominator is -1.0"),
+    (mse, Z, {"denominator": math.nan}, ValueError, "denominator is nan"),
+    (mse, Z, {"denominator": "1"}, TypeError, "denominator is '1', not a number"),
+    (softmax_cross_entropy, Z, {"ignore_index": 1.0}, TypeError, "ignore_index is 1.0"),
+    (softmax_cross_entropy, Z, {"ignore_index": 0}, ValueError, "no row counts"),
+    (softmax_cross_entropy, Z, {"weights": np.ones(2)}, ValueError, r"weights has shape \(2,\)"),
+    (binary_cross_entropy_with_logits, Z, {"pos_weight": -1}, ValueError, "pos_weight has a -1.0"),
+    (binary_cross_entropy_with_logits, Z, {"pos_weight": np.ones(3)}, ValueError,
+     r"pos_weight has shape \(3,\)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("loss", "z", "options", "kind", "words"), OPTION_ERRORS)
+def test_errors_of_options(loss, z, options, kind, words) -> None:
+    target = np.zeros(3, int) if loss is softmax_cross_entropy else Z
+    with pytest.raises(kind, match=words) as caught:
+        loss(z, target, **options)
+    assert str(caught.value).startswith(f"{loss.__name__}: ") and "\n" not in str(caught.value)
+
+
+def test_ignore_index_needs_integer_labels() -> None:
+    with pytest.raises(ValueError, match="ignore_index needs integer labels"):
+        softmax_cross_entropy(Z, np.full((3, 4), 0.25), ignore_index=0)
+    with pytest.raises(ValueError, match=r"labels\[1\] is 4 but"):
+        softmax_cross_entropy(Z, np.array([-1, 4, 0]), ignore_index=-1)

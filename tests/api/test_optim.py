@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from fastgrad import SGD, Adam, adam_step, clip_grad_norm, sgd_step
+from fastgrad import MLP, SGD, Adam, adam_step, clip_grad_norm, sgd_step
 from fastgrad.reference import losses as reference
 
 DTYPES = ["float32", "float64"]
@@ -48,10 +48,12 @@ def test_sgd_is_the_formula(dtype: str, momentum: float, nesterov: bool, decay: 
         assert np.array_equal(v, np.array([n[1] for n in new])) and np.array_equal(g, kept)
 
 
-def scalar_adam(number, p, g, m, v, step, lr, b1, b2, eps, decay):
+def scalar_adam(number, p, g, m, v, step, lr, b1, b2, eps, decay, decoupled):
+    if decay and not decoupled:
+        g = g + number(decay) * p
     m = number(b1) * m + number(1 - b1) * g
     v = number(b2) * v + number(1 - b2) * g * g
-    if decay:
+    if decay and decoupled:
         p = p - number(lr * decay) * p
     denominator = np.sqrt(v) / number(math.sqrt(1 - reference.power(b2, step))) + number(eps)
     return p - m / denominator * number(lr / (1 - reference.power(b1, step))), m, v
@@ -59,15 +61,18 @@ def scalar_adam(number, p, g, m, v, step, lr, b1, b2, eps, decay):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_adam_is_the_formula(dtype: str, decay: float) -> None:
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_adam_is_the_formula(dtype: str, decay: float, decoupled: bool) -> None:
     p, g = arrays(dtype, 2)
     m, v = np.zeros_like(p), np.zeros_like(p)
     number = np.dtype(dtype).type
     for step in range(1, 5):
         g = arrays(dtype, step + 1)[-1]
         tuples = zip(p, g, m, v, strict=True)
-        new = [scalar_adam(number, *t, step, 0.01, 0.9, 0.99, 1e-8, decay) for t in tuples]
-        adam_step(p, g, m, v, step, 0.01, (0.9, 0.99), 1e-8, decay)
+        new = [
+            scalar_adam(number, *t, step, 0.01, 0.9, 0.99, 1e-8, decay, decoupled) for t in tuples
+        ]
+        adam_step(p, g, m, v, step, 0.01, (0.9, 0.99), 1e-8, decay, decoupled)
         for found, place in ((p, 0), (m, 1), (v, 2)):
             assert np.array_equal(found, np.array([n[place] for n in new]))
 
@@ -78,10 +83,14 @@ def test_first_step_of_adam_is_lr_against_the_gradient() -> None:
     np.testing.assert_allclose(p, -0.01 * np.sign(g), rtol=1e-6)
 
 
-def test_decay_is_decoupled_in_adam_and_added_to_the_gradient_in_sgd() -> None:
+def test_decay_is_added_to_the_gradient_or_decoupled() -> None:
     for p in (np.ones(4), np.ones(4)):
-        adam_step(p, np.zeros(4), np.zeros(4), np.zeros(4), 1, lr=0.1, weight_decay=0.5)
-        assert np.array_equal(p, np.full(4, 1 - 0.1 * 0.5))
+        m = np.zeros(4)
+        adam_step(p, np.zeros(4), m, np.zeros(4), 1, 0.1, weight_decay=0.5, decoupled=True)
+        assert np.array_equal(p, np.full(4, 1 - 0.1 * 0.5)) and not m.any()
+    p, m = np.ones(4), np.zeros(4)
+    adam_step(p, np.zeros(4), m, np.zeros(4), 1, 0.1, (0.5, 0.999), weight_decay=0.5)
+    assert np.array_equal(m, np.full(4, 0.25))
     p, v = np.ones(4), np.zeros(4)
     sgd_step(p, np.zeros(4), 0.1, v, 0.9, weight_decay=0.5)
     assert np.array_equal(v, np.full(4, 0.5))
@@ -193,9 +202,9 @@ def test_clip_grad_norm(dtype: str, shape: tuple[int, ...]) -> None:
     assert clip_grad_norm(g, math.inf) == pytest.approx(norm, rel=1e-14)
     assert clip_grad_norm(g, 2 * norm + 1) == reference.norm(kept) and np.array_equal(g, kept)
     if g.size:
-        factor = g.dtype.type(norm / 8 / reference.norm(kept))
+        clipped = reference.clip(kept, norm / 8, reference.norm(kept))
         assert clip_grad_norm(g, norm / 8) == reference.norm(kept)
-        assert np.array_equal(g, kept * factor)
+        assert np.array_equal(g, clipped)
         assert clip_grad_norm(g, math.inf) == pytest.approx(norm / 8, rel=1e-6)
 
 
@@ -209,7 +218,7 @@ def test_clip_grad_norm_of_several_and_of_any_layout() -> None:
     parts = [np.array(g) for g in grads]
     assert clip_grad_norm(tuple(grads), 0.5) == expected
     for found, before in zip(grads, parts, strict=True):
-        assert np.array_equal(found, before * found.dtype.type(0.5 / expected))
+        assert np.array_equal(found, reference.clip(before, 0.5, expected))
     assert np.array_equal(base[::2, 1::3], kept[::2, 1::3])  # of no array that was given
     assert clip_grad_norm([], 1.0) == 0.0
 
@@ -253,3 +262,47 @@ def test_errors_of_clip_grad_norm(grad, max_norm, kind, words) -> None:
     with pytest.raises(kind, match=words) as caught:
         clip_grad_norm(grad, max_norm)
     assert str(caught.value).startswith("clip_grad_norm: ") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_state_below_the_normal_numbers_becomes_zero(dtype: str) -> None:
+    """So that a step costs the same after thousands of them."""
+    tiny, number = float(np.finfo(dtype).tiny), np.dtype(dtype).type
+    states = np.array(
+        [tiny, tiny * 1.0001, tiny / 2, -tiny, 4 * np.finfo(dtype).smallest_subnormal]
+    )
+    zeros = np.zeros(5, dtype)
+    for nesterov in (False, True):
+        p, v = np.ones(5, dtype), states.astype(dtype)
+        sgd_step(p, zeros, 0.1, v, 0.9, nesterov)
+        assert not v.any() and not np.signbit(v).any()
+    p, m, v = np.ones(5, dtype), states.astype(dtype), np.abs(states).astype(dtype)
+    adam_step(p, zeros, m, v, 1)
+    for a in (m, v):
+        assert not a.any() and not np.signbit(a).any()
+    for _ in range(200):
+        v[...] = [number(tiny)] * 5
+        adam_step(p, np.full(5, math.sqrt(tiny) / 2, dtype), m, v, 3)
+        assert not v.any()
+    velocity = np.full(5, np.nan, dtype)
+    sgd_step(p, zeros, 0.1, velocity, 0.9)
+    assert np.isnan(velocity).all()
+
+
+def test_rates_and_eps_that_are_lost_in_the_dtype_are_refused() -> None:
+    for dtype, lost, kept in (("float32", 2.0**-150, 2.0**-149), ("float64", None, 5e-324)):
+        p, g, m, v = (np.ones(3, dtype) for _ in range(4))
+        sgd_step(p, g, 0.0), sgd_step(p, g, kept), adam_step(p, g, m, v, 1, 0.0, eps=kept)
+        if lost is not None:
+            for call in (
+                lambda: sgd_step(p, g, lost),  # noqa: B023
+                lambda: adam_step(p, g, m, v, 1, lost),  # noqa: B023
+                lambda: adam_step(p, g, m, v, 1, eps=lost),  # noqa: B023
+            ):
+                with pytest.raises(ValueError, match="which is 0 in float32; pass a larger one"):
+                    call()
+        with pytest.raises(ValueError, match=r"eps is 0.0; it must be above 0"):
+            adam_step(p, g, m, v, 1, eps=0)
+    with pytest.raises(ValueError, match=r"^MLP: SGD: lr is 1e-60, which is 0 in float32"):
+        MLP((3, 2), optimizer=SGD(1e-60))
+    MLP((3, 2), optimizer=SGD(1e-60), dtype="float64")

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from fastgrad import MLP, SGD, Adam, get_num_threads, matmul, num_threads, set_num_threads
+from fastgrad import MLP, SGD, Adam, AdamW, get_num_threads, matmul, num_threads, set_num_threads
 from fastgrad._draws import SHUFFLE, permutation
 from fastgrad._mlp.checkpoint import digest
 from support.oracles import Training, assert_same_bits, contract_forward
@@ -38,7 +38,12 @@ TARGETS: dict[str, np.ndarray] = {
     "softmax_cross_entropy": np.random.default_rng(1).integers(0, 3, ROWS),
     "mse": np.random.default_rng(2).random((ROWS, 3)).astype(np.float32),
 }
-OPTIMIZERS: tuple[Any, ...] = (SGD(0.1), SGD(0.1, 0.9, True, 0.01), Adam(0.01, weight_decay=0.1))
+OPTIMIZERS: tuple[Any, ...] = (
+    SGD(0.1),
+    SGD(0.1, 0.9, True, 0.01),
+    Adam(0.01, weight_decay=0.1),
+    AdamW(0.01, weight_decay=0.1),
+)
 COPIES: tuple[Callable[[MLP], MLP], ...] = (
     copy.copy,
     copy.deepcopy,

@@ -327,3 +327,24 @@ def test_seed_repeats_and_changes_the_probes():
             check_adjoint(forward, wrong, *arrays(np.float64), seed=seed)
         messages.append(str(error.value).split(" (mismatch")[0])
     assert messages[0] == messages[1] != messages[2]
+
+
+def test_small_gradients_are_judged_by_their_absolute_error() -> None:
+    def cube(x):
+        return x**3
+
+    def real_cube(x):
+        return np.real(x) ** 3
+
+    for function in (cube, real_cube):
+        check_grads(function, lambda g, x: (3 * x**2 * g,), np.zeros(3))
+        check_grads(function, lambda g, x: (3 * x**2 * g,), np.array([1e-5, 2.0, 0.0]))
+        with pytest.raises(AssertionError, match="is wrong"):
+            check_grads(function, lambda g, x: (3 * x**2 * g + 1e-4 * g,), np.zeros(3))
+
+
+def test_to_check_nothing_is_an_error() -> None:
+    one, two = np.ones(2), np.full(2, 3.0)
+    with pytest.raises(AssertionError, match="every gradient is None"):
+        check_grads(lambda x, y: x * y, lambda g, x, y: (None, None), one, two)
+    check_grads(lambda x, y: x * y, lambda g, x, y: (None, g * x), one, two)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastgrad import BITS_VERSION, MLP, SGD, Adam
+from fastgrad import BITS_VERSION, MLP, SGD, Adam, AdamW
 from fastgrad._kernels.codegen import target
 from fastgrad._mlp.checkpoint import digest
 from fastgrad._mlp.forward import evaluate
@@ -153,7 +153,9 @@ def test_a_schedule_sees_every_epoch_once() -> None:
     assert net.fit(x, y, 1, 8, progress=False)["learning_rate"] == [0.5**4]  # as it was left
 
 
-@pytest.mark.parametrize("optimizer", [SGD(0.1, 0.9), Adam(0.01, weight_decay=0.1)])
+@pytest.mark.parametrize(
+    "optimizer", [SGD(0.1, 0.9), Adam(0.01, weight_decay=0.1), AdamW(0.01, weight_decay=0.1)]
+)
 def test_the_rate_of_a_schedule_is_that_of_the_steps(optimizer) -> None:
     x, y = blobs()
     scheduled = MLP((4, 3), optimizer=optimizer)
@@ -278,7 +280,10 @@ def test_a_checkpoint_is_a_loss_that_is_a_number(tmp_path: Path) -> None:
     assert 1 <= last < 3 and MLP.load(tmp_path / "m").epochs == last
 
 
-DIGEST = {1: "5c0a33b9d0a3e40a"}  # by BITS_VERSION: the weights of the main job, seed 0
+DIGEST = {
+    1: "5c0a33b9d0a3e40a",
+    2: "dd63c946363641b6",
+}  # by BITS_VERSION: the weights of the main job, seed 0
 
 
 def test_the_main_job_on_the_digits() -> None:

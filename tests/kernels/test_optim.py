@@ -75,11 +75,11 @@ def test_adam(step, decay, dtype, threads, rng) -> None:
         placed = draw(rng, 4, n, dtype)
         np.abs(placed[3].array, out=placed[3].array)
         expected = [p.array.copy() for p in placed]
-        reference.adam_step(*expected, step, 0.01, (0.9, 0.995), 1e-7, decay)
+        reference.adam_step(*expected, step, 0.01, (0.9, 0.995), 1e-7, decay, True)
         numbers = (0.01, 0.9, 0.995, 1e-7, decay)
         with num_threads(threads):
             words = (data(p.array) for p in placed)
-            run(optim.adam, np.dtype(dtype), Adam(n, *words, step, *map(bits, numbers)))
+            run(optim.adam, np.dtype(dtype), Adam(n, *words, step, *map(bits, numbers), 1))
         check(placed, expected, f"{n} elements")
 
 
@@ -88,10 +88,10 @@ def test_adam_at_extreme_settings(rng) -> None:
         for step in (1, 2, 3, 2**63 - 1):
             placed = draw(rng, 4, 40, "float32")
             expected = [p.array.copy() for p in placed]
-            reference.adam_step(*expected, step, 1e30, betas, 0.0, 1e-30)
+            reference.adam_step(*expected, step, 1e30, betas, 0.0, 1e-30, True)
             numbers = (1e30, *betas, 0.0, 1e-30)
             words = [data(p.array) for p in placed]
-            run(optim.adam, FLOAT32, Adam(40, *words, step, *map(bits, numbers)))
+            run(optim.adam, FLOAT32, Adam(40, *words, step, *map(bits, numbers), 1))
             check(placed, expected, f"betas {betas}, step {step}")
 
 
@@ -112,7 +112,7 @@ def test_sum_of_squares(dtype: str, threads: int, rng: np.random.Generator) -> N
         placed = place(floats(rng, n, dtype=dtype))
         g, found = placed.array.copy(), ctypes.c_double()
         with num_threads(threads):
-            args = Squares(n, data(placed.array), ctypes.addressof(found))
+            args = Squares(n, data(placed.array), bits(1.0), ctypes.addressof(found))
             run(optim.squares, np.dtype(dtype), args)
         assert found.value == reference.squares(g)
         check([placed], [g], f"{n} elements")
@@ -131,7 +131,7 @@ def test_large_arrays_are_shared_between_threads(dtype, rng, monkeypatch) -> Non
         meet = ("update",) if tasks > 1 else ()
         with num_threads(2), watch.Watch(dtype, *meet) as seen:
             numbers = map(bits, (0.01, 0.9, 0.999, 1e-8, 0.0))
-            run(optim.adam, np.dtype(dtype), Adam(n, *words, 3, *numbers))
+            run(optim.adam, np.dtype(dtype), Adam(n, *words, 3, *numbers, 1))
         assert seen.met.is_set() == (tasks > 1)
         assert sorted(c.words["task"] for c in seen.calls) == list(range(tasks))
         check(placed, expected, f"{n} elements, watched")

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import fastgrad
-from fastgrad import MLP, SGD, Adam
+from fastgrad import MLP, SGD, Adam, AdamW
 from fastgrad._kernels.bind import builtins, step_builtin
 from fastgrad._kernels.runtime.scratch import ARENAS
 from fastgrad._kernels.runtime.table import SCRATCH, TABLE
@@ -24,7 +24,12 @@ from fastgrad._mlp import table as _table
 from fastgrad._mlp.config import ACTIVATIONS, LOSSES
 from support.oracles import assert_same_bits
 
-OPTIMIZERS = [SGD(0.1), SGD(0.1, 0.9, True, 0.01), Adam(0.01, weight_decay=0.1)]
+OPTIMIZERS = [
+    SGD(0.1),
+    SGD(0.1, 0.9, True, 0.01),
+    Adam(0.01, weight_decay=0.1),
+    AdamW(0.01, weight_decay=0.1),
+]
 SOFTMAX, BINARY, MSE = LOSSES
 
 
@@ -83,7 +88,7 @@ class ByHand:
             velocity = state[0] if state else None
             fastgrad.sgd_step(param, grad, lr, velocity, s.momentum, s.nesterov, s.weight_decay)
         else:
-            args = (self.count, lr, s.betas, s.eps, s.weight_decay)
+            args = (self.count, lr, s.betas, s.eps, s.weight_decay, s.decoupled)
             fastgrad.adam_step(param, grad, state[0], state[1], *args)
 
     def compare(self, note: str) -> None:

@@ -19,7 +19,7 @@ from unittest import mock
 import numpy as np
 
 import fastgrad
-from fastgrad import MLP, SGD, Adam, num_threads
+from fastgrad import MLP, SGD, AdamW, num_threads
 from fastgrad._kernels.gemm.args import Formula, Rows
 from fastgrad._kernels.gemm.elementwise import KERNELS
 from fastgrad._kernels.runtime import scratch
@@ -162,7 +162,7 @@ def steps(c: Guarded) -> None:
     sizes = (c.upto(40), *(c.upto(70) for _ in range(c.upto(2, 0))), c.upto(20))
     loss = c.pick("loss", "softmax_cross_entropy", "mse", "binary_cross_entropy_with_logits")
     activation = c.pick("activation", *edges.ACTIVATIONS)
-    optimizer = c.pick("optimizer", SGD(0.1), SGD(0.1, 0.9, True, 0.01), Adam(weight_decay=0.1))
+    optimizer = c.pick("optimizer", SGD(0.1), SGD(0.1, 0.9, True, 0.01), AdamW(weight_decay=0.1))
     clip = c.pick("clip", None, 0.1)
     upper = c.chance("buffers flush above")
 

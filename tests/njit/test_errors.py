@@ -92,7 +92,10 @@ def _values(call: str, used: Written) -> tuple[str, list[Any]]:
     """The function and its arguments in order, defaults included, numbers as float64."""
     name, found = arguments(call, used)
     given: dict[str, Any] = {}
+    taken = inspect.signature(getattr(compiled, f"any_{name}").py_func).parameters
     for key, parameter in inspect.signature(getattr(fastgrad, name)).parameters.items():
+        if key not in taken:  # options of which none is given
+            continue
         value = found.get(key, parameter.default)
         if key == "out" and name == "linear_backward":
             value = tuple(value) if isinstance(value, list) else value

@@ -24,6 +24,7 @@ from fastgrad import (
     MLP,
     SGD,
     Adam,
+    AdamW,
     linear_backward,
     linear_forward,
     matmul,
@@ -51,6 +52,7 @@ SETTINGS = (
     SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
     SGD(0.05),
     Adam(0.01, weight_decay=0.1),
+    AdamW(0.01, weight_decay=0.1),
 )
 
 

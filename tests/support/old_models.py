@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import fastgrad
-from fastgrad import MLP, SGD, Adam
+from fastgrad import MLP, SGD, Adam, AdamW
 
 FOLDER = Path(__file__).parents[1] / "data" / "models"
 SOFTMAX, BINARY, MSE = "softmax_cross_entropy", "binary_cross_entropy_with_logits", "mse"
@@ -27,7 +27,7 @@ OPTIMIZERS: dict[str, Any] = {
     "momentum": SGD(0.05, 0.9),
     "nesterov": SGD(0.05, 0.9, True, 1e-3),
     "adam": Adam(0.01),
-    "adam-decay": Adam(0.02, (0.8, 0.99), 1e-6, 0.01),
+    "adam-decay": AdamW(0.02, (0.8, 0.99), 1e-6, 0.01),
 }
 
 

@@ -192,7 +192,7 @@ def optimizer_step(s: SGD | Adam, p: Array, g: Array, state: tuple[Array, ...], 
         velocity = state[0] if state else None
         losses.sgd_step(p, g, s.lr, velocity, s.momentum, s.nesterov, s.weight_decay)
     else:
-        losses.adam_step(p, g, *state, step, s.lr, s.betas, s.eps, s.weight_decay)
+        losses.adam_step(p, g, *state, step, s.lr, s.betas, s.eps, s.weight_decay, s.decoupled)
 
 
 class Training:

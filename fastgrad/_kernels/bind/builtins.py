@@ -7,7 +7,8 @@
     softmax_cross_entropy (logits, labels, label_smoothing) -> (loss, gradient)
     binary_cross_entropy_with_logits, mse (prediction, target) -> (loss, gradient)
     sgd_step   (param, grad, lr, velocity, momentum, nesterov, weight_decay) -> True
-    adam_step  (param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay) -> True
+    adam_step  (param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay,
+                decoupled) -> True
 
 They are the fast path: they take what rules.py takes. Their answer to anything else is None, with
 nothing written: the public functions then take the checked path. Where a kernel fails they raise.
@@ -91,7 +92,8 @@ def _sgd(f: ObjectFrame) -> Word:
 
 
 def _adam(f: ObjectFrame) -> Word:
-    rules.adam_step(f, *f.handles)
+    *others, decoupled = f.handles
+    rules.adam_step(f, others, f.flag(decoupled))
     return f.reference(f.object("True"))
 
 
@@ -105,7 +107,7 @@ _CODES: dict[str, tuple[Callable[[ObjectFrame], Word], int]] = {
     "binary_cross_entropy_with_logits": (_mean(losses.BINARY_CROSS_ENTROPY), 2),
     "mse": (_mean(losses.MSE), 2),
     "sgd_step": (_sgd, 7),
-    "adam_step": (_adam, 10),
+    "adam_step": (_adam, 11),
 }
 # name -> code, and the object that the builtin belongs to
 _NAMES: dict[str, tuple[str, object]] = {

@@ -93,7 +93,13 @@ def _sgd(f: RecordFrame) -> None:
 
 
 def _adam(f: RecordFrame) -> None:
-    rules.adam_step(f, *f.handles)
+    """As functions of 0.1 call it: the decay is decoupled."""
+    rules.adam_step(f, f.handles, f.constant(0) == 0)
+
+
+def _any_adam(f: RecordFrame) -> None:
+    *others, decoupled = f.handles
+    rules.adam_step(f, others, f.truth(decoupled))
 
 
 def _kernel(name: str, emit: Callable[[RecordFrame], None], count: int) -> Kernel:
@@ -129,6 +135,7 @@ _RULES = {
     "sgd_step": _kernel("sgd_step", _sgd, 7),
     "adam_step": _kernel("adam_step", _adam, 10),
 }
+_any_adam_kernel = _kernel("any_adam_step", _any_adam, 11)
 
 
 @kernel(Descriptor, dtypes=_ONE)
@@ -138,6 +145,7 @@ def gateway(t: Floats) -> Any:
     first = NUMBER["linear_forward"]
     assert [NUMBER[name] for name in _RULES] == list(range(first, first + len(_RULES)))
     forward, backward, softmax, bce, mse, sgd, adam = (t[k] for k in _RULES.values())
+    any_adam, is_any_adam = t[_any_adam_kernel], NUMBER["any_adam_step"] - first
 
     def body(p):  # type: ignore[no-untyped-def]
         word = Word(value=address(p))
@@ -161,6 +169,8 @@ def gateway(t: Floats) -> Any:
                 status = call(sgd, word)
             elif which == 6:
                 status = call(adam, word)
+            elif which == is_any_adam:
+                status = call(any_adam, word)
         if status == DONE:
             return DONE
         return call(in_python, Refused(descriptor=address(p), status=status))

@@ -15,6 +15,9 @@ FUNCTIONS = (
     "matmul", "matmul_nt", "matmul_tn", "linear_forward", "linear_backward",
     "softmax_cross_entropy", "binary_cross_entropy_with_logits", "mse", "sgd_step", "adam_step",
     "set_num_threads", "get_num_threads",
+    "any_adam_step", "weighted_softmax_cross_entropy",
+    "weighted_binary_cross_entropy_with_logits", "weighted_mse",
+    "softmax", "activation", "clip_grad_norm",
 )  # fmt: skip
 NUMBER = {name: number for number, name in enumerate(FUNCTIONS, 1)}
 

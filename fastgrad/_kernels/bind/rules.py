@@ -32,8 +32,9 @@ def _bits(x: float) -> int:
     return int(struct.unpack("q", struct.pack("d", x))[0])
 
 
-# Of float64 that are not negative, those below are those whose bits are below.
-_ONE, _INFINITY, _TINIEST = _bits(1.0), _bits(float("inf")), _bits(5e-324)
+# Of float64 that are not negative, those below are those whose bits are below. The last one is the
+# largest that is 0 in float32.
+_ONE, _INFINITY, _TINIEST, _LOST = map(_bits, (1.0, float("inf"), 5e-324, 2.0**-150))
 
 
 def _is_below(bits: Word, limit: int) -> Word:
@@ -264,13 +265,15 @@ def backward(
 def softmax_cross_entropy(
     f: Frame, logits: Word, labels: Word, smoothing: Word, grad: Word, loss: Word
 ) -> Result:
-    """logits (n, m), int64 labels (n,) -> loss, an address, and grad (n, m)."""
+    """logits (..., m), int64 labels (...) -> loss, an address, and grad (..., m)."""
     (operand,) = f.floats(logits)
-    z, targets = f.fixed(operand, 2), f.fixed(f.labels(labels), 1)
-    n, _ = z.lengths
+    f.require(operand.ndim >= 2)
+    given = f.labels(labels)
+    f.require_shape(given, Shape(operand, operand.ndim - 1, ()))
+    z, targets = f.matrix(operand), f.flat(given)
     bits = f.number(smoothing)
     aligned = ((targets.data | targets.strides[0]) & 7) == 0
-    f.require(targets.has_lengths(n), aligned, _is_below(bits, _ONE + 1))
+    f.require(aligned, _is_below(bits, _ONE + 1))
     at = make(Matrix, targets.data, targets.strides[0], 0)
     return _loss(f, losses.SOFTMAX_LABELS, operand, z, at, bits, grad, loss)
 
@@ -278,15 +281,18 @@ def softmax_cross_entropy(
 def mean_loss(
     f: Frame, kernel: Kernel, prediction: Word, target: Word, grad: Word, loss: Word
 ) -> Result:
-    """prediction (..., m), target of that shape -> loss and grad; (n,) is n rows of one."""
+    """prediction (n, ...), target of that shape -> loss and grad; the later axes are one."""
     operand, other = f.floats(prediction, target)
+    f.require(operand.ndim >= 1)
     f.require_shape(other, Shape(operand, operand.ndim, ()))
     p, t = _loss_rows(f, operand), _loss_rows(f, other)
     return _loss(f, kernel, operand, p, t.matrix, f.constant(0), grad, loss)
 
 
 def _loss_rows(f: Frame, o: Operand) -> Array:
-    return _transposed_where(o.ndim == 1, f.matrix(o))
+    later = f.flat(Operand(o.data, o.ndim - 1, o.lengths + 8, o.strides + 8, o.itemsize))
+    lengths = f.item(o.lengths, 0), later.lengths[0]
+    return Array(o.data, lengths, (f.item(o.strides, 0), later.strides[0]), o.itemsize)
 
 
 def _loss(
@@ -300,7 +306,7 @@ def _loss(
     f.require(result.is_new)
     (g,) = f.create(result)
     with f.released(n * m * 8, n * m):
-        args = make(Loss, n, m, z.matrix, targets, g.rows, loss, smoothing, n, 0)
+        args = make(Loss, n, m, z.matrix, targets, g.rows, loss, smoothing, 0, 0, 0, 0, 0, 0, 0, 0)
         status = f.run(f.slot(kernel), args)
     f.check(status, refusal=BAD_LABEL)
     return result
@@ -331,6 +337,11 @@ def _parameters(f: Frame, *arrays: tuple[Word, Word]) -> list[Array]:
     return found
 
 
+def _is_not_lost(f: Frame, bits: Word) -> Word:
+    """A float64 of +0.0 or more that is not 0 in the dtype where it is above 0."""
+    return (bits == 0) | (bits > f.is_double.choose(0, f.constant(_LOST)))
+
+
 def sgd_step(
     f: Frame, param: Word, grad: Word, lr: Word, velocity: Word, momentum: Word, nesterov: Word,
     weight_decay: Word,
@@ -347,6 +358,7 @@ def sgd_step(
     )
     always = f.constant(0) == 0
     p, g, v = _parameters(f, (param, always), (grad, always), (velocity, is_moving))
+    f.require(_is_not_lost(f, rate))
     (count,) = p.lengths
     with f.released(count, count):
         status = f.run(f.slot(sgd), make(Sgd,
@@ -355,10 +367,9 @@ def sgd_step(
     f.check(status)
 
 
-def adam_step(
-    f: Frame, param: Word, grad: Word, m: Word, v: Word, step: Word, lr: Word, beta1: Word,
-    beta2: Word, eps: Word, weight_decay: Word,
-) -> None:  # fmt: skip
+def adam_step(f: Frame, operands: Sequence[Word], decoupled: Word) -> None:
+    """param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay; decoupled is a truth value."""
+    param, grad, m, v, step, lr, beta1, beta2, eps, weight_decay = operands
     numbers = [f.number(h) for h in (lr, beta1, beta2, eps, weight_decay)]
     count_of_steps = f.integer(step)
     limits = (_INFINITY, _ONE, _ONE, _INFINITY, _INFINITY)
@@ -367,9 +378,12 @@ def adam_step(
     )
     always = f.constant(0) == 0
     arrays = _parameters(f, *((handle, always) for handle in (param, grad, m, v)))
+    rate, *_, least, _ = numbers
+    f.require(_is_not_lost(f, rate), _is_not_lost(f, least), least != 0)
     (count,) = arrays[0].lengths
     with f.released(count, count):
         status = f.run(f.slot(adam), make(Adam,
             count, *(a.data for a in arrays), count_of_steps, *numbers,
+            decoupled.choose(1, f.constant(0)),
         ))  # fmt: skip
     f.check(status)

@@ -14,7 +14,7 @@ import llvmlite.binding as llvm
 import numpy as np
 
 # The number of the formula that every result follows, to the last bit: see docs/contract.md.
-BITS_VERSION = 1
+BITS_VERSION = 2
 
 
 # Elements of k in one chain of the contract. Part of BITS_VERSION: the same on every CPU.

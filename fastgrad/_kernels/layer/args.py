@@ -58,8 +58,14 @@ class Loss(NamedTuple):
     grad: Rows  # written
     loss: int  # address of a float64, written
     smoothing: int  # the bits of a float64
-    batch: int  # rows that the mean is of: n, or more where these are some of a batch
-    row_losses: int  # 0, or where each row's loss is written, of the dtype; then loss is not
+    divisor: int  # likewise: what the sum is divided by; +0.0: the sum of weights, see losses.py
+    row_losses: int  # 0, or where each row's loss is written, a float64; then loss is not
+    weights: int  # (n,) float64, 0: all are 1
+    weight_step: int  # bytes from one to the next
+    ignores: int  # 1: rows of the label ``ignored`` are left out
+    ignored: int
+    positive: int  # (m,) of the dtype, weights of the targets that are 1; see losses.py
+    positive_step: int  # bytes; 0: one for all columns
 
 
 class Numbers(NamedTuple):
@@ -74,7 +80,8 @@ class Numbers(NamedTuple):
     rest2: int  # 1 - beta2
     root: int  # sqrt(1 - beta2**step)
     eps: int
-    factor: int  # of a scaling
+    least: int  # |gradients| below it add nothing to v
+    factor: int  # of a scaling; or of sums of squares, a power of two
 
 
 class Update(NamedTuple):
@@ -104,7 +111,7 @@ class Sgd(NamedTuple):
 
 
 class Adam(NamedTuple):
-    """Kingma & Ba 2015, with decoupled decay (Loshchilov & Hutter 2019); floats as bits."""
+    """Kingma & Ba 2015; decoupled decay: Loshchilov & Hutter 2019; floats as bits."""
 
     size: int  # elements
     param: int
@@ -117,6 +124,7 @@ class Adam(NamedTuple):
     beta2: int
     eps: int
     weight_decay: int
+    decoupled: int  # 1: AdamW; 0: the decay is added to the gradient
 
 
 class Squares(NamedTuple):
@@ -124,6 +132,7 @@ class Squares(NamedTuple):
 
     size: int  # elements
     values: int
+    factor: int  # the bits of a power of two, which elements are multiplied by first
     sum: int  # address of a float64, written
 
 
@@ -154,7 +163,10 @@ class Net(NamedTuple):
     joined_ns: int
     tried: int  # steps that were timed
     passes: int  # steps, and gradients without an update, done so far
-    row_losses: int  # of the dtype, a place a row; 0: dF/dY of a layer has no room for all rows
+    row_losses: int  # float64, a place a row; 0: dF/dY of a layer has no room for all rows
+    weights: int  # (rows,) float64, 0: all are 1
+    weight_step: int  # bytes
+    divisor: int  # of the loss, the bits of a float64; +0.0: the sum of weights, see losses.py
     # for callers from Python, see bind/step_builtin.py
     busy: int  # 1 during a step
     inputs: int

@@ -24,11 +24,13 @@ from ..gemm.dispatch import gemm
 from ..gemm.elementwise import KERNELS, VALUE
 from ..gemm.few_rows import few_rows, runs
 from ..gemm.macrokernel import macrokernel, pack_b
+from ..gemm.packing import copy
 from ..runtime.pool_kernels import ensure, fork_join, run_task, threads_in_force
 from ..runtime.registry import Floats, kernel, task
 from ..runtime.scratch import ARENA_BYTES, HEADER, acquire, release
 from ..runtime.table import OK, OUT_OF_MEMORY
 from .args import Inference, Layer, Net
+from .loss_sums import RowSum, columns_of, narrowed
 from .losses import COLUMNS
 from .net import LAYER_BYTES, NET_BYTES
 from .row_panels import ReadPanel, WritePanel, read_panel, write_panel
@@ -91,20 +93,19 @@ class Softmax(NamedTuple):
 
 @vector_function(Softmax)
 def softmax(ops: Simd, p: Softmax) -> None:
-    """exp(z - max) / sum, the sum a chain from +0.0 along the row; lanes are rows."""
+    """exp(z - max) / sum, the sum as losses.py adds along a row; lanes are rows."""
     b, size = ops.builder, i64(ops.itemsize)
-    top, total = (b.alloca(ops.float) for _ in range(2))
+    top, total = b.alloca(ops.float), RowSum(ops)
 
-    def panels(first: ir.Value, rows: ir.Value, change: Any, writes: bool) -> None:
+    def panels(first: ir.Value, rows: ir.Value, change: Any, writes: bool, *sums: RowSum) -> None:
         with for_range(b, p.columns, COLUMNS) as c:
             width = at_most(b, b.sub(p.columns, c), COLUMNS)
             at = b.add(b.add(p.z.data, b.mul(first, p.z.row)), b.mul(c, size))
             read_panel(ops, ReadPanel(rows, width, Matrix(at, p.z.row, size), p.panel))
-            with for_range(b, width) as j:
-                place = b.add(p.panel, b.mul(j, i64(ops.bytes)))
-                x = change(ops.load(place))
+            with columns_of(ops, width, *sums) as place:
+                x = change(ops.load(place(p.panel)))
                 if writes:
-                    ops.store(x, place)
+                    ops.store(x, place(p.panel))
             if writes:
                 write_panel(ops, WritePanel(rows, width, p.panel, Rows(at, p.z.row)))
 
@@ -114,17 +115,34 @@ def softmax(ops: Simd, p: Softmax) -> None:
 
     def exponential(x: Value) -> Value:
         e = elementary.exp(ops, x - Value(ops, b.load(top)))
-        b.store((Value(ops, b.load(total)) + e).ir, total)
+        total.add(e)
         return e
 
     with for_range(b, p.rows, ops.lanes) as r:
         rows = at_most(b, b.sub(p.rows, r), ops.lanes)
         b.store(ops.constant(-elementary.INF).ir, top)
-        b.store(ops.constant(0.0).ir, total)
+        total.begin()
         panels(r, rows, higher, False)
-        panels(r, rows, exponential, True)
-        inverse = 1.0 / Value(ops, b.load(total))
+        panels(r, rows, exponential, True, total)
+        inverse = 1.0 / narrowed(ops, total.value())
         panels(r, rows, inverse.__mul__, True)
+
+
+@kernel(Scores, uses=(copy,))
+def softmax_of_rows(t: Floats) -> Any:
+    """z becomes the probabilities of each row."""
+    normalize = t[softmax]
+
+    def body(p):  # type: ignore[no-untyped-def]
+        arena = acquire()
+        if arena == 0:
+            return OUT_OF_MEMORY
+        call(normalize, Softmax(rows=p.rows, columns=p.columns, z=p.z,
+                                panel=arena + HEADER))  # fmt: skip
+        release(arena)
+        return OK
+
+    return body
 
 
 def _finish(t: Floats) -> Any:

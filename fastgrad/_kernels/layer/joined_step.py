@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..codegen.calls import call, kernel_at, nth, slot_of, subroutine
-from ..codegen.integers import ceil_div, least, most, pick, quotient
+from ..codegen.integers import ceil_div, double, least, most, pick, quotient
 from ..codegen.structs import load, on_stack, view
 from ..gemm import thresholds
 from ..gemm.args import Matrix, Product, Rows
@@ -27,9 +27,11 @@ from ..gemm.reduce import AddBlocks, ColumnSums, add_blocks, column_sums
 from ..runtime.pool_kernels import ensure, fork_join, run_task
 from ..runtime.registry import Floats, kernel, task
 from ..runtime.scratch import ARENA_BYTES, HEADER, acquire, release
-from ..runtime.table import OK, OUT_OF_MEMORY
+from ..runtime.table import BAD_LABEL, OK, OUT_OF_MEMORY
 from .args import Layer, Loss, Net, Update
-from .losses import MSE, SOFTMAX_LABELS, SOFTMAX_PROBABILITIES, RowLosses, mean_of_rows
+from .loss_checks import divisor_of
+from .loss_sums import RowLosses, mean_of_rows
+from .losses import MSE, SOFTMAX_LABELS, SOFTMAX_PROBABILITIES
 from .net import LAYER_BYTES, LOSS_OFFSET, NET_BYTES
 from .optimizers import update
 
@@ -44,6 +46,7 @@ class RowsPlan(NamedTuple):
 
     net: int  # address of a Net
     rows: int
+    divisor: int  # of the batch's loss, the bits of a float64
 
 
 class ParametersPlan(NamedTuple):
@@ -132,7 +135,10 @@ def step_rows(t: Floats) -> Any:
                 targets=Matrix(data=targets.data + r * targets.row, row=targets.row,
                                column=targets.column),
                 grad=Rows(data=last.g + r * last.row, row=last.row), loss=0,
-                smoothing=net.smoothing, batch=net.rows, row_losses=net.row_losses + r * size,
+                smoothing=net.smoothing, divisor=plan.divisor,
+                row_losses=net.row_losses + r * 8,
+                weights=pick(net.weights, net.weights + r * net.weight_step, 0),
+                weight_step=net.weight_step, ignores=0, ignored=0, positive=0, positive_step=0,
             ))  # fmt: skip
         if status != OK:
             return status
@@ -270,7 +276,7 @@ class Joined(NamedTuple):
 def joined_step(t: Floats) -> Any:
     """Parameters change when all rows are done."""
     size, by_rows, by_parameters = t.size, t[step_rows], t[step_parameters]
-    ensure_all, add_losses = _ensure_all(t), t[mean_of_rows]
+    ensure_all, add_losses, find_divisor = _ensure_all(t), t[mean_of_rows], divisor_of(t)
     labels, shares = t[SOFTMAX_LABELS], t[SOFTMAX_PROBABILITIES]
 
     def body(p):  # type: ignore[no-untyped-def]
@@ -279,13 +285,22 @@ def joined_step(t: Floats) -> Any:
         status = ensure_all(net, layers)
         if status != OK:
             return status
-        rows = on_stack(RowsPlan(net=p.net, rows=most(ceil_div(n, threads), ROWS)))
+        is_softmax = net.loss_slot == slot_of(labels) or net.loss_slot == slot_of(shares)
+        none = Matrix(data=0, row=0, column=0)
+        divisor = find_divisor(on_stack(Loss(
+            n=n, m=net.outputs, logits=none, targets=none, grad=Rows(data=0, row=0), loss=0,
+            smoothing=0, divisor=net.divisor, row_losses=0, weights=net.weights,
+            weight_step=net.weight_step, ignores=0, ignored=0, positive=0, positive_step=0,
+        )), 0 if is_softmax else 1)  # fmt: skip
+        if not double(divisor) > 0.0:
+            return BAD_LABEL
+        rows = on_stack(RowsPlan(
+            net=p.net, rows=most(ceil_div(n, threads), ROWS), divisor=divisor,
+        ))  # fmt: skip
         ns = quotient(2 * n * parameters * size, 4 * thresholds.FMAS_PER_NS)
         status = fork_join(by_rows, rows, ceil_div(n, rows.rows), ns)
         if status != OK:
             return status
-        is_softmax = net.loss_slot == slot_of(labels) or net.loss_slot == slot_of(shares)
-        divisor = n if is_softmax else n * net.outputs
         call(add_losses, RowLosses(n=n, row_losses=net.row_losses, divisor=divisor,
                                    loss=p.net + LOSS_OFFSET))  # fmt: skip
         piece = most(ceil_div(parameters, PIECES * threads), PIECE)

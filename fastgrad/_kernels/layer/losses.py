@@ -1,8 +1,9 @@
 """Losses: logits (n, m) and targets -> the mean loss, a number, and its gradient (n, m).
 
 Lanes are rows, because a sum along a row is one chain: as many rows as a vector has lanes are
-transposed into panels (columns, lanes), where every step is a vector. The losses of the rows are
-added as the contract says: a chain over each KC rows, and the chains in order.
+transposed into panels (columns, lanes), where every step is a vector. Terms are of the dtype, sums
+float64: see loss_sums.py. The losses of rows, times their weights, wait until a block of KC rows is
+full. Their sum is divided, and rounded to the dtype once.
 """
 
 from __future__ import annotations
@@ -12,13 +13,10 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 from llvmlite import ir
-from numba.core import cgutils
 
-from ..codegen import structs
-from ..codegen.calls import VectorFunction, call, vector_function
-from ..codegen.integers import on_integers
-from ..codegen.memory import word_pointer
-from ..codegen.simd import FLOAT, I64, Simd, Value, at_most, for_range, i64, new_function
+from ..codegen.calls import VectorFunction, call
+from ..codegen.integers import double
+from ..codegen.simd import FLOAT, I64, Simd, Value, at_most, for_range, i64
 from ..codegen.structs import address, on_stack
 from ..codegen.target import KC
 from ..formulas import elementary
@@ -28,116 +26,77 @@ from ..runtime.registry import Floats, Kernel, Word, register
 from ..runtime.scratch import HEADER, acquire, release
 from ..runtime.table import BAD_LABEL, OK, OUT_OF_MEMORY
 from .args import Loss
+from .loss_checks import Probabilities, are_probabilities, bad_labels, divisor_of
+from .loss_state import (
+    BINARY,
+    FROM_LABELS,
+    KEEP,
+    LABELS,
+    LOGIT,
+    MAXIMUM,
+    POSITIVE,
+    ROW_LOSS,
+    SCALE,
+    SHARE,
+    SOFTMAX,
+    SQUARES,
+    STATE,
+    SUMS,
+    TOTAL,
+    ZERO,
+    begin,
+    begin_labels,
+    begin_rows,
+    begin_weights,
+    end_rows,
+    get,
+    leave_out,
+    place_of,
+    put,
+)
+from .loss_sums import (
+    BatchSum,
+    RowSum,
+    add_to,
+    call_part,
+    columns_of,
+    kept_sum,
+    narrowed,
+    wide_of,
+    widened,
+)
 from .row_panels import ReadPanel, WritePanel, read_panel, write_panel
 
 COLUMNS = 1024  # of a panel: three of them are in L2; a longer row goes by in pieces, three times
 
-_LABELS, _PROBABILITIES, _BINARY, _SQUARES = range(4)
-SOFTMAX = (_LABELS, _PROBABILITIES)
-# Vectors of the state; of CHAIN and SUM the first lane counts.
-COUNT, SCALE, KEEP, SHARE, MAXIMUM, TOTAL, ROW_LOSS, LABELS, CHAIN, SUM = range(10)
-STATE = 16
-
-
-def _get(ops: Simd, state: ir.Value, which: int) -> Value:
-    return ops.load(state, which * ops.bytes)
-
-
-def _put(ops: Simd, x: Value, state: ir.Value, which: int) -> None:
-    ops.store(x, state, which * ops.bytes)
-
-
-def _number(ops: Simd, x: ir.Value) -> Value:
-    """A double, rounded to the dtype, or an integer in every lane."""
-    kind = FLOAT[ops.itemsize]
-    if x.type == I64:
-        x = ops.builder.sitofp(x, kind)
-    elif ops.itemsize == 4:
-        x = ops.builder.fptrunc(x, kind)
-    return Value(ops, ops.spread(x))
-
-
-def _begin(ops: Simd, kind: int, state: ir.Value, p: Loss) -> None:
-    """For all rows. Smoothed targets are (1 - s)*target + s/m (Szegedy et al. 2016)."""
-    b = ops.builder
-    s = b.bitcast(p.smoothing, FLOAT[8])
-    count = _number(ops, p.batch if kind in SOFTMAX else b.mul(p.batch, p.m))
-    _put(ops, count, state, COUNT)
-    _put(ops, (2.0 if kind == _SQUARES else 1.0) / count, state, SCALE)
-    _put(ops, _number(ops, b.fsub(ir.Constant(FLOAT[8], 1.0), s)), state, KEEP)
-    _put(ops, _number(ops, b.fdiv(s, b.sitofp(p.m, FLOAT[8]))), state, SHARE)
-    for which in (CHAIN, SUM):
-        _put(ops, ops.constant(0.0), state, which)
-
-
-def _begin_rows(
-    ops: Simd, state: ir.Value, rows: ir.Value, labels: ir.Value | None, step: ir.Value
-) -> None:
-    b = ops.builder
-    _put(ops, ops.constant(-elementary.INF), state, MAXIMUM)
-    _put(ops, ops.constant(0.0), state, TOTAL)
-    _put(ops, ops.constant(0.0), state, ROW_LOSS)
-    if labels is not None:
-        element = ops.int.element
-        with for_range(b, rows) as i:
-            label = b.load(word_pointer(b, b.add(labels, b.mul(i, step))))
-            label = b.trunc(label, element) if ops.itemsize == 4 else label
-            to = b.add(state, b.mul(i, i64(ops.itemsize)))
-            b.store(label, ops.pointer(to, LABELS * ops.bytes, element))
-
-
-@contextmanager
-def _columns(ops: Simd, count: ir.Value) -> Iterator[Callable[[ir.Value], ir.Value]]:
-    """A loop over the columns of panels; yields where the vector of a panel is."""
-    b = ops.builder
-    with for_range(b, count) as j:
-        offset = b.mul(j, i64(ops.bytes))
-        yield lambda panel: b.add(panel, offset)
-
-
-class _Sum:
-    """A vector of the state that a loop over columns changes."""
-
-    def __init__(self, ops: Simd, state: ir.Value, which: int) -> None:
-        self.ops, self.state, self.which = ops, state, which
-        self.variable = ops.builder.alloca(ops.float)  # a register, once LLVM has promoted it
-        self.set(_get(ops, state, which))
-
-    def get(self) -> Value:
-        return Value(self.ops, self.ops.builder.load(self.variable))
-
-    def set(self, x: Value) -> None:
-        self.ops.builder.store(x.ir, self.variable)
-
-    def keep(self) -> None:
-        _put(self.ops, self.get(), self.state, self.which)
-
 
 def _maximum(ops: Simd, state: ir.Value, z: ir.Value, columns: ir.Value) -> None:
     """A NaN may be passed over: its row becomes NaN in the sum."""
-    top = _Sum(ops, state, MAXIMUM)
-    with _columns(ops, columns) as at:
-        value, before = ops.load(at(z)), top.get()
-        top.set(ops.select(value > before, value, before))
-    top.keep()
+    top = ops.builder.alloca(ops.float)  # a register, once LLVM has promoted it
+    ops.builder.store(get(ops, state, MAXIMUM).ir, top)
+    with columns_of(ops, columns) as at:
+        value, before = ops.load(at(z)), Value(ops, ops.builder.load(top))
+        ops.builder.store(ops.select(value > before, value, before).ir, top)
+    put(ops, Value(ops, ops.builder.load(top)), state, MAXIMUM)
 
 
 def _exponentials(ops: Simd, state: ir.Value, z: ir.Value, e: ir.Value, columns: ir.Value) -> None:
-    top, total = _get(ops, state, MAXIMUM), _Sum(ops, state, TOTAL)
-    with _columns(ops, columns) as at:
+    top, total = get(ops, state, MAXIMUM), RowSum(ops)
+    total.load(place_of(ops, state, TOTAL))
+    with columns_of(ops, columns, total) as at:
         value = elementary.exp(ops, ops.load(at(z)) - top)
         ops.store(value, at(e))
-        total.set(total.get() + value)
-    total.keep()
+        total.add(value)
+    total.keep(place_of(ops, state, TOTAL))
 
 
 def _softmax(ops: Simd, state: ir.Value) -> Callable[..., tuple[Value, Value]]:
     """A target times the row's log-sum-exp less the logit; 0 where the target is, also of Inf."""
-    top, total = _get(ops, state, MAXIMUM), _get(ops, state, TOTAL)
-    keep, share, scale = (_get(ops, state, which) for which in (KEEP, SHARE, SCALE))
-    log_total, inverse = elementary.log(ops, total), 1.0 / total
+    top = get(ops, state, MAXIMUM)
+    keep, share, scale = (get(ops, state, which) for which in (KEEP, SHARE, SCALE))
+    log_total, inverse = _softmax_totals(ops, state)
 
-    def column(z: Value, e: Value, t: Value) -> tuple[Value, Value]:
+    def column(z: Value, e: Value, t: Value, w: Value | None) -> tuple[Value, Value]:
         target = t * keep + share
         term = target * (log_total - (z - top))
         term = ops.select(target == 0.0, 0.0, term)
@@ -147,96 +106,118 @@ def _softmax(ops: Simd, state: ir.Value) -> Callable[..., tuple[Value, Value]]:
 
 
 def _binary(ops: Simd, state: ir.Value) -> Callable[..., tuple[Value, Value]]:
-    """max(z, 0) - z*t + log(1 + exp(-|z|)); sigmoid(z) - t."""
-    scale = _get(ops, state, SCALE)
+    """max(z, 0) - z*t + log(1 + exp(-|z|)); sigmoid(z) - t.
 
-    def column(z: Value, e: Value, t: Value) -> tuple[Value, Value]:
+    With a weight w of targets of 1: what t is a factor of is w times as much.
+    """
+    scale = get(ops, state, SCALE)
+
+    def column(z: Value, e: Value, t: Value, w: Value | None) -> tuple[Value, Value]:
         e = elementary.exp(ops, -ops.abs(z))
         u = e + 1.0  # log(1 + e) to the last bits although 1 + e rounds: W. Kahan's correction
         log1p = ops.select(u == 1.0, e, elementary.log(ops, u) * (e / (u - 1.0)))
-        slope = ops.select(z > 0.0, 1.0 - t, -t)  # max(z, 0) - z*t = slope*z, and 0*Inf is 0 here
+        sigmoid, not_t = elementary.sigmoid(ops, z), 1.0 - t
+        if w is not None:
+            both = (w - 1.0) * t + 1.0  # of log1p, and of the sigmoid
+            t, log1p, sigmoid = w * t, both * log1p, both * sigmoid
+        slope = ops.select(z > 0.0, not_t, -t)  # max(z, 0) - z*t = slope*z, and 0*Inf is 0 here
         term = ops.select(slope == 0.0, 0.0, slope * z) + log1p
-        return term, (elementary.sigmoid(ops, z) - t) * scale
+        return term, (sigmoid - t) * scale
 
     return column
 
 
 def _squares(ops: Simd, state: ir.Value) -> Callable[..., tuple[Value, Value]]:
-    scale = _get(ops, state, SCALE)
+    scale = get(ops, state, SCALE)
 
-    def column(p: Value, e: Value, t: Value) -> tuple[Value, Value]:
+    def column(p: Value, e: Value, t: Value, w: Value | None) -> tuple[Value, Value]:
         d = p - t
         return d * d, d * scale
 
     return column
 
 
+def _softmax_totals(ops: Simd, state: ir.Value) -> tuple[Value, Value]:
+    """Of the rows' exponentials, rounded: the log of the sum, and 1 / it."""
+    total = narrowed(ops, kept_sum(ops, place_of(ops, state, TOTAL)))
+    return elementary.log(ops, total), 1.0 / total
+
+
+def _is_label(ops: Simd, labels: ir.Value, counter: ir.Value) -> Value:
+    """Where the label is the number of the column, which this counts."""
+    b = ops.builder
+    number = b.load(counter)
+    b.store(b.add(number, i64(1)), counter)
+    number = b.trunc(number, ops.int.element) if ops.itemsize == 4 else number
+    return Value(ops, b.icmp_signed("==", labels, ops.spread(number)))
+
+
+def _finish_labels(
+    ops: Simd, state: ir.Value, z: ir.Value, e: ir.Value, columns: ir.Value, first: ir.Value
+) -> None:
+    """As _finish where nothing is smoothed: of a row's terms one is not +0.0."""
+    b, scale = ops.builder, get(ops, state, SCALE)
+    (_, inverse), counter = _softmax_totals(ops, state), b.alloca(I64)
+    logit = b.alloca(ops.float)
+    b.store(get(ops, state, LOGIT).ir, logit)
+    b.store(first, counter)
+    labels = ops.bits(get(ops, state, LABELS)).ir
+    with columns_of(ops, columns) as at:
+        here = _is_label(ops, labels, counter)
+        before = Value(ops, b.load(logit))
+        b.store(ops.select(here, ops.load(at(z)), before).ir, logit)
+        target = ops.select(here, 1.0, 0.0)
+        ops.store((ops.load(at(e)) * inverse - target) * scale, at(e))
+    put(ops, Value(ops, b.load(logit)), state, LOGIT)
+
+
+def _end_labels(ops: Simd, state: ir.Value) -> None:
+    """That one, into ROW_LOSS."""
+    log_total, _ = _softmax_totals(ops, state)
+    term = log_total - (get(ops, state, LOGIT) - get(ops, state, MAXIMUM))
+    wide_of(ops).store(widened(ops, term), place_of(ops, state, ROW_LOSS))
+
+
 def _finish(
     ops: Simd, state: ir.Value, z: ir.Value, e: ir.Value, t: ir.Value, columns: ir.Value,
-    first: ir.Value, kind: int,
+    first: ir.Value, positive: ir.Value, step: ir.Value, kind: int,
 ) -> None:  # fmt: skip
     """Panels of logits, of their exponentials if there are, of targets -> e is the gradient."""
     b = ops.builder
-    emit = {_BINARY: _binary, _SQUARES: _squares}.get(kind, _softmax)(ops, state)
-    loss, label = _Sum(ops, state, ROW_LOSS), b.alloca(I64)
+    kinds = {BINARY: _binary, POSITIVE: _binary, SQUARES: _squares}
+    emit = kinds.get(kind, _softmax)(ops, state)
+    loss, label, weight = RowSum(ops), b.alloca(I64), b.alloca(I64)
+    loss.load(place_of(ops, state, ROW_LOSS))
     b.store(first, label)
-    labels = ops.bits(_get(ops, state, LABELS)).ir
-    with _columns(ops, columns) as at:
-        if kind == _LABELS:
-            number = b.load(label)
-            b.store(b.add(number, i64(1)), label)
-            number = b.trunc(number, ops.int.element) if ops.itemsize == 4 else number
-            here = Value(ops, b.icmp_signed("==", labels, ops.spread(number)))
-            target = ops.select(here, 1.0, 0.0)
+    b.store(b.add(positive, b.mul(first, step)), weight)
+    labels = ops.bits(get(ops, state, LABELS)).ir
+    with columns_of(ops, columns, loss) as at:
+        if kind == FROM_LABELS:
+            target = ops.select(_is_label(ops, labels, label), 1.0, 0.0)
         else:
             target = ops.load(at(t))
+        w = None
+        if kind == POSITIVE:
+            w = ops.broadcast(b.load(weight))
+            b.store(b.add(b.load(weight), step), weight)
         exponential = ops.load(at(e)) if kind in SOFTMAX else target
-        term, slope = emit(ops.load(at(z)), exponential, target)
+        term, slope = emit(ops.load(at(z)), exponential, target, w)
         ops.store(slope, at(e))
-        loss.set(loss.get() + term)
-    loss.keep()
+        loss.add(term)
+    loss.keep(place_of(ops, state, ROW_LOSS))
 
 
-def _add_rows(ops: Simd, state: ir.Value, rows: ir.Value, ends: ir.Value) -> None:
-    """The chain goes on over the losses of these rows; where it ends it is added to the sum."""
-    b, element = ops.builder, FLOAT[ops.itemsize]
-    at_chain, at_sum = (ops.pointer(state, which * ops.bytes, element) for which in (CHAIN, SUM))
-    chain = b.alloca(element)
-    b.store(b.load(at_chain), chain)
-    with for_range(b, rows) as i:
-        place = b.add(state, b.mul(i, i64(ops.itemsize)))
-        loss = b.load(ops.pointer(place, ROW_LOSS * ops.bytes, element))
-        b.store(b.fadd(b.load(chain), loss), chain)
-    with b.if_then(ends):
-        b.store(b.fadd(b.load(at_sum), b.load(chain)), at_sum)
-        b.store(ir.Constant(element, 0.0), chain)
-    b.store(b.load(chain), at_chain)
-
-
-def _end(ops: Simd, state: ir.Value, loss: ir.Value) -> None:
-    b, element = ops.builder, FLOAT[ops.itemsize]
-    total, count = (
-        b.load(ops.pointer(state, which * ops.bytes, element)) for which in (SUM, COUNT)
-    )
-    mean = b.fdiv(total, count)
-    mean = b.fpext(mean, FLOAT[8]) if ops.itemsize == 4 else mean
-    b.store(mean, ops.pointer(loss, 0, FLOAT[8]))
-
-
-def _call(ops: Simd, emit: Callable[..., None], *args: ir.Value, **known: int) -> None:
-    """A step, as a function of its own."""
-    b = ops.builder
-    name = f"fastgrad_loss{emit.__name__}_f{8 * ops.itemsize}"
-    function, inner = new_function(b.module, name, len(args))
-    emit(Simd(inner, ops.itemsize, ops.lanes, ops.has_fma), *function.args, **known)
-    inner.ret_void()
-    b.call(function, list(args))
+def _end(ops: Simd, state: ir.Value, divisor: ir.Value, loss: ir.Value) -> None:
+    total = BatchSum(ops.builder, ops.has_fma)
+    total.load(place_of(ops, state, SUMS))
+    total.store_mean(divisor, ops.itemsize, loss)
 
 
 class Here(NamedTuple):
-    """The loss, labels checked, and scratch for the state and three panels."""
+    """The loss, labels checked, what its sum is divided by (bits), scratch: state, three panels."""
 
     loss: Loss
+    divisor: int
     scratch: int
 
 
@@ -254,13 +235,16 @@ def _emit_loss(kind: int) -> Callable[[Simd, Here], None]:
         z, e, t = (b.add(state, i64((STATE + i * COLUMNS) * ops.bytes)) for i in range(3))
         in_pieces = b.icmp_signed(">", p.m, i64(COLUMNS))
         is_whole = b.icmp_signed("==", p.row_losses, i64(0))
-        has_labels, is_softmax = kind == _LABELS, kind in SOFTMAX
+        has_labels, is_softmax = kind == FROM_LABELS, kind in SOFTMAX
+        is_smooth = b.fcmp_unordered("!=", b.bitcast(p.smoothing, FLOAT[8]), ZERO)
+        kc = KC[ops.dtype.name]
+        losses = b.add(state, i64((STATE + 3 * COLUMNS) * ops.bytes))  # of a block of rows
 
         def column(a: Matrix | Rows, r: ir.Value, c: ir.Value) -> Matrix:
             step = a.column if isinstance(a, Matrix) else size
             return Matrix(b.add(b.add(a.data, b.mul(r, a.row)), b.mul(c, step)), a.row, step)
 
-        _begin(ops, kind, state, p)
+        begin(ops, kind, state, p, here.divisor)
         with for_range(b, p.n, ops.lanes) as r:
             rows = at_most(b, b.sub(p.n, r), ops.lanes)
 
@@ -271,16 +255,21 @@ def _emit_loss(kind: int) -> Callable[[Simd, Here], None]:
                 to = Rows(column(p.grad, r, c).data, p.grad.row)
                 write_panel(ops, WritePanel(rows, width, panel, to))
 
-            labels = column(p.targets, r, i64(0)).data if has_labels else None
-            _begin_rows(ops, state, rows, labels, p.targets.row)
+            begin_rows(ops, state)
+            if has_labels:
+                labels = column(p.targets, r, i64(0)).data
+                begin_labels(ops, state, rows, labels, p.targets.row)
+            with b.if_then(b.icmp_signed("!=", p.weights, i64(0))):
+                weights = b.add(p.weights, b.mul(r, p.weight_step))
+                begin_weights(ops, state, rows, weights, p.weight_step)
             if is_softmax:
                 with _pieces(b, p.m) as (c, width):
                     read(p.logits, c, width, z)
-                    _call(ops, _maximum, state, z, width)
+                    call_part(ops, _maximum, state, z, width)
                 with _pieces(b, p.m) as (c, width):
                     with b.if_then(in_pieces):
                         read(p.logits, c, width, z)
-                    _call(ops, _exponentials, state, z, e, width)
+                    call_part(ops, _exponentials, state, z, e, width)
                     with b.if_then(in_pieces):  # they wait where the gradient will be
                         write(e, c, width)
             with _pieces(b, p.m) as (c, width):
@@ -290,101 +279,52 @@ def _emit_loss(kind: int) -> Callable[[Simd, Here], None]:
                         read(p.grad, c, width, e)
                 if not has_labels:
                     read(p.targets, c, width, t)
-                _call(ops, _finish, state, z, e, t, width, c, kind=kind)
+                places = z, e, t, width, c, p.positive, p.positive_step
+                if has_labels:
+                    with b.if_else(is_smooth) as (smooth, plain):
+                        with smooth:
+                            call_part(ops, _finish, state, *places, kind=kind)
+                        with plain:
+                            call_part(ops, _finish_labels, state, z, e, width, c)
+                else:
+                    call_part(ops, _finish, state, *places, kind=kind)
                 write(e, c, width)
-            done = b.add(r, i64(ops.lanes))
-            whole = b.icmp_signed("==", b.and_(done, i64(KC[ops.dtype.name] - 1)), i64(0))
-            ends = b.or_(whole, b.icmp_signed(">=", done, p.n))
+            if has_labels:
+                with b.if_then(b.not_(is_smooth)):
+                    _end_labels(ops, state)
+            end_rows(ops, state, p.weights)
+            if has_labels:
+                with b.if_then(b.icmp_signed("!=", p.ignores, i64(0))):
+                    leave_out(ops, state, p, r, rows, p.m)
+            wide, found = wide_of(ops), place_of(ops, state, ROW_LOSS)
+            in_block = b.and_(r, i64(kc - 1))
             with b.if_else(is_whole) as (whole_batch, some):
                 with whole_batch:
-                    _add_rows(ops, state, rows, ends)
+                    wide.store(wide.load(found), b.add(losses, b.mul(in_block, i64(8))))
+                    done = b.add(r, i64(ops.lanes))
+                    is_full = b.icmp_signed("==", in_block, i64(kc - ops.lanes))
+                    with b.if_then(b.or_(is_full, b.icmp_signed(">=", done, p.n))):
+                        call_part(
+                            ops, add_to, place_of(ops, state, SUMS), losses, b.add(in_block, rows)
+                        )
                 with some:
-                    to = b.add(p.row_losses, b.mul(r, size))
-                    ops.store(_get(ops, state, ROW_LOSS), to, 0, ops.first(rows))
+                    to = b.add(p.row_losses, b.mul(r, i64(8)))
+                    wide.store(wide.load(found), to, 0, wide.first(rows))
         with b.if_then(is_whole):
-            _end(ops, state, p.loss)
+            _end(ops, state, here.divisor, p.loss)
 
     return emit
 
 
-class RowLosses(NamedTuple):
-    """The mean loss of a batch from those of its rows."""
-
-    n: int
-    row_losses: int
-    divisor: int
-    loss: int  # address of a float64, written
-
-
-@vector_function(RowLosses)
-def mean_of_rows(ops: Simd, p: RowLosses) -> None:
-    """In the order in which a loss over the whole batch adds: chains over KC rows, then those."""
-    b, element = ops.builder, FLOAT[ops.itemsize]
-    chain, total = b.alloca(element), b.alloca(element)
-    for variable in (chain, total):
-        b.store(ir.Constant(element, 0.0), variable)
-    with for_range(b, p.n, KC[ops.dtype.name]) as first:
-        b.store(ir.Constant(element, 0.0), chain)
-        with for_range(b, at_most(b, b.sub(p.n, first), KC[ops.dtype.name])) as i:
-            at = b.add(p.row_losses, b.mul(b.add(first, i), i64(ops.itemsize)))
-            loss = b.load(ops.pointer(at, 0, element), align=ops.itemsize)
-            b.store(b.fadd(b.load(chain), loss), chain)
-        b.store(b.fadd(b.load(total), b.load(chain)), total)
-    mean = b.fdiv(b.load(total), b.sitofp(p.divisor, element))
-    mean = b.fpext(mean, FLOAT[8]) if ops.itemsize == 4 else mean
-    b.store(mean, ops.pointer(p.loss, 0, FLOAT[8]))
-
-
-class Probabilities(NamedTuple):
-    """Sets the word at ``bad`` if not every target is from 0 to 1; a NaN is not."""
-
-    n: int
-    m: int
-    targets: Matrix
-    bad: int  # address
-
-
-@vector_function(Probabilities)
-def are_probabilities(ops: Simd, p: Probabilities) -> None:
-    b, t = ops.builder, p.targets
-    wrong = b.alloca(ops.bool)
-    b.store(ir.Constant(ops.bool, None), wrong)
-
-    def look(x: Value) -> None:
-        right = (x >= 0.0) & (x <= 1.0)
-        b.store(b.or_(b.load(wrong), b.not_(right.ir)), wrong)
-
-    dense = b.icmp_signed("==", t.column, i64(ops.itemsize))
-    with for_range(b, p.n) as r:
-        row = b.add(t.data, b.mul(r, t.row))
-        with b.if_else(dense) as (vectors, elements):
-            with vectors:
-                ops.over_columns(p.m, lambda at, mask: look(ops.load(b.add(row, at), 0, mask)))
-            with elements, for_range(b, p.m) as c:
-                look(ops.broadcast(b.add(row, b.mul(c, t.column))))
-    lanes = b.bitcast(b.load(wrong), ir.IntType(ops.lanes))
-    with b.if_then(b.icmp_unsigned("!=", lanes, lanes.type(0))):
-        b.store(i64(1), word_pointer(b, p.bad))
-
-
-@on_integers
-def _bad_labels(b: ir.IRBuilder, address: ir.Value) -> ir.Value:
-    """How many labels are not from 0 to m - 1."""
-    p = structs.loaded(b, address, Loss)
-    bad = cgutils.alloca_once_value(b, i64(0))
-    with for_range(b, p.n) as i:
-        label = b.load(word_pointer(b, b.add(p.targets.data, b.mul(i, p.targets.row))))
-        b.store(b.add(b.load(bad), b.zext(b.icmp_unsigned(">=", label, p.m), I64)), bad)
-    return b.load(bad)
-
-
 def _kernel(kind: int, name: str) -> Kernel:
-    """BAD_LABEL, with nothing written: a target is not from 0 to m - 1, or not from 0 to 1."""
+    """BAD_LABEL, with nothing written: a target is not from 0 to m - 1, or not from 0 to 1; a
+    weight is not finite or below 0, or no row counts."""
     function = VectorFunction(_emit_loss(kind), Here, f"loss_{name}")
-    has_labels, is_binary = kind == _LABELS, kind == _BINARY
+    has_labels, is_binary = kind == FROM_LABELS, kind in (BINARY, POSITIVE)
+    of_elements = 0 if kind in SOFTMAX else 1
 
     def build(t: Floats) -> Callable[..., Any]:
-        emitted, check = t[function], t[are_probabilities]
+        emitted, check, find_divisor = t[function], t[are_probabilities], divisor_of(t)
 
         def body(p):  # type: ignore[no-untyped-def]
             if is_binary:
@@ -392,12 +332,15 @@ def _kernel(kind: int, name: str) -> Kernel:
                 call(check, Probabilities(n=p.n, m=p.m, targets=p.targets, bad=address(found)))
                 if found.value != 0:
                     return BAD_LABEL
-            if has_labels and _bad_labels(address(p)) != 0:
+            if has_labels and bad_labels(address(p)) != 0:
+                return BAD_LABEL
+            divisor = find_divisor(p, of_elements)
+            if not double(divisor) > 0.0:
                 return BAD_LABEL
             arena = acquire()
             if arena == 0:
                 return OUT_OF_MEMORY
-            call(emitted, Here(loss=p, scratch=arena + HEADER))
+            call(emitted, Here(loss=p, divisor=divisor, scratch=arena + HEADER))
             release(arena)
             return OK
 
@@ -406,6 +349,8 @@ def _kernel(kind: int, name: str) -> Kernel:
     return register(name, build, Loss, uses=(copy,))
 
 
-_NAMES = ("softmax_labels", "softmax_probabilities", "binary_cross_entropy", "mse")
+_NAMES = ("softmax_labels", "softmax_probabilities", "binary_cross_entropy", "mse",
+          "binary_cross_entropy_positive")  # fmt: skip
 LOSSES = {name: _kernel(kind, name) for kind, name in enumerate(_NAMES)}
-SOFTMAX_LABELS, SOFTMAX_PROBABILITIES, BINARY_CROSS_ENTROPY, MSE = LOSSES.values()
+SOFTMAX_LABELS, SOFTMAX_PROBABILITIES, BINARY_CROSS_ENTROPY, MSE = list(LOSSES.values())[:4]
+BINARY_CROSS_ENTROPY_POSITIVE = LOSSES["binary_cross_entropy_positive"]

@@ -2,6 +2,8 @@
 
 Every operation is one correctly rounded operation an element, in the order written here, with
 numbers rounded to the dtype first: no bit depends on how an array is cut into vectors and tasks.
+State below the smallest normal number becomes +0.0: there an operation takes 100 cycles and more,
+and m and v of a unit that is dead would stay there for ever.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 from llvmlite import ir
 
 from ..codegen import atomics, structs
@@ -30,8 +33,13 @@ CHUNK = 1 << 14  # elements of a task, and of a block of the sum of squares: par
 CHAINS = 32  # of such a block: part of BITS_VERSION
 SHARED = 1 << 16  # elements that are worth several threads
 
-# Modes. Of SGD, from 0: 2 * (0 plain, 1 momentum, 2 Nesterov's) + 1 with weight decay.
-ADAM_MODES, SCALE_MODE, SQUARES_MODE = 6, 8, 9
+# Modes. Of SGD, from 0: 2 * (0 plain, 1 momentum, 2 Nesterov's) + 1 with weight decay. Of Adam: 0
+# without, 1 with decoupled decay, 2 with decay that is added to the gradient.
+ADAM_MODES, SCALE_MODE, SQUARES_MODE = 6, 9, 10
+# Of a norm. Where the sum of squares is infinite or less than LITTLE_SQUARES, elements are divided
+# or multiplied by MUCH first; a factor below LITTLE, the smallest normal number, is applied in
+# three. All in float64, which has room for squares of float32.
+MUCH, LITTLE, LITTLE_SQUARES = 2.0**600, 2.0**-1022, 2.0**-960
 
 
 NO_UPDATE = Update(0, 0, 0, 0, 0, 0, 0, Numbers(*[0] * len(Numbers._fields)))  # to be filled
@@ -58,6 +66,11 @@ def _sqrt(ops: Simd, x: Value) -> Value:
     return Value(ops, ops.builder.call(f, [x.ir]))
 
 
+def _normal(ops: Simd, x: Value) -> Value:
+    """x, or +0.0 where it is below the smallest normal number."""
+    return ops.select(ops.abs(x) < float(np.finfo(ops.dtype).tiny), 0.0, x)
+
+
 def _sgd_step(ops: Simd, mode: int, n: Numbers) -> Callable[..., list[Value]]:
     lr, momentum, decay = (_number(ops, bits) for bits in (n.lr, n.momentum, n.decay))
 
@@ -65,7 +78,7 @@ def _sgd_step(ops: Simd, mode: int, n: Numbers) -> Callable[..., list[Value]]:
         direction = g + p * decay if mode & 1 else g
         if mode < 2:
             return [p - direction * lr]
-        v = state[0] * momentum + direction
+        v = _normal(ops, state[0] * momentum + direction)
         direction = direction + v * momentum if mode >= 4 else v
         return [p - direction * lr, v]
 
@@ -75,11 +88,15 @@ def _sgd_step(ops: Simd, mode: int, n: Numbers) -> Callable[..., list[Value]]:
 def _adam_step(ops: Simd, mode: int, n: Numbers) -> Callable[..., list[Value]]:
     b1, rest1, b2, rest2 = (_number(ops, x) for x in (n.beta1, n.rest1, n.beta2, n.rest2))
     decay, root, eps, lr = (_number(ops, x) for x in (n.decay, n.root, n.eps, n.lr))
+    least = _number(ops, n.least)
 
     def step(p: Value, g: Value, m: Value, v: Value) -> list[Value]:
-        m = m * b1 + g * rest1
-        v = v * b2 + g * rest2 * g
-        if mode & 1:
+        if mode == ADAM_MODES + 2:
+            g = g + p * decay
+        m = _normal(ops, m * b1 + g * rest1)
+        g = ops.select(ops.abs(g) < least, 0.0, g)  # its square would not be a normal number
+        v = _normal(ops, v * b2 + g * rest2 * g)
+        if mode == ADAM_MODES + 1:
             p = p - p * decay
         return [p - m / (_sqrt(ops, v) / root + eps) * lr, m, v]
 
@@ -87,8 +104,17 @@ def _adam_step(ops: Simd, mode: int, n: Numbers) -> Callable[..., list[Value]]:
 
 
 def _scaling(ops: Simd, n: Numbers) -> Callable[..., list[Value]]:
-    factor = _number(ops, n.factor)
-    return lambda p: [p * factor]
+    """In float64, so that of float32 a factor may be below the normal numbers."""
+    b, wide = ops.builder, Simd(ops.builder, 8, ops.lanes, ops.has_fma)
+    factor = Value(wide, wide.spread(b.bitcast(n.factor, FLOAT[8])))
+    if ops.itemsize == 8:
+        return lambda p: [Value(ops, p.ir) * Value(ops, factor.ir)]
+
+    def scale(p: Value) -> list[Value]:
+        product = Value(wide, b.fpext(p.ir, wide.float)) * factor
+        return [Value(ops, b.fptrunc(product.ir, ops.float))]
+
+    return scale
 
 
 def _emit_mode(mode: int) -> Callable[[Simd, Part], None]:
@@ -96,7 +122,8 @@ def _emit_mode(mode: int) -> Callable[[Simd, Part], None]:
         """One loop over the elements from first to last."""
         b, plan = ops.builder, p.plan
         if mode == SQUARES_MODE:
-            _squares(ops, plan.param, p.first, p.last, b.add(plan.grad, b.mul(p.task, i64(8))))
+            to = b.add(plan.grad, b.mul(p.task, i64(8)))
+            _squares(ops, plan.param, p.first, p.last, plan.numbers.factor, to)
             return
         arrays = [plan.param, plan.grad, plan.first, plan.second]
         if mode == SCALE_MODE:
@@ -120,8 +147,11 @@ def _emit_mode(mode: int) -> Callable[[Simd, Part], None]:
     return emit
 
 
-def _squares(ops: Simd, values: ir.Value, first: ir.Value, last: ir.Value, to: ir.Value) -> None:
-    """to = the sum of squares of a block, in float64, where those of float32 are exact.
+def _squares(
+    ops: Simd, values: ir.Value, first: ir.Value, last: ir.Value, factor: ir.Value, to: ir.Value
+) -> None:
+    """to = the sum of the squares of a block times a factor (bits), in float64, where squares of
+    float32 are exact.
 
     Element i of the block is in chain i % CHAINS, s = fma(x, x, s) from +0.0; then the upper half
     of the chains is added to the lower half, until one is left.
@@ -132,13 +162,14 @@ def _squares(ops: Simd, values: ir.Value, first: ir.Value, last: ir.Value, to: i
     chains = [b.alloca(wide.float) for _ in range(CHAINS // lanes)]
     for chain in chains:
         b.store(wide.constant(0.0).ir, chain)
+    unit = Value(wide, wide.spread(b.bitcast(factor, FLOAT[8])))
     count = b.sub(last, first)
     start = b.add(values, b.mul(first, i64(size)))
     with for_range(b, count, CHAINS) as i:
         for c, chain in enumerate(chains):
             mask = narrow.lanes_left(b.sub(count, i), c)
             x = narrow.load(b.add(start, b.mul(i, i64(size))), c * lanes * size, mask)
-            x = Value(wide, b.fpext(x.ir, wide.float)) if size == 4 else x
+            x = (Value(wide, b.fpext(x.ir, wide.float)) if size == 4 else x) * unit
             b.store(wide.fma(x, x, Value(wide, b.load(chain))).ir, chain)
     sums = [Value(wide, b.load(chain)) for chain in chains]
     while len(sums) > 1:
@@ -216,8 +247,8 @@ def plan_sgd(p, plan):  # type: ignore[no-untyped-def]
 
 
 @subroutine
-def plan_adam(p, plan):  # type: ignore[no-untyped-def]
-    """Likewise."""
+def plan_adam(p, plan, tiny):  # type: ignore[no-untyped-def]
+    """Likewise; tiny is the smallest normal number of the dtype."""
     lr, b1, b2, decay = double(p.lr), double(p.beta1), double(p.beta2), double(p.weight_decay)
     # b**step by squaring: C's pow differs in its last bit between platforms
     power1, power2, base1, base2, exponent = 1.0, 1.0, b1, b2, p.step
@@ -228,15 +259,24 @@ def plan_adam(p, plan):  # type: ignore[no-untyped-def]
         base1 *= base1
         base2 *= base2
         exponent >>= 1
-    plan.mode = ADAM_MODES + 1 if decay != 0.0 else ADAM_MODES
+    plan.mode = ADAM_MODES
+    if decay != 0.0:
+        plan.mode += 1 if p.decoupled != 0 else 2
     plan.size = plan.chunk = p.size
     plan.param, plan.grad, plan.first, plan.second = p.param, p.grad, p.m, p.v
     numbers = plan.numbers
-    numbers.lr, numbers.decay = bits_of(lr / (1.0 - power1)), bits_of(lr * decay)
+    numbers.lr = bits_of(lr / (1.0 - power1))
+    numbers.decay = bits_of(lr * decay) if p.decoupled != 0 else p.weight_decay
     numbers.beta1, numbers.rest1 = p.beta1, bits_of(1.0 - b1)
     numbers.beta2, numbers.rest2 = p.beta2, bits_of(1.0 - b2)
     numbers.root, numbers.eps = bits_of(math.sqrt(1.0 - power2)), p.eps
+    numbers.least = bits_of(math.sqrt(tiny / (1.0 - b2)))
     return OK
+
+
+def tiny_of(t: Floats) -> float:
+    """The smallest normal number."""
+    return 2.0**-126 if t.size == 4 else 2.0**-1022
 
 
 def update_elements(t: Floats) -> Any:
@@ -266,11 +306,11 @@ def sgd(t: Floats) -> Any:
 
 @kernel(Adam, uses=(update,))
 def adam(t: Floats) -> Any:
-    all_elements = update_elements(t)
+    all_elements, tiny = update_elements(t), tiny_of(t)
 
     def body(p):  # type: ignore[no-untyped-def]
         plan = on_stack(NO_UPDATE)
-        plan_adam(p, plan)
+        plan_adam(p, plan, tiny)
         return all_elements(plan)
 
     return body
@@ -293,7 +333,7 @@ def squares(t: Floats) -> Any:
                 mode=SQUARES_MODE, size=some, chunk=CHUNK, param=p.values + start * size,
                 grad=sums, first=0, second=0,
                 numbers=Numbers(lr=0, momentum=0, decay=0, beta1=0, rest1=0, beta2=0, rest2=0,
-                                root=0, eps=0, factor=0),
+                                root=0, eps=0, least=0, factor=p.factor),
             ))  # fmt: skip
             for i in range(ceil_div(some, CHUNK)):
                 total += double(word(sums, i))

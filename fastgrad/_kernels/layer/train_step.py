@@ -40,11 +40,15 @@ from .losses import MSE
 from .net import LAYER_BYTES, LOSS_OFFSET, NET_BYTES, NORM_OFFSET
 from .optimizers import (
     CHUNK,
+    LITTLE,
+    LITTLE_SQUARES,
+    MUCH,
     NO_UPDATE,
     SCALE_MODE,
     plan_adam,
     plan_sgd,
     squares,
+    tiny_of,
     update_all,
     update_elements,
 )
@@ -143,6 +147,50 @@ def _backward_rows(t: Floats) -> Any:
     return backward_rows
 
 
+def _sum_layers(t: Floats) -> Any:
+    sum_up = t[squares]
+
+    @subroutine
+    def sum_layers(table, factor):  # type: ignore[no-untyped-def]
+        """The bits of the sum of squares of all gradients times a factor, array by array."""
+        net = view(table, Net)
+        layers = table + NET_BYTES
+        # the norm's word holds each array's sum on the way
+        norm = table + NORM_OFFSET
+        total, status = 0.0, OK
+        for i in range(net.layers):
+            layer = view(layers + i * LAYER_BYTES, Layer)
+            status |= call(sum_up, Squares(
+                size=layer.k * layer.m, values=layer.weight_grad, factor=factor, sum=norm,
+            ))  # fmt: skip
+            total += double(net.norm)
+            status |= call(sum_up, Squares(
+                size=layer.m, values=layer.bias_grad, factor=factor, sum=norm,
+            ))  # fmt: skip
+            total += double(net.norm)
+        atomics.store(norm, bits_of(total))
+        return status
+
+    return sum_layers
+
+
+def _scale_grads(t: Floats) -> Any:
+    scale = t[update_all]
+
+    @subroutine
+    def scale_grads(net, factor):  # type: ignore[no-untyped-def]
+        words = net.optimizer.words
+        return call(scale, Update(
+            mode=SCALE_MODE, size=words.size, chunk=CHUNK, param=words.grad, grad=0, first=0,
+            second=0, numbers=Numbers(
+                lr=0, momentum=0, decay=0, beta1=0, rest1=0, beta2=0, rest2=0, root=0, eps=0,
+                least=0, factor=factor,
+            ),
+        ))  # fmt: skip
+
+    return scale_grads
+
+
 @kernel(Word)
 def clip_layers(t: Floats) -> Any:
     """Scale all gradients to the table's max_norm where their norm is above it, and finite.
@@ -150,32 +198,27 @@ def clip_layers(t: Floats) -> Any:
     The norm is that of a sequence of arrays: weight, bias, weight, ... See clip_grad_norm. value:
     the address of the table.
     """
-    sum_up, scale = t[squares], t[update_all]
+    sum_layers, scale_grads = _sum_layers(t), _scale_grads(t)
 
     def body(p):  # type: ignore[no-untyped-def]
         net = view(p.value, Net)
-        layers = p.value + NET_BYTES
-        # the norm's word holds each array's sum on the way
-        norm = p.value + NORM_OFFSET
-        total, status = 0.0, OK
-        for i in range(net.layers):
-            layer = view(layers + i * LAYER_BYTES, Layer)
-            count = layer.k * layer.m
-            status |= call(sum_up, Squares(size=count, values=layer.weight_grad, sum=norm))
-            total += double(net.norm)
-            status |= call(sum_up, Squares(size=layer.m, values=layer.bias_grad, sum=norm))
-            total += double(net.norm)
-        found, limit = math.sqrt(total), double(net.max_norm)
-        atomics.store(norm, bits_of(found))
+        status = sum_layers(p.value, bits_of(1.0))
+        total, unit = double(net.norm), 1.0
+        if total == math.inf:
+            unit = MUCH
+        elif total < LITTLE_SQUARES:
+            unit = 1.0 / MUCH
+        if unit != 1.0:  # squares beyond the range, or below it
+            status |= sum_layers(p.value, bits_of(1.0 / unit))
+        found, limit = math.sqrt(double(net.norm)) * unit, double(net.max_norm)
+        atomics.store(p.value + NORM_OFFSET, bits_of(found))
         if status == OK and found > limit and found < math.inf:
-            words = net.optimizer.words
-            status = call(scale, Update(
-                mode=SCALE_MODE, size=words.size, chunk=CHUNK, param=words.grad, grad=0, first=0,
-                second=0, numbers=Numbers(
-                    lr=0, momentum=0, decay=0, beta1=0, rest1=0, beta2=0, rest2=0, root=0, eps=0,
-                    factor=bits_of(limit / found),
-                ),
-            ))  # fmt: skip
+            factor = limit / found
+            if factor >= LITTLE:
+                return scale_grads(net, bits_of(factor))
+            status = scale_grads(net, bits_of(1.0 / MUCH))
+            status |= scale_grads(net, bits_of(limit * MUCH / (found / MUCH)))
+            status |= scale_grads(net, bits_of(1.0 / MUCH))
         return status
 
     return body
@@ -210,7 +253,8 @@ def _gradients(t: Floats) -> Any:
         status = call(kernel_at(any_loss, net.loss_slot), Loss(
             n=n, m=last.m, logits=Matrix(data=last.y, row=last.row, column=size),
             targets=net.targets, grad=Rows(data=last.g, row=last.row), loss=base + LOSS_OFFSET,
-            smoothing=net.smoothing, batch=n, row_losses=0,
+            smoothing=net.smoothing, divisor=net.divisor, row_losses=0, weights=net.weights,
+            weight_step=net.weight_step, ignores=0, ignored=0, positive=0, positive_step=0,
         ))  # fmt: skip
         if status != OK:
             return status
@@ -220,13 +264,13 @@ def _gradients(t: Floats) -> Any:
 
 
 @subroutine
-def _plan_update(net, plan):  # type: ignore[no-untyped-def]
+def _plan_update(net, plan, tiny):  # type: ignore[no-untyped-def]
     """The optimizer's update of all parameters in this step."""
     words = net.optimizer.words
     if net.optimizer.counts_steps == 0:
         return plan_sgd(view(address(words), Sgd), plan)
     words.step = net.steps + 1
-    return plan_adam(words, plan)
+    return plan_adam(words, plan, tiny)
 
 
 @subroutine
@@ -293,12 +337,12 @@ def _note(net, status):  # type: ignore[no-untyped-def]
 def train_step(t: Floats) -> Any:
     """value: the address of the table. Parameters change when all else is done."""
     size, clip, joined, gradients = t.size, t[clip_layers], t[joined_step], _gradients(t)
-    all_elements = update_elements(t)
+    all_elements, tiny = update_elements(t), tiny_of(t)
 
     def body(p):  # type: ignore[no-untyped-def]
         net = view(p.value, Net)
         plan = on_stack(NO_UPDATE)
-        _plan_update(net, plan)
+        _plan_update(net, plan, tiny)
         clips, start = net.max_norm != 0, now()
         way = _way_of(net, start, size)
         if way > ALONE:
@@ -348,12 +392,12 @@ def net_gradients(t: Floats) -> Any:
 @kernel(Word)
 def net_update(t: Floats) -> Any:
     """The rest of a step: clipping, and the optimizer. value: the address of the table."""
-    clip, all_elements = t[clip_layers], update_elements(t)
+    clip, all_elements, tiny = t[clip_layers], update_elements(t), tiny_of(t)
 
     def body(p):  # type: ignore[no-untyped-def]
         net, status = view(p.value, Net), OK
         plan = on_stack(NO_UPDATE)
-        _plan_update(net, plan)
+        _plan_update(net, plan, tiny)
         net.kept = 0
         if net.max_norm != 0:
             status = call(clip, p)
