@@ -31,7 +31,7 @@ ACTIVATIONS: dict[Any, bool] = {  # name -> its backward needs the pre-activatio
     None: False,
     **{row.name: row.saved == "preactivation" for row in activations.TABLE},
 }
-LOSSES: dict[str, Callable[[Array, Array, Array], float]] = {  # logits, targets, gradient -> mean
+LOSSES: dict[str, Callable[..., float]] = {  # logits, targets, gradient -> mean
     "softmax_cross_entropy": losses._softmax_cross_entropy,
     "binary_cross_entropy_with_logits": losses._binary_cross_entropy_with_logits,
     "mse": losses._mse,

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from .._draws import SHUFFLE, permutation
 from .._ops.checks import flag
+from .._ops.loss_checks import How
 from .._ops.numbers import at_least_0, count
 from .._ops.schedules import Schedule
 from .batch import Batches, checked_x
@@ -32,7 +33,7 @@ from .state import Run
 from .step import Step
 from .targets import checked_y
 from .validation import Set, validation_set
-from .weighting import checked_weights, weighted_loss
+from .weighting import counted, in_dtype
 
 Array = NDArray[Any]
 _CALLER = "MLP.fit"
@@ -138,9 +139,9 @@ def _data(
     check_finite = flag(_CALLER, "check_finite", check_finite)
     x = checked_x(config, _CALLER, x)
     y = checked_y(config, _CALLER, y, len(x))
-    w = None if weights is None else checked_weights(_CALLER, weights, len(x))
+    w = counted(_CALLER, weights, len(x)).weights
     if check_finite:
-        refuse_what_is_not(_CALLER, x=x, y=y)
+        refuse_what_is_not(_CALLER, x=x, y=y, **in_dtype(config, w))
     own, held = validation_set(config, validation, (x, y, w))
     if check_finite and held is not None:
         refuse_what_is_not(f"{_CALLER} (validation)", x=held[0], y=held[1])
@@ -210,7 +211,7 @@ def _epoch(
         parts = batches.in_order(permutation(rows, model.config.seed, SHUFFLE, run.epochs))
     else:
         parts = batches.as_they_are()
-    loss = _mean_loss(step, parts) if len(batches.arrays) == 2 else _weighted(model, parts)
+    loss = _mean_loss(step, parts) if len(batches.arrays) == 2 else _weighted(step, parts)
     run.epochs += 1
     values = {"loss": loss}
     if held is not None:
@@ -229,15 +230,13 @@ def _mean_loss(step: Step, parts: Iterator[tuple[Array, ...]]) -> float:
     return total / rows
 
 
-def _weighted(model: Model, parts: Iterator[tuple[Array, ...]]) -> float:
+def _weighted(step: Step, parts: Iterator[tuple[Array, ...]]) -> float:
     """Steps with a weight a row; a batch whose weights are all 0 is none."""
-    config, step, total, count = model.config, model.step, 0.0, 0.0
+    total = count = 0.0
     for x, y, weights in parts:
         weight = float(weights.sum())
         if weight > 0:
-            loss = weighted_loss(config, weights, None, config.label_smoothing)
-            total += step.gradients(_CALLER, x, y, False, loss) * weight
-            step.update()
+            total += step.weighted(_CALLER, x, y, How(weights)) * weight
             count += weight
     return total / count
 

@@ -12,11 +12,11 @@ from .._kernels.layer.inference import CLASSES, LOGITS, SIGMOID, SIGNS, SOFTMAX
 from .._ops import losses
 from .._ops.elementwise import sigmoid
 from .._ops.linear import linear_forward
-from .config import LOSSES, Config
+from .config import Config
 from .parameters import Parameters
 from .step import Step
 from .targets import checked_y
-from .weighting import weighted_loss
+from .weighting import loss_of
 
 Array = NDArray[Any]
 _ROWS = 1024  # rows of forward at a time: bounds its memory; rows do not depend on each other
@@ -92,10 +92,7 @@ def evaluate(
     """
     logits = logits_of(x)
     target = checked_y(config, caller, y, len(logits))
-    if weights is None:
-        found = {"loss": LOSSES[config.loss](logits, target, np.empty_like(logits))}
-    else:
-        found = {"loss": weighted_loss(config, weights, None)(logits, target)[0]}
+    found = {"loss": loss_of(config, logits, target, weights)}
     if config.loss != "mse":
         right = _are_right(config, logits, target)
         found["accuracy"] = (

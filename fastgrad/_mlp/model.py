@@ -42,7 +42,7 @@ from .settings import PARTS, Settings
 from .state import Run, State, from_plain, to_plain
 from .step import Step
 from .targets import checked_grad, checked_y, looked_at_y
-from .weighting import checked_denominator, checked_weights, weighted_loss
+from .weighting import counted, in_dtype
 
 Array = NDArray[Any]
 DEFAULT_OPTIMIZER = SGD(0.01)
@@ -138,15 +138,14 @@ class MLP(Settings):
         It has the bits of loss_and_grads(x, y, weights) and update().
         """
         step = self._step
-        if weights is not None:
-            loss = self._gradients("MLP.train_step", x, y, weights, None, False)
-            step.update()
-            return loss
-        if step.quick(x, y):
+        if weights is None and step.quick(x, y):
             return step.loss.value
         caller = "MLP.train_step"
         x = looked_at_x(self._config, caller, x)
-        return step(x, looked_at_y(self._config, caller, y, len(x)))
+        y = looked_at_y(self._config, caller, y, len(x))
+        if weights is None:
+            return step(x, y)
+        return step.weighted(caller, x, y, counted(caller, weights, len(x)))
 
     def loss_and_grads(
         self,
@@ -167,27 +166,10 @@ class MLP(Settings):
         if weights is None and denominator is None:
             if step.quick_part("loss_and_grads", x, y, accumulate):
                 return step.loss.value
-        return self._gradients(caller, x, y, weights, denominator, accumulate)
-
-    def _gradients(
-        self,
-        caller: str,
-        x: Array,
-        y: Array,
-        weights: Array | None,
-        denominator: float | None,
-        accumulate: bool,
-    ) -> float:
-        config = self._config
-        x = looked_at_x(config, caller, x)
-        y, loss = looked_at_y(config, caller, y, len(x)), None
-        if weights is not None:
-            weights = checked_weights(caller, weights, len(x))
-        if denominator is not None:
-            denominator = checked_denominator(caller, denominator)
-        if weights is not None or denominator is not None:
-            loss = weighted_loss(config, weights, denominator, config.label_smoothing)
-        return self._step.gradients(caller, x, y, accumulate, loss)
+        x = looked_at_x(self._config, caller, x)
+        y = looked_at_y(self._config, caller, y, len(x))
+        how = counted(caller, weights, len(x), denominator)
+        return step.gradients(caller, x, y, accumulate, how)
 
     def backward(
         self, grad_logits: Array, input_grad: bool = False, accumulate: bool = False
@@ -216,10 +198,9 @@ class MLP(Settings):
         check_finite = flag(caller, "check_finite", check_finite)
         x = checked_x(self._config, caller, x)
         y = checked_y(self._config, caller, y, len(x))
+        weights = counted(caller, weights, len(x)).weights
         if check_finite:
-            refuse_what_is_not(caller, x=x, y=y)
-        if weights is not None:
-            weights = checked_weights(caller, weights, len(x))
+            refuse_what_is_not(caller, x=x, y=y, **in_dtype(self._config, weights))
         return evaluate(self._config, self.forward, x, y, weights, caller)
 
     def grad_norms(self, x: Array, y: Array) -> Array:

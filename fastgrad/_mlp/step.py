@@ -29,12 +29,13 @@ from .._kernels.layer.train_step import (
 from .._kernels.runtime.registry import Kernel, Word
 from .._kernels.runtime.table import BAD_LABEL
 from .._ops.kernel_call import NO_ROWS, data, rows, run
+from .._ops.loss_checks import How
+from .._ops.losses import PLAIN
 from .config import Config
 from .parameters import Parameters
 from .table import AT, Table
 
 Array = NDArray[Any]
-Loss = Callable[[Array, Array], tuple[float, Array]]  # logits, targets -> loss, gradient
 T = TypeVar("T")
 _BUSY = "{}: another thread is in a step of this model"
 _FORKED = (
@@ -78,16 +79,18 @@ class Step(Table):
         caller = "MLP.train_step"
         return self._alone(caller, lambda: self._on_batch(caller, train_step, x, y))
 
+    def weighted(self, caller: str, x: Array, y: Array, how: How) -> float:
+        """A step of rows that count as ``how`` says."""
+        return self._alone(caller, lambda: self._on_batch(caller, train_step, x, y, how))
+
     def gradients(
-        self, caller: str, x: Array, y: Array, accumulate: bool, loss: Loss | None = None
+        self, caller: str, x: Array, y: Array, accumulate: bool, how: How = PLAIN
     ) -> float:
-        """A step without its update; with another loss than the table's, if one is given."""
-        if loss is not None:
-            return self._alone(caller, lambda: self._by_loss(x, y, accumulate, loss))
-        if self.quick_part("loss_and_grads", x, y, accumulate):
+        """A step without its update."""
+        if how is PLAIN and self.quick_part("loss_and_grads", x, y, accumulate):
             return self.loss.value
         return self._alone(
-            caller, lambda: self._on_batch(caller, net_gradients, x, y, int(accumulate))
+            caller, lambda: self._on_batch(caller, net_gradients, x, y, how, int(accumulate))
         )
 
     def quick_part(self, name: str, *args: Any) -> bool | None:
@@ -129,12 +132,22 @@ class Step(Table):
                 self._set(most_rows=self._rows)
                 raise RuntimeError(_BUSY.format(caller))
             done = work()
-            self._set(loss_slot=self._loss_slot)
-            self._set(most_rows=self._rows)
+            self._open()
         return done
 
+    def _open(self) -> None:
+        """Let quick calls begin: in a table as they find it."""
+        self._set(loss_slot=self._loss_slot, weights=0, weight_step=0, divisor=0.0)
+        self._set(most_rows=self._rows)
+
     def _on_batch(
-        self, caller: str, kernel: Kernel, x: Array, y: Array, accumulate: int = 0
+        self,
+        caller: str,
+        kernel: Kernel,
+        x: Array,
+        y: Array,
+        how: How = PLAIN,
+        accumulate: int = 0,
     ) -> float:
         self._make_room(len(x))
         self._x, x = _readable(x, self._dtype, self._x)
@@ -147,17 +160,13 @@ class Step(Table):
                 self._set(loss_slot=losses.SOFTMAX_PROBABILITIES.slot(self._name))
         self._tell("x", x)
         self._tell("targets", y)
+        weights = how.weights
+        place = (0, 0) if weights is None else (data(weights), weights.strides[0])
+        self._set(weights=place[0], weight_step=place[1], divisor=how.denominator)
         if self._run(kernel, accumulate) == BAD_LABEL:
-            self._set(most_rows=self._rows, loss_slot=self._loss_slot)
+            self._open()
             raise ValueError(f"{caller}: y changed during the call, to a label that is none")
         return self.loss.value
-
-    def _by_loss(self, x: Array, y: Array, accumulate: bool, loss: Loss) -> float:
-        logits = self._forward(x)
-        self._set(kept=0)
-        value, grad = loss(logits, y)
-        self._backward(grad, int(accumulate))
-        return value
 
     def _forward(self, x: Array) -> Array:
         """The logits, where they stand."""
@@ -183,7 +192,7 @@ class Step(Table):
     ) -> Array | None:
         kept = self._get("kept")
         if not kept:
-            self._set(most_rows=self._rows)
+            self._open()
             raise RuntimeError(_NOTHING_KEPT)
         grad = check(kept)
         dx = np.empty((kept, self._get("inputs")), self._dtype) if input_grad else None
@@ -192,7 +201,7 @@ class Step(Table):
 
     def _update(self) -> None:
         if not self._get("has_gradients"):
-            self._set(most_rows=self._rows)
+            self._open()
             raise RuntimeError(_NO_GRADIENTS)
         self._run(net_update)
 
