@@ -465,6 +465,9 @@ def test_bools_and_the_words_of_messages() -> None:
     one, other = MLP((5, 8, 2)), MLP((5, 8, 2))
     assert one.train_step(x, y) == other.train_step(x, y.astype(np.int64))
     assert_same(one, other)
+    found = fastgrad.softmax_cross_entropy(x[:, :2], y)
+    expected = fastgrad.softmax_cross_entropy(x[:, :2], y.astype(np.int64))
+    assert found[0] == expected[0] and np.array_equal(found[1], expected[1])
     history = MLP((5, 8, 2)).fit(x, y, 2, 8, validation=(x, y), progress=False)
     assert len(history["validation_accuracy"]) == 2
     for shaped in (y, y[:, None]):
