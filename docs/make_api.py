@@ -68,7 +68,9 @@ def entries(name: str, what: Any) -> Iterator[str]:
                 yield f"{text(function)}\n"
         attributes = {
             attribute: value
-            for attribute, value in vars(what).items()
+            for kind in reversed(what.__mro__)  # those of a base of ours too
+            if kind.__module__.startswith("fastgrad")
+            for attribute, value in vars(kind).items()
             if isinstance(value, property) and value.__doc__
         }
         if attributes:

@@ -1,7 +1,8 @@
 """Gradients of a batch too large for memory, in micro-batches: the same bits as in one piece.
 
-The first micro-batch is written, the others are added; all but the last are multiples of
-fastgrad.KC rows, because that is where the blocks of the sum over rows begin.
+Each micro-batch has the denominator of the whole batch, so that losses and gradients add up. All
+but the last are multiples of fastgrad.KC rows, because that is where the blocks of the sum over
+rows begin.
 """
 
 import numpy as np
@@ -10,18 +11,19 @@ import fastgrad
 
 rng = np.random.default_rng(0)
 x = rng.standard_normal((5000, 64)).astype(np.float32)
-grad = rng.standard_normal((5000, 10)).astype(np.float32)
-weight = rng.standard_normal((64, 10)).astype(np.float32)
+y = rng.integers(0, 10, len(x))
+model = fastgrad.MLP((64, 128, 10), optimizer=fastgrad.Adam(0.003), max_grad_norm=1.0)
 
-whole = fastgrad.linear_backward(grad, x, weight, needs=(False, True, True))
+loss = model.loss_and_grads(x, y)
+whole = [grad.copy() for grad in model.weight_grads + model.bias_grads]
 
-rows = 2 * fastgrad.KC["float32"]
-dw, db = np.empty_like(weight), np.empty(10, np.float32)
+rows, total = 2 * fastgrad.KC["float32"], 0.0
 for start in range(0, len(x), rows):
     part = slice(start, start + rows)
-    fastgrad.linear_backward(
-        grad[part], x[part], weight, needs=(False, True, True), out=(None, dw, db),
-        accumulate=start > 0,
-    )  # fmt: skip
-print("same bits:", np.array_equal(dw, whole.weight) and np.array_equal(db, whole.bias))
+    total += model.loss_and_grads(x[part], y[part], denominator=len(x), accumulate=start > 0)
+parts = model.weight_grads + model.bias_grads
+print("same bits:", all(np.array_equal(a, b) for a, b in zip(whole, parts, strict=True)))
 # same bits: True
+print(f"loss {loss:.5f}, added up {total:.5f}")
+# loss 2.95266, added up 2.95266
+model.update()

@@ -23,13 +23,15 @@ from .._ops.numbers import shown
 from .._ops.optimizers import OPTIMIZERS, Optimizer, check_in_dtype
 
 Array = NDArray[Any]
+# a name for the hidden layers, or one a layer
+Activations = ActivationName | None | tuple[ActivationName | None, ...]
 LossName = Literal["softmax_cross_entropy", "binary_cross_entropy_with_logits", "mse"]
 
 ACTIVATIONS: dict[Any, bool] = {  # name -> its backward needs the pre-activation
     None: False,
     **{row.name: row.saved == "preactivation" for row in activations.TABLE},
 }
-LOSSES: dict[str, Callable[[Array, Array, Array], float]] = {  # logits, targets, gradient -> mean
+LOSSES: dict[str, Callable[..., float]] = {  # logits, targets, gradient -> mean
     "softmax_cross_entropy": losses._softmax_cross_entropy,
     "binary_cross_entropy_with_logits": losses._binary_cross_entropy_with_logits,
     "mse": losses._mse,
@@ -42,7 +44,7 @@ class Config:
     """The settings of a model, as MLP names them; equal ones make equal models."""
 
     sizes: tuple[int, ...]
-    activation: ActivationName | None
+    activation: Activations
     loss: LossName
     optimizer: Optimizer
     dtype: np.dtype[Any]
@@ -51,9 +53,10 @@ class Config:
     max_grad_norm: float | None = None
 
     def __post_init__(self) -> None:
+        sizes = _check_sizes(self.sizes)
         checked: dict[str, Any] = {
-            "sizes": _check_sizes(self.sizes),
-            "activation": _check_name("activation", self.activation, ACTIVATIONS),
+            "sizes": sizes,
+            "activation": _check_activation(self.activation, len(sizes) - 1),
             "loss": _check_name("loss", self.loss, LOSSES),
             "optimizer": _check_optimizer(self.optimizer),
             "dtype": checks.float_dtype("MLP", self.dtype),
@@ -73,7 +76,9 @@ class Config:
         return list(itertools.pairwise(self.sizes))
 
     def activation_of(self, layer: int) -> ActivationName | None:
-        """The last layer has none."""
+        """The last layer has none, where one name is given."""
+        if isinstance(self.activation, tuple):
+            return self.activation[layer]
         return self.activation if layer < len(self.sizes) - 2 else None
 
 
@@ -92,6 +97,17 @@ def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     if sum(a * b + b for a, b in itertools.pairwise(checked)) > _MAX_SIZE:
         raise ValueError(f"MLP: sizes is {shown(checked)}; no memory holds so many parameters")
     return checked
+
+
+def _check_activation(given: object, layers: int) -> object:
+    if not isinstance(given, list | tuple):
+        return _check_name("activation", given, ACTIVATIONS)
+    if len(given) != layers:
+        raise ValueError(
+            f"MLP: activation has {len(given)} entries but sizes make {layers} layers; pass one "
+            f"a layer, the last one's too (None for none), or a name for the hidden layers"
+        )
+    return tuple(_check_name(f"activation[{i}]", name, ACTIVATIONS) for i, name in enumerate(given))
 
 
 def _check_name(argument: str, name: object, table: dict[Any, Any]) -> object:

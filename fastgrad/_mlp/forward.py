@@ -12,10 +12,11 @@ from .._kernels.layer.inference import CLASSES, LOGITS, SIGMOID, SIGNS, SOFTMAX
 from .._ops import losses
 from .._ops.elementwise import sigmoid
 from .._ops.linear import linear_forward
-from .batch import checked_y
-from .config import LOSSES, Config
+from .config import Config
 from .parameters import Parameters
 from .step import Step
+from .targets import checked_y
+from .weighting import loss_of
 
 Array = NDArray[Any]
 _ROWS = 1024  # rows of forward at a time: bounds its memory; rows do not depend on each other
@@ -68,24 +69,46 @@ def predictions(config: Config, logits: Array) -> Array:
 
 
 def probabilities(config: Config, logits: Array) -> Array:
-    """Of the classes, or of each output being 1: (N, sizes[-1])."""
-    is_softmax = config.loss == "softmax_cross_entropy"
-    return losses.softmax(logits) if is_softmax else sigmoid(logits)
+    """Of the classes: (N, sizes[-1]); or of each output being 1: (N,) where there is one."""
+    if config.loss == "softmax_cross_entropy":
+        return losses.softmax(logits)
+    found = sigmoid(logits)
+    return found[:, 0] if config.sizes[-1] == 1 else found
 
 
 def evaluate(
-    config: Config, logits_of: Callable[[Array], Array], x: Array, y: Array
+    config: Config,
+    logits_of: Callable[[Array], Array],
+    x: Array,
+    y: Array,
+    weights: Array | None = None,
+    caller: str = "evaluate",
 ) -> dict[str, float]:
-    """x (N, K) and its targets -> {"loss": ...} and, for class labels or rows, "accuracy".
+    """x (N, K) and its targets -> {"loss": ...} and, but for mse, "accuracy".
 
     logits_of: the model's forward. The loss is that of the targets as they are, without label
-    smoothing.
+    smoothing. Accuracy is of rows whose outputs are all right; targets of binary cross-entropy are
+    1 above 0.5.
     """
     logits = logits_of(x)
-    target = checked_y(config, "evaluate", y, len(logits))
-    found = {"loss": LOSSES[config.loss](logits, target, np.empty_like(logits))}
+    target = checked_y(config, caller, y, len(logits))
+    found = {"loss": loss_of(config, logits, target, weights)}
+    if config.loss != "mse":
+        right = _are_right(config, logits, target)
+        found["accuracy"] = (
+            int(np.count_nonzero(right)) / len(right)
+            if weights is None
+            else float(weights[right].sum() / weights.sum())
+        )
+    return found
+
+
+def _are_right(config: Config, logits: Array, target: Array) -> NDArray[np.bool_]:
+    """Of each row."""
+    right: NDArray[np.bool_]
     if config.loss == "softmax_cross_entropy":
         classes = target if target.ndim == 1 else np.argmax(target, axis=1)
-        right = np.count_nonzero(np.argmax(logits, axis=1) == classes)
-        found["accuracy"] = right / len(logits)
-    return found
+        right = np.argmax(logits, axis=1) == classes
+    else:
+        right = ((logits > 0) == (target > 0.5)).all(axis=1)
+    return right

@@ -51,8 +51,8 @@ class Fit:
     data: str  # fingerprint of dtypes, lengths of a row, and values: those of some rows
 
     @classmethod
-    def of(cls, x: Array, y: Array, batch_size: int, shuffle: bool) -> Fit:
-        data = fingerprint(_some_rows(x), _some_rows(y))
+    def of(cls, x: Array, y: Array, batch_size: int, shuffle: bool, *more: Array) -> Fit:
+        data = fingerprint(*map(_some_rows, (x, y, *more)))
         return cls(min(batch_size, len(x)), shuffle, len(x), data)
 
     def differences(self, now: Fit) -> list[tuple[str, str, str]]:
@@ -120,10 +120,10 @@ class EarlyStop:
         return copy.deepcopy(self)
 
 
-def fingerprint(x: Array, y: Array) -> str:
+def fingerprint(*arrays: Array) -> str:
     """16 hex digits of the SHA-256 of shapes, dtypes and values."""
     total = hashlib.sha256()
-    for array in (x, y):
+    for array in arrays:
         total.update(f"{array.shape} {array.dtype.str} ".encode())
         total.update(np.ascontiguousarray(array).data.cast("B"))
     return total.hexdigest()[:16]

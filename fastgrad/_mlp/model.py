@@ -1,12 +1,13 @@
 """The multi-layer perceptron: batches in, trained parameters out.
 
 X (N, sizes[0]) -> act(X·W0 + b0) -> ... -> logits (N, sizes[-1]); hidden layers have the
-activation, the last has none. Here is what users call; each idea has a module beside this one.
+activation, the last has none, unless one a layer is given. Here is what users call; each idea
+has a module beside this one.
 """
 
 from __future__ import annotations
 
-import difflib
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,15 +17,17 @@ from numpy.typing import DTypeLike, NDArray
 
 from .._files import Path, check_path, check_place, check_writable
 from .._kernels.layer.inference import LOGITS
+from .._ops.checks import flag
 from .._ops.linear import ActivationName
-from .._ops.numbers import at_least_0, count, shown
 from .._ops.optimizers import SGD, Optimizer
 from .._ops.schedules import Schedule
 from . import checkpoint as files
 from . import fit as training
-from .batch import checked_x, checked_y, looked_at_x, looked_at_y
+from .batch import checked_x, looked_at_x
 from .config import SETTINGS, Config, LossName
+from .finite import check_finite as refuse_what_is_not
 from .forward import (
+    evaluate,
     forward,
     predictions,
     probabilities,
@@ -32,50 +35,41 @@ from .forward import (
     quick_probabilities,
 )
 from .grad_norms import grad_norms
-from .history import History, copied
+from .history import History
 from .old_pickles import plain_of
 from .parameters import Parameters
+from .settings import PARTS, Settings
 from .state import Run, State, from_plain, to_plain
 from .step import Step
+from .targets import checked_grad, checked_y, looked_at_y
+from .weighting import counted, in_dtype
 
 Array = NDArray[Any]
 DEFAULT_OPTIMIZER = SGD(0.01)
-_MAY_BE_SET = ("learning_rate", "steps", "epochs")
-_PARTS = ("_config", "_parameters", "_step", "_run")  # what a model consists of
-_ADVICE = {
-    "weights": "write into the arrays: model.weights[i][...] = values",
-    "biases": "write into the arrays: model.biases[i][...] = values",
-    "history": "model.reset() begins a new one",
-    "lr": "the rate of the next step is model.learning_rate",
-    **dict.fromkeys(SETTINGS, "make a new MLP with it"),
-    "optimizer": "the rate of the next step is model.learning_rate; for the rest make a new MLP",
-}
 
 
-class MLP:
-    """sizes (inputs, hidden ..., outputs); activation, loss: names; optimizer: SGD or Adam.
+class MLP(Settings):
+    """sizes (inputs, hidden ..., outputs); activation, loss: names; optimizer: its settings.
 
-    float32 or float64; the same seed gives the same bits on every machine. ``weights`` and
+    activation: of the hidden layers, or a sequence with one a layer, the last one's too; None for
+    none. float32 or float64; the same seed gives the same bits on every machine. ``weights`` and
     ``biases`` are tuples of live arrays, weight i (sizes[i], sizes[i+1]), bias i (sizes[i+1],): a
     step, and you, change them in place. ``learning_rate``, at first the optimizer's, is the one of
     the next step, and may be set, as may ``steps`` and ``epochs``, the numbers done so far; the
     rest is read-only, but a subclass may add attributes. label_smoothing: the share of every target
     of softmax cross-entropy that is spread over all classes. max_grad_norm: where the norm of all
-    gradients together is larger, a step scales them to it. Steps of one model belong in one thread
+    gradients together is larger, a step scales them to it. ``weight_grads`` and ``bias_grads`` are
+    live views of the gradients that the last call left. Steps of one model belong in one thread
     at a time. A process forked during a step of another thread refuses steps of that model, whose
     parameters may be half changed there.
     """
 
     __module__ = "fastgrad"  # its public place: what a pickle names
-    _config: Config
-    _parameters: Parameters
-    _step: Step
-    _run: Run
 
     def __init__(
         self,
         sizes: Sequence[int],
-        activation: ActivationName | None = "relu",
+        activation: ActivationName | Sequence[ActivationName | None] | None = "relu",
         loss: LossName = "softmax_cross_entropy",
         optimizer: Optimizer = DEFAULT_OPTIMIZER,
         dtype: DTypeLike = np.float32,
@@ -86,105 +80,28 @@ class MLP:
     ):
         self._begin(
             Config(
-                sizes,  # type: ignore[arg-type]  # Config makes a tuple and a dtype of these
-                activation, loss, optimizer,
+                sizes,  # type: ignore[arg-type]  # Config makes tuples and a dtype of these
+                activation,  # type: ignore[arg-type]
+                loss, optimizer,
                 dtype,  # type: ignore[arg-type]
                 seed, label_smoothing, max_grad_norm,
             )
         )  # fmt: skip
         self._parameters.initialise()
 
-    # settings and counts --------------------------------------------------------------------------
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """(inputs, hidden ..., outputs)"""
-        return self._config.sizes
-
-    @property
-    def activation(self) -> ActivationName | None:
-        """Of the hidden layers; settings are read-only."""
-        return self._config.activation
-
-    @property
-    def loss(self) -> LossName:
-        """The name of the loss."""
-        return self._config.loss
-
-    @property
-    def optimizer(self) -> Optimizer:
-        """SGD or Adam: its settings as they were given."""
-        return self._config.optimizer
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of parameters, and of what is computed."""
-        return self._config.dtype
-
-    @property
-    def seed(self) -> int:
-        """Of the first weights, and of the order of the rows."""
-        return self._config.seed
-
-    @property
-    def label_smoothing(self) -> float:
-        """From 0 to 1; of softmax_cross_entropy."""
-        return self._config.label_smoothing
-
-    @property
-    def max_grad_norm(self) -> float | None:
-        """The norm that a step's gradients are clipped to, or None."""
-        return self._config.max_grad_norm
-
-    @property
-    def weights(self) -> tuple[Array, ...]:
-        """Live arrays, changed in place: (sizes[i], sizes[i+1])."""
-        return self._parameters.weights
-
-    @property
-    def biases(self) -> tuple[Array, ...]:
-        """Live arrays, changed in place: (sizes[i+1],)."""
-        return self._parameters.biases
-
-    @property
-    def steps(self) -> int:
-        """Steps done so far."""
-        return self._step.steps
-
-    @steps.setter
-    def steps(self, value: int) -> None:
-        steps = count("MLP", "steps", value, 0)
-        if steps >= 2**63:
-            raise ValueError(f"MLP: steps is {shown(steps)}; it must be below 2**63")
-        self._step.steps = steps
-
-    @property
-    def epochs(self) -> int:
-        """Epochs of fit done so far; the order of the rows of the next one follows from it."""
-        return self._run.epochs
-
-    @epochs.setter
-    def epochs(self, value: int) -> None:
-        self._run.epochs = count("MLP", "epochs", value, 0)
-
-    @property
-    def learning_rate(self) -> float:
-        """Of the next step; may be set."""
-        return self._step.learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        self._step.learning_rate = at_least_0("MLP", "learning_rate", value)
-
-    @property
-    def history(self) -> dict[str, list[float]]:
-        """Of all epochs of all calls of fit; NaN where an epoch had no such value."""
-        return copied(self._run.history)
-
     # work -----------------------------------------------------------------------------------------
 
-    def forward(self, x: Array) -> Array:
-        """x (N, sizes[0]) -> logits (N, sizes[-1]), of the model's dtype."""
+    def forward(self, x: Array, keep: bool = False) -> Array:
+        """x (N, sizes[0]) -> logits (N, sizes[-1]), of the model's dtype.
+
+        keep: what ``backward`` wants is kept, x included, until the next step, loss_and_grads or
+        update; N is 1 or more.
+        """
+        if flag("MLP.forward", "keep", keep):
+            x = looked_at_x(self._config, "MLP.forward", x)
+            if len(x) == 0:
+                raise ValueError("MLP.forward: x has no rows; keep=True needs 1 or more")
+            return self._step.forward(x)
         logits = self._step.infer_floats(x, LOGITS)
         if logits is not None:
             return logits
@@ -203,7 +120,8 @@ class MLP:
         return predictions(self._config, logits)
 
     def predict_proba(self, x: Array) -> Array:
-        """Probabilities (N, sizes[-1]): softmax of the logits; sigmoid for binary cross-entropy."""
+        """Softmax of the logits, (N, sizes[-1]); for binary cross-entropy their sigmoid: of each
+        output being 1, (N, sizes[-1]), or (N,) where sizes[-1] is 1."""
         if self._config.loss == "mse":
             raise ValueError("MLP.predict_proba: a model with loss 'mse' has no probabilities")
         found = quick_probabilities(self._config, self._step, x)
@@ -212,18 +130,78 @@ class MLP:
         logits = self.forward(looked_at_x(self._config, "MLP.predict_proba", x))
         return probabilities(self._config, logits)
 
-    def train_step(self, x: Array, y: Array) -> float:
+    def train_step(self, x: Array, y: Array, weights: Array | None = None) -> float:
         """One optimizer step on x (N, sizes[0]) and its targets -> the loss before the step.
 
         y as the loss takes it: labels (N,) or probabilities (N, M); else (N, M), or (N,) if M is 1.
         An x of the model's dtype and int64 labels are read where they lie, whatever their strides.
+        It has the bits of loss_and_grads(x, y, weights) and update().
         """
         step = self._step
-        if step.quick(x, y):
+        if weights is None and step.quick(x, y):
             return step.loss.value
         caller = "MLP.train_step"
         x = looked_at_x(self._config, caller, x)
-        return step(x, looked_at_y(self._config, caller, y, len(x)))
+        y = looked_at_y(self._config, caller, y, len(x))
+        if weights is None:
+            return step(x, y)
+        return step.weighted(caller, x, y, counted(caller, weights, len(x)))
+
+    def loss_and_grads(
+        self,
+        x: Array,
+        y: Array,
+        weights: Array | None = None,
+        denominator: float | None = None,
+        accumulate: bool = False,
+    ) -> float:
+        """The loss of x (N, sizes[0]) and y; its gradients are in ``weight_grads``, ``bias_grads``.
+
+        They are neither clipped nor decayed. weights (N,), denominator: as the loss functions take
+        them. accumulate: the gradients are added to those that are there: of micro-batches of
+        multiples of KC rows, with the denominator of the whole batch, they have its bits.
+        """
+        caller, step = "MLP.loss_and_grads", self._step
+        accumulate = flag(caller, "accumulate", accumulate)
+        if weights is None and denominator is None:
+            if step.quick_part("loss_and_grads", x, y, accumulate):
+                return step.loss.value
+        x = looked_at_x(self._config, caller, x)
+        y = looked_at_y(self._config, caller, y, len(x))
+        how = counted(caller, weights, len(x), denominator)
+        return step.gradients(caller, x, y, accumulate, how)
+
+    def backward(
+        self, grad_logits: Array, input_grad: bool = False, accumulate: bool = False
+    ) -> Array | None:
+        """grad_logits (N, sizes[-1]), dF/dlogits of any F -> dF/dX (N, sizes[0]), or None.
+
+        Goes back through the last ``forward(x, keep=True)``, as often as it is asked to, and leaves
+        the gradients in ``weight_grads``, ``bias_grads``; accumulate: adds to what is there.
+        """
+        caller = "MLP.backward"
+        input_grad = flag(caller, "input_grad", input_grad)
+        accumulate = flag(caller, "accumulate", accumulate)
+        check = functools.partial(checked_grad, self._config, caller, grad_logits)
+        return self._step.backward(check, input_grad, accumulate)
+
+    def update(self) -> None:
+        """Clip the gradients that are there to max_grad_norm, and do the optimizer's step."""
+        self._step.update()
+
+    def evaluate(
+        self, x: Array, y: Array, weights: Array | None = None, *, check_finite: bool = True
+    ) -> dict[str, float]:
+        """The loss of x (N, sizes[0]) and y, without label smoothing, as "loss"; but for mse the
+        "accuracy": the share of rows whose outputs are all right. weights (N,): of the rows."""
+        caller = "MLP.evaluate"
+        check_finite = flag(caller, "check_finite", check_finite)
+        x = checked_x(self._config, caller, x)
+        y = checked_y(self._config, caller, y, len(x))
+        weights = counted(caller, weights, len(x)).weights
+        if check_finite:
+            refuse_what_is_not(caller, x=x, y=y, **in_dtype(self._config, weights))
+        return evaluate(self._config, self.forward, x, y, weights, caller)
 
     def grad_norms(self, x: Array, y: Array) -> Array:
         """For each row of x (N, sizes[0]) the norm of its own gradient by all parameters: (N,).
@@ -241,14 +219,17 @@ class MLP:
         x: Array,
         y: Array,
         epochs: int,
-        batch_size: int,
-        validation: tuple[Array, Array] | None = None,
+        batch_size: int = 32,
+        validation: tuple[Array, Array] | float | None = None,
         progress: bool = True,
         *,
+        weights: Array | None = None,
         shuffle: bool = True,
         patience: int | None = None,
         schedule: Schedule | None = None,
         checkpoint: Path | None = None,
+        callback: Callable[[dict[str, list[float]]], bool | None] | None = None,
+        check_finite: bool = True,
     ) -> dict[str, list[float]]:
         """``epochs`` passes over x (N, sizes[0]) and y -> history, a list of values for each name.
 
@@ -258,16 +239,23 @@ class MLP:
 
         shuffle: in an order drawn from the seed, else as they are. history: "loss", the mean over
         each pass, "learning_rate", "seconds"; with ``validation=(x, y)`` also "validation_loss"
-        and, for classes, "validation_accuracy". patience: stop after so many epochs without a
-        better validation loss, with the parameters of the best; a call after that does nothing,
-        unless it has more patience, or other data or options, or ``learning_rate`` was assigned,
-        with which early stopping starts anew. schedule: a function of the number of epochs done
-        that gives the learning rate. checkpoint: save to this path after each epoch. progress: a
-        bar on a terminal, lines in a pipe.
+        and, but for mse, "validation_accuracy". validation may be a fraction: of every class so
+        many rows, drawn by the seed as ``fastgrad train`` draws them, are kept apart. patience:
+        stop after so many epochs without a better validation loss, with the parameters of the best;
+        a call after that does nothing, unless it has more patience, or other data or options, or
+        ``learning_rate`` was assigned, with which early stopping starts anew. schedule: a function
+        of the number of epochs done that gives the learning rate. checkpoint: save to this path
+        after each epoch. progress: a bar on a terminal, lines in a pipe.
+
+        weights (N,): of the rows, as the loss functions take them; a batch whose weights are all 0
+        is passed over. callback: called with this call's history after each epoch; a true answer
+        ends the call. check_finite: NaN and Inf in the data, as the model's dtype holds them, are a
+        ValueError. A loss that is no longer finite ends the call, with a RuntimeWarning.
         """
         return self._fit(
-            x, y, epochs, batch_size, validation, progress, shuffle, patience, schedule, checkpoint
-        )
+            x, y, epochs, batch_size, validation, progress, shuffle, patience, schedule, checkpoint,
+            callback, weights=weights, check_finite=check_finite,
+        )  # fmt: skip
 
     def _fit(
         self,
@@ -275,15 +263,16 @@ class MLP:
         y: Array,
         epochs: int,
         batch_size: int,
-        validation: tuple[Array, Array] | None = None,
+        validation: tuple[Array, Array] | float | None = None,
         progress: bool = True,
         shuffle: bool = True,
         patience: int | None = None,
         schedule: Schedule | None = None,
         checkpoint: Path | None = None,
+        callback: Callable[[dict[str, list[float]]], bool | None] | None = None,
         **more: Any,
     ) -> History:
-        """fit, with the options that the command line has more."""
+        """fit, with the option that the command line has more."""
         save: Callable[[], None] | None = None
         if checkpoint is not None:
             place = check_place("MLP.fit", "checkpoint", checkpoint)
@@ -294,13 +283,14 @@ class MLP:
         )
         return training.fit(
             model, x, y, epochs, batch_size, validation, progress, shuffle, patience, schedule,
-            **more,
+            callback, **more,
         )  # fmt: skip
 
     def reset(self) -> None:
         """As new, with the same settings: parameters drawn from the seed again, in the same arrays;
         no optimizer state, no steps, epochs, history; the optimizer's learning rate."""
         self._parameters.initialise()
+        self._step.forget()
         self._step.steps, self._step.learning_rate = 0, float(self._config.optimizer.lr)
         vars(self)["_run"] = Run()
 
@@ -332,29 +322,9 @@ class MLP:
             f"{c.dtype.name}, seed={c.seed})"
         )
 
-    def __setattr__(self, name: str, value: object) -> None:
-        if name not in _MAY_BE_SET:
-            self._check_free(name, "assigned")
-        object.__setattr__(self, name, value)
-
-    def __delattr__(self, name: str) -> None:
-        self._check_free(name, "deleted")
-        object.__delattr__(self, name)
-
-    def _check_free(self, name: str, what: str) -> None:
-        """Names of MLP's are not, nor, but in a subclass, any other."""
-        if hasattr(MLP, name) or name in _PARTS:
-            advice = _ADVICE.get(name, "a subclass may add attributes of other names")
-            raise AttributeError(f"MLP: {name} cannot be {what}; {advice}")
-        if type(self) is MLP:
-            near = difflib.get_close_matches(name, [n for n in dir(MLP) if n[0] != "_"], 1)
-            advice = f"there is {near[0]}" if near else "a subclass may add attributes"
-            advice = _ADVICE.get(name, advice)
-            raise AttributeError(f"MLP: there is no attribute {shown(name)}; {advice}")
-
     def __getstate__(self) -> dict[str, Any]:
         """For copy and pickle: a State, and what a subclass has added."""
-        own = {name: value for name, value in vars(self).items() if name not in _PARTS}
+        own = {name: value for name, value in vars(self).items() if name not in PARTS}
         return to_plain(self._state()) | {"own": own}
 
     def __setstate__(self, plain: dict[str, Any]) -> None:

@@ -83,7 +83,7 @@ def to_meta(state: State) -> dict[str, Any]:
     config, run = state.config, state.run
     return {
         "sizes": list(config.sizes),
-        "activation": config.activation,
+        "activation": config.activation,  # of a tuple JSON makes a list, Config a tuple again
         "loss": config.loss,
         "optimizer": type(config.optimizer).__name__,
         "optimizer_settings": dataclasses.asdict(config.optimizer),

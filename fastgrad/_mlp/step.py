@@ -1,255 +1,241 @@
-"""One training step of a model: batches in, changed parameters and the loss out.
+"""Steps of a model and their parts: batches in, changed parameters, gradients and losses out.
 
-A table (see _kernels/layer/train_step.py) describes the net once; a step writes into it where the
-batch is and makes one call. Its memory grows with the largest batch and is kept.
+A call writes into the model's table where the batch is and calls one kernel. What can be read where
+it lies goes through a builtin (``quick``); the rest is converted here.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._kernels.bind import builtins, step_builtin
-from .._kernels.codegen import structs
-from .._kernels.codegen.structs import make
-from .._kernels.codegen.target import KC
-from .._kernels.formulas.activations import BY_NAME
-from .._kernels.layer import args, losses
-from .._kernels.layer.args import Layer, Net
-from .._kernels.layer.train_step import train_step
-from .._kernels.runtime import registry
-from .._kernels.runtime.table import BAD_LABEL, OK
-from .._ops.optimizers import SGD, Adam
+from .._kernels.gemm.args import Rows
+from .._kernels.layer import losses
+from .._kernels.layer.args import Gradients
+from .._kernels.layer.train_step import (
+    net_backward,
+    net_forward,
+    net_gradients,
+    net_update,
+    train_step,
+)
+from .._kernels.runtime.registry import Kernel, Word
+from .._kernels.runtime.table import BAD_LABEL
+from .._ops.kernel_call import NO_ROWS, data, rows, run
+from .._ops.loss_checks import How
+from .._ops.losses import PLAIN
 from .config import Config
-from .parameters import ALIGN, Parameters, aligned
+from .parameters import Parameters
+from .table import AT, Table
 
 Array = NDArray[Any]
-G_BYTES = 4 << 20  # of dX of one layer, or KC rows: what a large batch is cut for
-# A step goes in two joins where its hidden layers and its parameters are not larger.
-JOINED_BYTES, JOINED_SIZE = 1 << 21, 1 << 17
-_BUSY = "MLP.train_step: another thread is in a step of this model"
+T = TypeVar("T")
+_BUSY = "{}: another thread is in a step of this model"
 _FORKED = (
-    "MLP.train_step: this process was forked while another thread was in a step of this model, "
+    "{}: this process was forked while another thread was in a step of this model, "
     "whose parameters may be half changed; load or make it anew in this process, or fork between "
     "steps"
 )
+_NOTHING_KEPT = (
+    "MLP.backward: nothing is kept; call forward(x, keep=True) before it, and no step, "
+    "loss_and_grads or update in between"
+)
+_NO_GRADIENTS = (
+    "MLP.update: there are no gradients; call loss_and_grads, or forward(x, keep=True) and backward"
+)
 _steps: weakref.WeakSet[Step] = weakref.WeakSet()  # all there are: a fork looks which are at work
-# Where the words of the table are
-_AT = {name: i for i, name in enumerate(structs.names(Net))}
-_OPTIMIZER = structs.offset(Net, "optimizer.words")
-_Y, _Z, _G, _ROW = (structs.offset(Layer, name) for name in ("y", "z", "g", "row"))
-_CODES: dict[str | None, int] = {None: 0, **{name: row.code for name, row in BY_NAME.items()}}
-_KERNELS = {
-    "softmax_cross_entropy": losses.SOFTMAX_LABELS,
-    "binary_cross_entropy_with_logits": losses.BINARY_CROSS_ENTROPY,
-    "mse": losses.MSE,
-}
 
 
-class Step:
-    """The table and the memory of one model; calls take checked arrays and return the loss.
+class Step(Table):
+    """The calls of one model that work in its table; they take checked arrays.
 
-    ``quick(x, y)`` does the same with any arguments, where they can be read where they lie: True
-    once done, and the loss is ``loss.value``; else None.
+    ``quick(x, y)`` is a step as well, ``quick_part`` its parts, with any arguments, where they can
+    be read where they lie: True once done, and the loss is ``loss.value``; else None.
     """
 
     def __init__(self, config: Config, parameters: Parameters) -> None:
-        self._parameters = parameters  # the table has their addresses
-        self._dtype, self._name, self._outputs = config.dtype, config.dtype.name, config.sizes[1:]
-        self._table = np.zeros(len(_AT) + len(parameters.weights) * len(Layer._fields), np.int64)
-        self._reals = self._table.view(np.float64)
-        self._layers = self._table[len(_AT) :].reshape(-1, len(Layer._fields))
-        address = self._table.ctypes.data
-        self._descriptor = ctypes.c_int64(address)
-        self.loss = ctypes.c_double.from_address(address + 8 * _AT["loss"])
+        super().__init__(config, parameters)
         self.quick: Callable[[Any, Any], bool | None] = builtins.refuse
+        self._quick_parts: dict[str, Callable[..., bool | None]] = {}
         self.infer_floats, self.infer_numbers = (
             step_builtin.of_table(name, self._table) for name in ("infer_floats", "infer_numbers")
         )
-        self._x = self._y = np.empty(0)
+        self._x = self._y = self._kept_x = np.empty(0)
         self._lock = threading.Lock()
-        self._rows = 0  # that there is memory for; the table's most_rows is 0 during a slow step
-        self._memory: list[Array] = []
-        self._needs_z: list[bool] = []
         self._is_cut_off = False  # by a fork, in the middle of a step of a thread that is not here
-        self._describe(config, parameters)
         _steps.add(self)
 
-    def _describe(self, config: Config, parameters: Parameters) -> None:
-        self._is_softmax = is_softmax = config.loss == "softmax_cross_entropy"
-        self._loss_slot = _KERNELS[config.loss].slot(self._name)
-        self._set(
-            loss_slot=self._loss_slot,
-            smoothing=float(config.label_smoothing),
-            max_norm=float(config.max_grad_norm or 0),
-            layers=len(parameters.weights),
-            inputs=config.sizes[0],
-            outputs=config.sizes[-1],
-            widest=max(config.sizes[1:-1], default=0),
-            row_fmas=3 * sum(weight.size for weight in parameters.weights),
-            is_double=int(self._name == "float64"),
-            targets_ndim=1 if is_softmax else 2,
-        )
-        kind = np.dtype(np.int64) if is_softmax else config.dtype
-        self._set(targets_format=step_builtin.format_of(kind))
-        self._describe_optimizer(
-            config.optimizer, parameters.flat, parameters.grads, parameters.state
-        )
-        for i, row in enumerate(self._layers):
-            weight, bias = parameters.weights[i], parameters.biases[i]
-            arrays = (weight, bias, parameters.weight_grads[i], parameters.bias_grads[i])
-            w, b, dw, db = (a.ctypes.data for a in arrays)
-            name = config.activation_of(i)
-            row[:] = make(
-                Layer, *weight.shape, w, b, _CODES[name], dw, db, 0, 0, 0, 0
-            )  # no memory yet
-            self._needs_z.append(name is not None and BY_NAME[name].saved == "preactivation")
-
-    def _describe_optimizer(
-        self, settings: SGD | Adam, param: Array, grad: Array, state: tuple[Array, ...]
-    ) -> None:
-        addresses = [a.ctypes.data for a in (param, grad, *state)]
-        words: Any
-        if isinstance(settings, Adam):
-            numbers: tuple[float, ...] = (
-                settings.lr,
-                *settings.betas,
-                settings.eps,
-                settings.weight_decay,
-            )
-            words = make(args.Adam, param.size, *addresses, 0, *numbers, int(settings.decoupled))
-        else:
-            addresses += [0] * (1 - len(state))
-            numbers = (settings.lr, settings.momentum, settings.nesterov, settings.weight_decay)
-            words = make(args.Sgd, param.size, *addresses, *numbers)
-        self._put(_AT["optimizer.counts_steps"], int(isinstance(settings, Adam)))
-        for i, word in enumerate(words, _OPTIMIZER):
-            self._put(i, word)
-        self._rate = _OPTIMIZER + structs.offset(words.__class__, "lr")
-
-    def _set(self, **words: int | float) -> None:
-        """Words of the table's head."""
-        for name, value in words.items():
-            self._put(_AT[name], value)
-
-    def _put(self, index: int, value: int | float) -> None:
-        """Floats as their bits."""
-        (self._reals if isinstance(value, float) else self._table)[index] = value
-
-    @property
-    def steps(self) -> int:
-        """Steps done so far."""
-        return int(self._table[_AT["steps"]])
-
-    @steps.setter
-    def steps(self, value: int) -> None:
-        self._set(steps=int(value))
-
-    @property
-    def learning_rate(self) -> float:
-        return float(self._reals[self._rate])
-
-    @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        self._reals[self._rate] = value
-
     def __call__(self, x: Array, y: Array) -> float:
-        """x (N, K) floats; y (N,) integer labels, or (N, M) floats; N of 1 or more."""
+        """A step. x (N, K) floats; y (N,) integer labels, or (N, M) floats; N of 1 or more."""
         if self.quick(x, y):
             return self.loss.value
+        caller = "MLP.train_step"
+        return self._alone(caller, lambda: self._on_batch(caller, train_step, x, y))
+
+    def weighted(self, caller: str, x: Array, y: Array, how: How) -> float:
+        """A step of rows that count as ``how`` says."""
+        return self._alone(caller, lambda: self._on_batch(caller, train_step, x, y, how))
+
+    def gradients(
+        self, caller: str, x: Array, y: Array, accumulate: bool, how: How = PLAIN
+    ) -> float:
+        """A step without its update."""
+        if how is PLAIN and self.quick_part("loss_and_grads", x, y, accumulate):
+            return self.loss.value
+        return self._alone(
+            caller, lambda: self._on_batch(caller, net_gradients, x, y, how, int(accumulate))
+        )
+
+    def quick_part(self, name: str, *args: Any) -> bool | None:
+        """loss_and_grads(x, y, accumulate) or update(); compiled when it is first asked for."""
+        if name not in self._quick_parts:
+            self._quick_parts[name] = step_builtin.of_table(name, self._table)
+        return self._quick_parts[name](*args)
+
+    def update(self) -> None:
+        """The rest of a step."""
+        if not self.quick_part("update"):
+            self._alone("MLP.update", self._update)
+
+    def forward(self, x: Array) -> Array:
+        """x (N, K) -> logits (N, M); what backward wants is kept."""
+        return self._alone("MLP.forward", lambda: self._forward(x).copy())
+
+    def backward(
+        self, check: Callable[[int], Array], input_grad: bool, accumulate: bool
+    ) -> Array | None:
+        """``check`` gives dF/dlogits (N, M) for the N rows that are kept -> dX (N, K), or None."""
+        return self._alone("MLP.backward", lambda: self._after_kept(check, input_grad, accumulate))
+
+    def forget(self) -> None:
+        """There is neither a forward pass to go back through nor a gradient."""
+        self._set(kept=0, has_gradients=0)
+
+    def _alone(self, caller: str, work: Callable[[], T]) -> T:
+        """What ``work`` gives, in a table that no other thread is in."""
         if self._is_cut_off:
-            raise RuntimeError(_FORKED)
+            raise RuntimeError(_FORKED.format(caller))
         if self._lock.locked():
-            raise RuntimeError(_BUSY)
+            raise RuntimeError(_BUSY.format(caller))
         # Safe from interrupts: "with" loses no lock, and a table that is left closed is opened by
         # the next call. A thread that has come since the lock was seen free waits its turn.
         with self._lock:
             self._set(most_rows=0)  # from now on no quick step begins; one may be running
-            if self._table[_AT["busy"]]:
+            if self._get("busy"):
                 self._set(most_rows=self._rows)
-                raise RuntimeError(_BUSY)
-            status = self._run(x, y)
-            loss = self.loss.value
-            self._set(loss_slot=self._loss_slot)
-            self._set(most_rows=self._rows)
-        if status == BAD_LABEL:
-            raise ValueError("MLP.train_step: labels changed during the step, to one that is none")
-        if status != OK:
-            registry.raise_status(status)
-        return loss
+                raise RuntimeError(_BUSY.format(caller))
+            done = work()
+            self._open()
+        return done
 
-    def _run(self, x: Array, y: Array) -> int:
-        rows, dtype, loss_slot = len(x), self._dtype, self._loss_slot
-        if rows > self._rows:
-            self._grow(rows)
-        self._x, x = _readable(x, dtype, self._x)
+    def _open(self) -> None:
+        """Let quick calls begin: in a table as they find it."""
+        self._set(loss_slot=self._loss_slot, weights=0, weight_step=0, divisor=0.0)
+        self._set(most_rows=self._rows)
+
+    def _on_batch(
+        self,
+        caller: str,
+        kernel: Kernel,
+        x: Array,
+        y: Array,
+        how: How = PLAIN,
+        accumulate: int = 0,
+    ) -> float:
+        self._make_room(len(x))
+        self._x, x = _readable(x, self._dtype, self._x)
+        self._set(loss_slot=self._loss_slot)
         if y.ndim == 1:
             self._y, y = _readable(y, np.dtype(np.int64), self._y)
         else:
-            self._y, y = _readable(y, dtype, self._y)
+            self._y, y = _readable(y, self._dtype, self._y)
             if self._is_softmax:
-                loss_slot = losses.SOFTMAX_PROBABILITIES.slot(self._name)
-        self._set(loss_slot=loss_slot)
-        self._set(rows=rows)
-        for name, a in (("x", x), ("targets", y)):
-            at = structs.offset(Net, name)
-            self._table[at : at + 1 + a.ndim] = a.ctypes.data, *a.strides
-        return registry.function_in(train_step.slot(self._name))(ctypes.addressof(self._descriptor))
+                self._set(loss_slot=losses.SOFTMAX_PROBABILITIES.slot(self._name))
+        self._tell("x", x)
+        self._tell("targets", y)
+        weights = how.weights
+        place = (0, 0) if weights is None else (data(weights), weights.strides[0])
+        self._set(weights=place[0], weight_step=place[1], divisor=how.denominator)
+        if self._run(kernel, accumulate) == BAD_LABEL:
+            self._open()
+            raise ValueError(f"{caller}: y changed during the call, to a label that is none")
+        return self.loss.value
 
-    def _grow(self, rows: int) -> None:
-        """Memory for batches of up to so many rows."""
-        size = self._dtype.itemsize
-        self._rows = 0  # nothing, should there be no memory
-        self._memory.clear()
+    def _forward(self, x: Array) -> Array:
+        """The logits, where they stand."""
+        self._set(kept=0)
+        self._make_room(len(x))
+        if self._kept_x.size < x.size:
+            self._kept_x = np.empty(x.size, self._dtype)
+        copy = self._kept_x[: x.size].reshape(x.shape)  # what a user may write into is not kept
+        _copy(copy, x)
+        self._tell("x", copy)
+        self._run(net_forward)
+        return self._last_y[: len(x)]
 
-        def new(count: int, row: int) -> int:
-            self._memory.append(aligned(count * row // size, self._dtype))
-            return self._memory[-1].ctypes.data
+    def _backward(self, grad: Array, accumulate: int, dx: Rows = NO_ROWS) -> None:
+        """Of the rows of the last _forward."""
+        count, inputs = len(grad), self._get("inputs")
+        _copy(self._last_g[:count], grad)
+        self._tell("x", self._kept_x[: count * inputs].reshape(count, inputs))
+        self._run(net_backward, accumulate, dx)
 
-        bytes_of_rows = [_padded(m * size) for m in self._outputs]
-        hidden = bytes_of_rows[:-1]
-        kc = KC[self._name]
-        block = max(1, G_BYTES // (max(hidden, default=1) * kc)) * kc
-        # in two joins every layer keeps its dX; else it is read by the layer below alone: two
-        # buffers, in turn
-        joined = rows * sum(hidden) <= JOINED_BYTES and self._parameters.flat.size <= JOINED_SIZE
-        if joined:
-            gs = [new(rows, pitch) for pitch in hidden]
-        else:
-            gs = [new(min(rows, block), max(hidden[i::2], default=0)) for i in range(2)]
-        for i, (row, pitch) in enumerate(zip(self._layers, bytes_of_rows, strict=True)):
-            is_last = i == len(hidden)
-            z = new(rows, pitch) if self._needs_z[i] else 0
-            row[_Y], row[_Z], row[_ROW] = new(rows, pitch), z, pitch
-            row[_G] = new(rows, pitch) if is_last else gs[i % len(gs)]
-        self._set(block=block, row_losses=new(rows, 8) if joined else 0)
-        self.quick = step_builtin.of_table("train_step", self._table)
-        self._rows = rows
+    def _after_kept(
+        self, check: Callable[[int], Array], input_grad: bool, accumulate: bool
+    ) -> Array | None:
+        kept = self._get("kept")
+        if not kept:
+            self._open()
+            raise RuntimeError(_NOTHING_KEPT)
+        grad = check(kept)
+        dx = np.empty((kept, self._get("inputs")), self._dtype) if input_grad else None
+        self._backward(grad, int(accumulate), NO_ROWS if dx is None else rows(dx))
+        return dx
+
+    def _update(self) -> None:
+        if not self._get("has_gradients"):
+            self._open()
+            raise RuntimeError(_NO_GRADIENTS)
+        self._run(net_update)
+
+    def _make_room(self, count: int) -> None:
+        if count > self._rows:
+            self._grow(count)
+            self.quick = step_builtin.of_table("train_step", self._table)
+
+    def _tell(self, name: str, a: Array) -> None:
+        """The table where x or targets are, and how many rows there are."""
+        at = AT[f"{name}.data"]
+        self._table[at : at + 1 + a.ndim] = data(a), *a.strides
+        self._set(rows=len(a))
+
+    def _run(self, kernel: Kernel, accumulate: int = 0, dx: Rows = NO_ROWS) -> int:
+        """OK or BAD_LABEL; any other status is raised."""
+        args = (
+            Word(self._address)
+            if kernel.struct is Word
+            else Gradients(self._address, accumulate, dx)
+        )
+        return run(kernel, self._dtype, args)
 
 
 def _look_after_fork() -> None:
     """In a child: which models a thread was in a step of. No step of theirs begins here."""
     for step in list(_steps):
-        if step._lock.locked() or step._table[_AT["busy"]]:
+        if step._lock.locked() or step._get("busy"):
             step._is_cut_off = True
             step._set(most_rows=0)
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_look_after_fork)
-
-
-def _padded(row: int) -> int:
-    """Bytes of a row in whole cache lines, an odd number of them: rows, and arrays, that are a
-    power of two apart would share cache sets."""
-    return (-(-row // ALIGN) | 1) * ALIGN
 
 
 def _readable(a: Array, dtype: np.dtype[Any], kept: Array) -> tuple[Array, Array]:
@@ -259,6 +245,14 @@ def _readable(a: Array, dtype: np.dtype[Any], kept: Array) -> tuple[Array, Array
     if kept.dtype != dtype or kept.size < a.size:
         kept = np.empty(a.size, dtype)
     copy = kept[: a.size].reshape(a.shape)
-    with np.errstate(over="ignore"):
-        np.copyto(copy, a, casting="unsafe")
+    _copy(copy, a)
     return kept, copy
+
+
+def _copy(to: Array, a: Array) -> None:
+    """What is too large becomes Inf."""
+    if a.dtype == to.dtype:
+        to[...] = a
+        return
+    with np.errstate(over="ignore"):
+        np.copyto(to, a, casting="unsafe")

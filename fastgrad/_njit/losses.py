@@ -24,7 +24,7 @@ def _result(function: str, names: tuple[str, str], values: Any, targets: Any) ->
         checked = given.array(function, names[0], values)
         wanted = given.array(function, names[1], targets)
         is_labels = wanted.ndim not in (2, checked.ndim)
-        if function == _SOFTMAX and is_labels and wanted.dtype.kind not in "iu":
+        if function == _SOFTMAX and is_labels and wanted.dtype.kind not in "biu":
             _refuse_labels(wanted)
     dtype = numpy_support.from_dtype(checks.result_dtype(checked))
     return types.Array(dtype, checked.ndim, "C")

@@ -33,7 +33,7 @@ def _function(kernel: Kernel, dtype: np.dtype[Any]) -> tuple[Callable[[bytes], i
     names = structs.names(kernel.struct)
     return (
         _ON_BYTES(TABLE[index]),
-        operator.attrgetter(*names),
+        operator.attrgetter(*names) if len(names) > 1 else tuple,
         struct.Struct(f"{len(names)}q").pack,
     )
 

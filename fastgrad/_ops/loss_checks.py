@@ -37,41 +37,45 @@ def check_labels(
     inputs: str = "logits",
     any_range: bool = False,
 ) -> Array:
-    """labels: (rows,) integers below classes, or (rows, classes) probabilities.
+    """labels: (rows,) integers below classes, or bools, or (rows, classes) probabilities.
 
-    any_range: whether integers are from 0 to classes - 1 is left to the kernel.
+    inputs: what has the rows; a model's x, which has targets y. any_range: whether integers are
+    from 0 to classes - 1 is left to the kernel.
     """
+    name = "labels" if inputs == "logits" else "y"
     expected = "expected integers (rows,) or probabilities (rows, classes)"
     if type(labels) is np.ndarray and labels.dtype.kind in "OSTU":
         raise TypeError(
-            f"{caller}: labels has dtype {labels.dtype}, shape {labels.shape}, {expected}; "
-            f"number the classes with np.unique(labels, return_inverse=True)[1]"
+            f"{caller}: {name} has dtype {labels.dtype}, shape {labels.shape}, {expected}; "
+            f"number the classes with np.unique({name}, return_inverse=True)[1]"
         )
-    labels = checks.array(caller, "labels", labels)
+    labels = checks.array(caller, name, labels)
     if labels.ndim == 2:
-        if labels.shape == (rows, 1) and classes > 1 and labels.dtype.kind in "iu":
+        if labels.shape == (rows, 1) and classes > 1 and labels.dtype.kind in "biu":
             raise ValueError(
-                f"{caller}: labels has shape {labels.shape}, expected integers ({rows},); "
-                f"pass labels[:, 0]"
+                f"{caller}: {name} has shape {labels.shape}, expected integers ({rows},); "
+                f"pass {name}[:, 0]"
             )
         of = inputs if inputs == "logits" else "the output"
-        check_targets(caller, of, (rows, classes), labels, "labels")
-        check_probabilities(caller, "labels", labels)
+        check_targets(caller, of, (rows, classes), labels, name)
+        check_probabilities(caller, name, labels)
         sums = np.add.accumulate(labels, axis=1, dtype=np.float64)[:, -1]
         off = np.abs(sums - 1) > 1e-3
         if off.any():
             row = int(np.argmax(off))
-            raise ValueError(f"{caller}: labels row {row} sums to {sums[row]:.6g}; it must be 1")
+            raise ValueError(f"{caller}: {name} row {row} sums to {sums[row]:.6g}; it must be 1")
         return labels
+    if labels.dtype.kind == "b":
+        labels = labels.astype(np.int64)
     if labels.dtype.kind not in "iu":
         raise TypeError(
-            f"{caller}: labels has dtype {labels.dtype}, shape {labels.shape}, {expected}; "
-            f"pass labels.astype(np.int64)"
+            f"{caller}: {name} has dtype {labels.dtype}, shape {labels.shape}, {expected}; "
+            f"pass {name}.astype(np.int64)"
         )
     if labels.shape != (rows,):
         raise ValueError(
-            f"{caller}: labels has shape {labels.shape} but {inputs} has {rows} rows; "
-            f"pass labels of shape ({rows},)"
+            f"{caller}: {name} has shape {labels.shape} but {inputs} has {rows} rows; "
+            f"pass {name} of shape ({rows},)"
         )
     if not (any_range or (labels.min() >= 0 and labels.max() < classes)):
         refuse_label(caller, labels, classes, inputs)
@@ -184,13 +188,11 @@ def check_pos_weight(caller: str, value: Any, z: Array) -> Array | None:
 
 def refuse_label(caller: str, labels: Array, classes: int, inputs: str = "logits") -> NoReturn:
     row = int(np.argmax((labels < 0) | (labels >= classes)))
-    has = (
-        f"logits has {classes} columns"
-        if inputs == "logits"
-        else f"the model has {classes} outputs"
-    )
+    name, has = "labels", f"logits has {classes} columns"
+    if inputs != "logits":
+        name, has = "y", f"the model has {classes} outputs"
     raise ValueError(
-        f"{caller}: labels[{row}] is {labels[row]} but {has}; labels run from 0 to {classes - 1}"
+        f"{caller}: {name}[{row}] is {labels[row]} but {has}; labels run from 0 to {classes - 1}"
     )
 
 

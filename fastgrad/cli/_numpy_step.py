@@ -57,7 +57,7 @@ ACTIVATIONS: dict[str | None, Callable[[Array], tuple[Array, Array | None]]] = {
 
 def prepare(model: MLP, x: Array, y: Array) -> tuple[Callable[[], Any], Callable[[], Any], str]:
     """Our step of a batch, numpy's, and why they are not to be compared, or ""."""
-    if model.activation not in ACTIVATIONS:
+    if isinstance(model.activation, tuple) or model.activation not in ACTIVATIONS:
         return _nothing, _nothing, f"there is no {model.activation} in plain numpy's step"
     twin = NumpyNet(model)
     losses = model.train_step(x, y), twin.step(x, y)
@@ -76,7 +76,8 @@ class NumpyNet:
     """A copy of a model's parameters and the step of softmax cross-entropy with SGD or Adam."""
 
     def __init__(self, model: MLP):
-        self.activation, self.optimizer = model.activation, model.optimizer
+        self.activation: Any = model.activation  # one name
+        self.optimizer = model.optimizer
         arrays = [a for pair in zip(model.weights, model.biases, strict=True) for a in pair]
         self.flat = np.concatenate([a.ravel() for a in arrays])
         self.grad = np.empty_like(self.flat)

@@ -92,7 +92,7 @@ def _train(job: Job, rows: int, epochs: int, threads: int, limit: float = np.inf
         _fit(
             model, job.x[:rows], job.y[:rows], epochs, job.batch_size, validation, progress=False,
             patience=job.patience, schedule=job.schedule,
-            stop=lambda history: watch.seconds() > limit,
+            callback=lambda history: watch.seconds() > limit,
         )  # fmt: skip
     return Run(model, threads, watch.shared())
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import copy
 import os
+import warnings
 
 from .._config import compiling
 from .._files import check_writable
@@ -133,11 +134,13 @@ def _train(args: argparse.Namespace, job: Job) -> tuple[float, bool]:
     model, watch = job.model, _other_threads.Watch()
     checkpoint = args.save if args.resume else None
     try:
-        history = model._fit(
-            job.x, job.y, job.left(model), job.batch_size, job.validation,
-            patience=job.patience, schedule=job.schedule, checkpoint=checkpoint,
-            stop=_has_diverged, total=job.epochs,
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of what is an error here
+            history = model._fit(
+                job.x, job.y, job.left(model), job.batch_size, job.validation,
+                patience=job.patience, schedule=job.schedule, checkpoint=checkpoint,
+                total=job.epochs,
+            )  # fmt: skip
         if _has_diverged(history):
             raise UsageError(
                 f"the loss is {history['loss'][-1]} after epoch {model.epochs}: training has "

@@ -132,7 +132,7 @@ def test_a_loss_that_is_no_number_is_never_the_best() -> None:
     bad = VALIDATION[0].copy()
     bad[0, 0] = np.nan
     net, plain = model(), model()
-    history = train(net, 40, 4, validation=(bad, VALIDATION[1]))
+    history = train(net, 40, 4, validation=(bad, VALIDATION[1]), check_finite=False)
     assert np.isnan(history["validation_loss"]).all() and net.epochs == 4
     train(plain, 4, None)
     assert digest(net) == digest(plain)
@@ -146,9 +146,13 @@ def test_other_losses(loss: str) -> None:
         X, targets[0], 60, 8, (VALIDATION[0], targets[1]), False, patience=2,
         schedule=lambda epoch: 0.05,
     )  # fmt: skip
-    assert list(history) == ["loss", "learning_rate", "seconds", "validation_loss"]
+    of_classes = ["validation_accuracy"] if loss != "mse" else []
+    names = ["loss", "learning_rate", "seconds", "validation_loss", *of_classes]
+    assert list(history) == names
     found = evaluate(net._config, net.forward, VALIDATION[0], targets[1])
-    assert net.epochs < 60 and found == {"loss": min(history["validation_loss"])}
+    assert net.epochs < 60 and found["loss"] == min(history["validation_loss"])
+    best = int(np.argmin(history["validation_loss"]))
+    assert found == {n.removeprefix("validation_"): history[n][best] for n in names[3:]}
 
 
 def test_an_interrupt_leaves_the_best_and_loses_no_epoch(monkeypatch) -> None:

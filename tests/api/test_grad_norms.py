@@ -94,7 +94,7 @@ def test_probabilities() -> None:
     ("x", "y", "words"),
     [
         (np.ones((2, 4)), np.zeros(2, int), r"x has shape \(2, 4\)"),
-        (np.ones((2, 5)), np.array([0, 3]), r"labels\[1\] is 3"),
+        (np.ones((2, 5)), np.array([0, 3]), r"y\[1\] is 3"),
         (np.ones((0, 5)), np.zeros(0, int), "x has no rows"),
     ],
 )

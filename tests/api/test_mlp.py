@@ -126,7 +126,12 @@ def test_predictions() -> None:
     np.testing.assert_allclose(p, np.exp(logits) / np.exp(logits).sum(1, keepdims=True), rtol=1e-5)
     binary = MLP((5, 1), loss="binary_cross_entropy_with_logits")
     assert binary.predict(x).shape == (50,) and binary.predict(x).dtype == np.int64
-    assert np.array_equal(binary.predict(x) == 1, binary.predict_proba(x)[:, 0] > 0.5)
+    assert np.array_equal(binary.predict(x) == 1, binary.predict_proba(x) > 0.5)
+    assert binary.predict_proba(x).shape == (50,)
+    wide = np.asfortranarray(x.astype(np.float64))  # which is not read where it lies
+    assert np.array_equal(binary.predict_proba(wide), binary.predict_proba(x))
+    two = MLP((5, 2), loss="binary_cross_entropy_with_logits")
+    assert two.predict_proba(x).shape == two.predict_proba(wide).shape == (50, 2)
     assert MLP((5, 2), loss="mse").predict(x).shape == (50, 2)
     with pytest.raises(ValueError, match="has no probabilities"):
         MLP((5, 2), loss="mse").predict_proba(x)
@@ -182,7 +187,9 @@ def test_repr_says_what_it_is() -> None:
         ((64,), TypeError, "sizes is 64"),
         (((64, 2.5),), TypeError, "sizes is"),
         (((4, 2), "rleu"), ValueError, "activation is 'rleu'; pass one of None, 'relu'"),
-        (((4, 2), ["relu"]), ValueError, "activation is"),
+        (((4, 2), ["relu", None]), ValueError, "activation has 2 entries but sizes make 1 layers"),
+        (((4, 2), ("rleu",)), ValueError, r"activation\[0\] is 'rleu'; pass one of None"),
+        (((4, 2), {"relu"}), ValueError, "activation is"),
         (((4, 2), "relu", "hinge"), ValueError, "loss is 'hinge'"),
         (((4, 2), "relu", None), ValueError, "loss is None"),
         (((4, 2), "relu", "mse", 0.1), TypeError, "optimizer is 0.1"),
@@ -227,11 +234,17 @@ def test_learning_rate() -> None:
 
 
 def test_fit_passes_its_settings_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MLP, "_fit", lambda *args: args)
+    monkeypatch.setattr(MLP, "_fit", lambda *args, **more: (args, more))
     model = MLP((5, 4))
-    given = model.fit(1, 2, 3, 4, 5, 6, shuffle=7, patience=8, schedule=9, checkpoint="10")
-    assert given == (model, *range(1, 10), "10")
-    assert model.fit(1, 2, 3, 4) == (model, 1, 2, 3, 4, None, True, True, None, None, None)
+    given = model.fit(
+        1, 2, 3, 4, 5, 6, shuffle=7, patience=8, schedule=9, checkpoint="10", callback=11,
+        weights=12, check_finite=13,
+    )  # fmt: skip
+    more = {"weights": 12, "check_finite": 13}
+    assert given == ((model, *range(1, 10), "10", 11), more)
+    more = {"weights": None, "check_finite": True}
+    nothing = (None, True, True, None, None, None, None)
+    assert model.fit(1, 2, 3) == ((model, 1, 2, 3, 32, *nothing), more)
 
 
 X, Y = data("softmax_cross_entropy")
@@ -243,9 +256,9 @@ X, Y = data("softmax_cross_entropy")
         (LOSSES[0], X[:, :4], Y, ValueError, r"x has shape \(6, 4\); pass \(rows, 5\)"),
         (LOSSES[0], X[0], Y, ValueError, r"x has shape \(5,\)"),
         (LOSSES[0], X.astype(str).tolist(), Y, TypeError, "x is list"),
-        (LOSSES[0], X, Y[:5], ValueError, "labels has shape"),
-        (LOSSES[0], X, Y + 1.5, TypeError, "labels has dtype float64"),
-        (LOSSES[0], X, Y + 4, ValueError, r"labels\[\d\] is"),
+        (LOSSES[0], X, Y[:5], ValueError, r"y has shape \(5,\) but x has 6 rows"),
+        (LOSSES[0], X, Y + 1.5, TypeError, "y has dtype float64"),
+        (LOSSES[0], X, Y + 4, ValueError, r"y\[\d\] is"),
         (LOSSES[0], X[:0], Y[:0], ValueError, "x has no rows"),
         (LOSSES[1], X, np.full((6, 4), 2.0), ValueError, r"y\[0, 0\] is 2.0"),
         (LOSSES[2], X, np.zeros(6), ValueError, r"y has shape \(6,\) but the output has \(6, 4\)"),

@@ -45,7 +45,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "_files": ("_ops",),
     "_npz": ("_ops",),
     "datasets": ("_ops", "_draws", "_files", "_npz"),
-    "_mlp": (_C, _R, _F, _G, _L, _B, "_ops", "_draws", "_files", "_npz", "_version"),
+    "_mlp": (
+        _C, _R, _F, _G, _L, _B, "_ops", "_draws", "_files", "_npz", "datasets", "_version",
+    ),
     "_config": (_C, _R, _B, "threads", "_version"),
     "_bench": (),
     "": (

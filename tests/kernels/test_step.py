@@ -21,7 +21,7 @@ from fastgrad import MLP, SGD, Adam, AdamW
 from fastgrad._kernels.bind import builtins, step_builtin
 from fastgrad._kernels.runtime.scratch import ARENAS
 from fastgrad._kernels.runtime.table import SCRATCH, TABLE
-from fastgrad._mlp import step as _step
+from fastgrad._mlp import table as _table
 from fastgrad._mlp.config import ACTIVATIONS, LOSSES
 from support.oracles import assert_same_bits
 
@@ -149,13 +149,13 @@ def test_gradients_of_a_large_batch_are_formed_in_pieces(
     monkeypatch: pytest.MonkeyPatch, dtype: str
 ) -> None:
     """Of KC rows; the bits are those of the whole."""
-    monkeypatch.setattr(_step, "G_BYTES", 1)
-    monkeypatch.setattr(_step, "JOINED_SIZE", -1)  # in two joins, rows have their places
+    monkeypatch.setattr(_table, "G_BYTES", 1)
+    monkeypatch.setattr(_table, "JOINED_BYTES", 0)  # in two joins there are no pieces
     model = MLP((6, 40, 12, 3), "gelu", SOFTMAX, Adam(), dtype)
     follow(model, [2 * fastgrad.KC[dtype] + 9, fastgrad.KC[dtype] + 1])
     memory = sum(a.nbytes for a in model._step._memory)
     rows = 2 * fastgrad.KC[dtype] + 9
-    wide = sum(_step._padded(m * model.dtype.itemsize) for m in (40, 40, 12, 12, 3, 3))
+    wide = sum(_table._padded(m * model.dtype.itemsize) for m in (40, 40, 12, 12, 3, 3))
     assert memory < rows * wide + (rows - 9) * 400
 
 
@@ -261,7 +261,7 @@ def test_a_label_that_changes_to_none_after_it_was_checked() -> None:
     model = MLP((5, 8, 3))
     x, y = batch(model, 12)
     before = model._parameters.flat.copy()
-    with pytest.raises(ValueError, match=r"^MLP.train_step: labels changed"):
+    with pytest.raises(ValueError, match=r"^MLP.train_step: y changed"):
         model._step(x, y + 3)
     assert np.array_equal(model._parameters.flat, before) and model.steps == 0
 

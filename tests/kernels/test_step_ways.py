@@ -12,7 +12,7 @@ from fastgrad import MLP, SGD, Adam
 from fastgrad._kernels.codegen import structs
 from fastgrad._kernels.gemm import thresholds
 from fastgrad._kernels.layer.args import Net
-from fastgrad._mlp import step
+from fastgrad._mlp import table
 
 WORDS = structs.names(Net)
 # sizes and rows: blocks of k end inside, rows that threads share unevenly, layers of one piece and
@@ -37,10 +37,10 @@ def all_threads_again() -> Iterator[None]:
 
 
 def word(model: MLP, name: str, value: int | None = None) -> int:
-    table = model._step._table
+    words = model._step._table
     if value is not None:
-        table[WORDS.index(name)] = value
-    return int(table[WORDS.index(name)])
+        words[WORDS.index(name)] = value
+    return int(words[WORDS.index(name)])
 
 
 def batch(model: MLP, rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -53,7 +53,7 @@ def batch(model: MLP, rows: int) -> tuple[np.ndarray, np.ndarray]:
 
 def send(model: MLP, joined: bool) -> None:
     """Steps go in two joins from now on, or on one thread."""
-    word(model, "steps", word(model, "steps") or 1)  # those at the beginning are tried anew
+    word(model, "passes", word(model, "passes") or 1)  # those at the beginning are tried anew
     word(model, "tried", thresholds.TRIALS + thresholds.JOINED_TRIALS)
     word(model, "alone_ns", 1 << 48)
     word(model, "joined_ns", 0 if joined else 1 << 49)
@@ -83,7 +83,7 @@ def test_all_ways_give_the_same_bits(
     net: tuple, work: tuple, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(step, "JOINED_SIZE", -1)
+        patch.setattr(table, "JOINED_SIZE", -1)
         losses, arrays = trained("by product", 1, dtype, net, work)
     for way, threads in (("one thread", 1), ("two joins", 2), ("two joins", 7)):
         others, found = trained(way, threads, dtype, net, work)

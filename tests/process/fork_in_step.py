@@ -45,6 +45,19 @@ def refuses(model: MLP, x: Any, y: Any) -> None:
             assert str(error) == MESSAGE, error
         else:
             raise AssertionError("a step of a model that may be half changed")
+    parts: dict[str, Any] = {
+        "loss_and_grads": lambda: model.loss_and_grads(x, y),
+        "forward": lambda: model.forward(x, keep=True),
+        "backward": lambda: model.backward(np.ones((len(x), 10))),
+        "update": model.update,
+    }
+    for name, part in parts.items():
+        try:
+            part()
+        except RuntimeError as error:
+            assert str(error) == MESSAGE.replace("train_step", name), error
+        else:
+            raise AssertionError(f"{name} of a model that may be half changed")
     assert np.array_equal(model._parameters.flat, before)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import pickle
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,16 @@ def fit(model: MLP, given: dict[str, Any]) -> int:
         options["validation"] = (x[:6], y[:6])
     if options.get("schedule"):
         options["schedule"] = fastgrad.step_schedule(0.2, 2)
-    with np.errstate(all="ignore"):
-        return len(model.fit(x[6:], y[6:], progress=False, **options)["loss"])
+    left, done = options.pop("epochs"), 0
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        # 0.1 went on where the loss was no number; now that ends a call, so there are several
+        warnings.simplefilter("ignore", RuntimeWarning)
+        while left > 0:
+            loss = model.fit(x[6:], y[6:], left, progress=False, **options)["loss"]
+            left, done = left - len(loss), done + len(loss)
+            if not loss or np.isfinite(loss[-1]):
+                break
+    return done
 
 
 def make(name: str) -> MLP:

@@ -1,13 +1,15 @@
 """What Python calls with a batch: builtin functions that belong to the table of a model.
 
     train_step(x, targets) -> True
-    infer_floats(x, what) -> logits or probabilities (rows, outputs)
+    loss_and_grads(x, targets, accumulate) -> True
+    update() -> True
+    infer_floats(x, what) -> logits or probabilities (rows, outputs); sigmoids of one output (rows,)
     infer_numbers(x, what) -> classes (rows,), or signs: see layer/inference.py
 
 They take what kernels can read where it lies: x (rows, inputs) of the model's dtype, and targets of
 the dtype and the number of dimensions that the table names. Their answer to anything else, to a
-label that is none, and while another thread is in a step of the table, is None, with nothing
-changed.
+label that is none, where there are no gradients to update with, and while another thread is in a
+step of the table, is None, with nothing changed.
 """
 
 from __future__ import annotations
@@ -23,10 +25,11 @@ from numba.extending import intrinsic
 from ..codegen import structs
 from ..codegen.words import Word
 from ..gemm.args import Rows
-from ..layer.args import Inference, Net
-from ..layer.inference import CLASSES, HALF, inference
-from ..layer.train_step import train_step
+from ..layer.args import Gradients, Inference, Net
+from ..layer.inference import CLASSES, HALF, SIGMOID, inference
+from ..layer.train_step import net_gradients, net_update, train_step
 from ..runtime import compiler, registry
+from ..runtime.registry import Kernel
 from ..runtime.table import BAD_LABEL
 from . import abi
 from .builtins import definition, of_definition, refuse
@@ -72,33 +75,54 @@ def _compile(name: str) -> int:
 @intrinsic(prefer_literal=True)
 def _emit(typing_context: Any, number: Any, of: Any, args: Any, nargs: Any) -> Any:
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
-        f = ObjectFrame(b, values[1:], 2)
-        return f.finish(list(_CODES.values())[signature.args[0].literal_value](f))
+        emit, count = list(_CODES.values())[signature.args[0].literal_value]
+        f = ObjectFrame(b, values[1:], count)
+        return f.finish(emit(f))
 
     return types.intp(number, types.intp, types.intp, types.intp), codegen
+
+
+NO_DX = Rows(0, 0)
 
 
 def _at(name: str) -> int:
     return 8 * structs.offset(Net, name)
 
 
-class _Model:
-    """The table of the object that a builtin belongs to, and x (rows, inputs) of its dtype."""
+class _Table:
+    """The table of the object that a builtin belongs to."""
+
+    def __init__(self, f: ObjectFrame) -> None:
+        self.f, self.table = f, f.load(f.self_, abi.DATA)
+
+    def told(self, name: str) -> Word:
+        return self.f.load(self.table, _at(name))
+
+    def run(self, kernel: Kernel, args: Any) -> Word:
+        """True: a kernel that works with the table, which is busy meanwhile."""
+        f = self.f
+        f.store(f.constant(1), self.table, _at("busy"))
+        with f.released(self.told("rows") * self.told("row_fmas")):
+            status = f.run(f.slot(kernel), args)
+        f.store(f.constant(0), self.table, _at("busy"))
+        f.check(status, refusal=BAD_LABEL)
+        return f.reference(f.object("True"))
+
+
+class _Model(_Table):
+    """With x (rows, inputs) of the model's dtype."""
 
     def __init__(self, f: ObjectFrame, x: Word) -> None:
-        self.f, self.table = f, f.load(f.self_, abi.DATA)
+        super().__init__(f)
         self.x = f.fixed(f.floats(x)[0], 2)
         f.require(
             self.x.lengths[1] == self.told("inputs"),
             f.is_double.choose(f.constant(1), 0) == self.told("is_double"),
         )
 
-    def told(self, name: str) -> Word:
-        return self.f.load(self.table, _at(name))
 
-
-def _step(f: ObjectFrame) -> Word:
-    x, targets = f.handles
+def _batch(f: ObjectFrame, x: Word, targets: Word) -> _Model:
+    """The model, with x and targets in its table."""
     model = _Model(f, x)
     table, told, n = model.table, model.told, model.x.lengths[0]
     ndim = told("targets_ndim")
@@ -115,12 +139,28 @@ def _step(f: ObjectFrame) -> Word:
         for i, word in enumerate(three):
             f.store(word, table, _at(name) + 8 * i)
     f.store(n, table, _at("rows"))
-    f.store(f.constant(1), table, _at("busy"))
-    with f.released(n * told("row_fmas")):
-        status = f.run(f.slot(train_step), structs.make(registry.Word, table))
-    f.store(f.constant(0), table, _at("busy"))
-    f.check(status, refusal=BAD_LABEL)
-    return f.reference(f.object("True"))
+    return model
+
+
+def _step(f: ObjectFrame) -> Word:
+    model = _batch(f, *f.handles)
+    return model.run(train_step, structs.make(registry.Word, model.table))
+
+
+def _gradients(f: ObjectFrame) -> Word:
+    x, targets, accumulate = f.handles
+    adds = f.flag(accumulate).choose(f.constant(1), 0)
+    model = _batch(f, x, targets)
+    return model.run(net_gradients, structs.make(Gradients, model.table, adds, NO_DX))
+
+
+def _update(f: ObjectFrame) -> Word:
+    model = _Table(f)
+    told = model.told
+    f.is_double = told("is_double") == 1
+    f.itemsize = f.is_double.choose(8, f.constant(4))
+    f.require(told("has_gradients") == 1, told("most_rows") > 0, told("busy") == 0)
+    return model.run(net_update, structs.make(registry.Word, model.table))
 
 
 def _infer(f: ObjectFrame, gives_numbers: bool) -> Word:
@@ -135,6 +175,8 @@ def _infer(f: ObjectFrame, gives_numbers: bool) -> Word:
     if gives_numbers:
         ndim = ((what == CLASSES) | (m == 1)).choose(one, two)
         dtype = f.object("int64")
+    else:
+        ndim = ((what == SIGMOID) & (m == 1)).choose(one, two)
     new = f.new_matrix(n, m, ndim, dtype)
     data, nothing = f.load(new, abi.DATA), f.constant(0)
     to, numbers = (nothing, data) if gives_numbers else (data, nothing)
@@ -148,8 +190,11 @@ def _infer(f: ObjectFrame, gives_numbers: bool) -> Word:
     return new
 
 
-_CODES: dict[str, Callable[[ObjectFrame], Word]] = {
-    "train_step": _step,
-    "infer_floats": lambda f: _infer(f, False),
-    "infer_numbers": lambda f: _infer(f, True),
+# name -> what emits it, number of arguments
+_CODES: dict[str, tuple[Callable[[ObjectFrame], Word], int]] = {
+    "train_step": (_step, 2),
+    "loss_and_grads": (_gradients, 3),
+    "update": (_update, 0),
+    "infer_floats": (lambda f: _infer(f, False), 2),
+    "infer_numbers": (lambda f: _infer(f, True), 2),
 }

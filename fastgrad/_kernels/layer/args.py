@@ -162,6 +162,7 @@ class Net(NamedTuple):
     alone_ns: int
     joined_ns: int
     tried: int  # steps that were timed
+    passes: int  # steps, and gradients without an update, done so far
     row_losses: int  # float64, a place a row; 0: dF/dY of a layer has no room for all rows
     weights: int  # (rows,) float64, 0: all are 1
     weight_step: int  # bytes
@@ -176,6 +177,16 @@ class Net(NamedTuple):
     is_double: int
     targets_ndim: int
     targets_format: int
+    kept: int  # rows of a forward pass that a backward pass may follow; 0: there is none
+    has_gradients: int  # 1: some were computed
+
+
+class Gradients(NamedTuple):
+    """What is asked of a net: the gradients of its batch."""
+
+    net: int  # address of a Net
+    accumulate: int  # 1: they are added to those that are there
+    dx: Rows  # (rows, inputs), written; data 0: not needed
 
 
 class Layer(NamedTuple):

@@ -55,6 +55,7 @@ class ParametersPlan(NamedTuple):
     net: int
     piece: int  # parameters of a task, about
     update: Update  # of all parameters; mode -1: they are not updated
+    accumulate: int  # 1: gradients are added to those that are there
 
 
 def _forward(t: Floats) -> Any:
@@ -179,7 +180,7 @@ def _bias(t: Floats) -> Any:
     size, kc, sum_up, add_up = t.size, t.kc, t[column_sums], t[add_blocks]
 
     @subroutine
-    def bias_gradient(layer, n, sums):  # type: ignore[no-untyped-def]
+    def bias_gradient(layer, n, sums, accumulate):  # type: ignore[no-untyped-def]
         """db, the column sums of dF/dZ: chains over KC rows, then those."""
         for r in range(0, n, kc):
             for c in range(0, layer.m, SUMS):
@@ -187,8 +188,8 @@ def _bias(t: Floats) -> Any:
                 h = Rows(data=layer.g + r * layer.row + here, row=layer.row)
                 db = layer.bias_grad + here
                 call(sum_up, ColumnSums(rows=least(kc, n - r), columns=columns, h=h,
-                                        out=pick(r, sums, db)))  # fmt: skip
-                if r > 0:
+                                        out=pick(r + accumulate, sums, db)))  # fmt: skip
+                if r + accumulate > 0:
                     call(add_up, AddBlocks(n=columns, start=db, first=sums, blocks=1, step=0,
                                            to=db))  # fmt: skip
         return OK
@@ -225,7 +226,7 @@ def step_parameters(t: Floats) -> Any:
             a=Matrix(data=x.data + k * x.column, row=x.column, column=x.row),
             b=Matrix(data=layer.g, row=layer.row, column=size),
             c=Matrix(data=layer.weight_grad + at, row=m * size, column=size),
-            z=Rows(data=0, row=0), bias=0, activation=0, accumulate=0, alone=1,
+            z=Rows(data=0, row=0), bias=0, activation=0, accumulate=plan.accumulate, alone=1,
         ))  # fmt: skip
         whole = plan.update
         if status == OK:
@@ -235,7 +236,7 @@ def step_parameters(t: Floats) -> Any:
             arena = acquire()
             if arena == 0:
                 return OUT_OF_MEMORY
-            bias_gradient(layer, net.rows, arena + HEADER)
+            bias_gradient(layer, net.rows, arena + HEADER, plan.accumulate)
             release(arena)
             status = update_some(whole, quotient(layer.bias_grad - whole.grad, size), m)
         return status
@@ -268,6 +269,7 @@ class Joined(NamedTuple):
     net: int
     threads: int
     update: Update
+    accumulate: int
 
 
 @kernel(Joined)
@@ -302,7 +304,8 @@ def joined_step(t: Floats) -> Any:
         call(add_losses, RowLosses(n=n, row_losses=net.row_losses, divisor=divisor,
                                    loss=p.net + LOSS_OFFSET))  # fmt: skip
         piece = most(ceil_div(parameters, PIECES * threads), PIECE)
-        plan = on_stack(ParametersPlan(net=p.net, piece=piece, update=p.update))
+        plan = on_stack(ParametersPlan(net=p.net, piece=piece, update=p.update,
+                                       accumulate=p.accumulate))  # fmt: skip
         tasks = 0
         for i in range(net.layers):
             layer = view(layers + i * LAYER_BYTES, Layer)

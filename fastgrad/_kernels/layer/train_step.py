@@ -2,7 +2,8 @@
 
 In: the table, a Net and then its Layers, which may have any number, widths and activations; x and
 targets of any strides. Out: changed parameters, their gradients, and the loss, in the table. The
-bits are those of the same kernels called one by one.
+bits are those of the same kernels called one by one, and those of the parts of a step, which are
+kernels as well: net_gradients, or net_forward and net_backward, and net_update.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from ..gemm.dispatch import gemm
 from ..gemm.elementwise import BACKWARD
 from ..runtime.pool_kernels import ensure, now, share, threads_in_force
 from ..runtime.registry import Floats, Word, kernel
-from ..runtime.table import OK
+from ..runtime.table import BAD_LABEL, OK
 from .args import (
     ActivationGradientPlan,
     Backward,
+    Gradients,
     Layer,
     Loss,
     Net,
@@ -83,7 +85,7 @@ def _activation_gradient(t: Floats) -> Any:
     gradient, derivative = t[activation_gradient], t[BACKWARD]
 
     @subroutine
-    def form_h(layer, g, r, rows, alone):  # type: ignore[no-untyped-def]
+    def form_h(layer, g, r, rows, add, alone):  # type: ignore[no-untyped-def]
         """H in place of G, and db on the way.
 
         That is the one pass that db, a sum in the order of the rows, costs anyway.
@@ -98,7 +100,7 @@ def _activation_gradient(t: Floats) -> Any:
         plan = on_stack(ActivationGradientPlan(
             rows=rows, columns=m, g=Matrix(data=g, row=row, column=size),
             saved=Matrix(data=saved, row=row, column=size), h=Rows(data=g, row=row),
-            db=layer.bias_grad, accumulate_b=pick(r, 1, 0), activation=layer.activation, wide=wide,
+            db=layer.bias_grad, accumulate_b=add, activation=layer.activation, wide=wide,
         ))  # fmt: skip
         tasks = ceil_div(m, wide)
         return share(gradient, plan, tasks, rows * m, alone)
@@ -110,14 +112,18 @@ def _backward_rows(t: Floats) -> Any:
     size, backward, form_h = t.size, t[linear_backward], _activation_gradient(t)
 
     @subroutine
-    def backward_rows(net, r, rows, alone):  # type: ignore[no-untyped-def]
-        """All layers, of rows from r on: the last one's G is whole, the others hold these rows."""
+    def backward_rows(net, r, rows, accumulate, alone, to, to_row):  # type: ignore[no-untyped-def]
+        """All layers, of rows from r on: the last one's G is whole, the others hold these rows.
+
+        to: where dX of the input goes, or 0.
+        """
         first = address(net) + NET_BYTES
-        add, last, status = pick(r, 1, 0), net.layers - 1, OK
+        add, last, status = pick(r + accumulate, 1, 0), net.layers - 1, OK
         for i in range(last, -1, -1):
             layer = view(first + i * LAYER_BYTES, Layer)
             m, row, db = layer.m, layer.row, layer.bias_grad
-            x, dx = load(net.x), Matrix(data=0, row=0, column=size)
+            x = load(net.x)
+            dx = Matrix(data=pick(to, to + r * to_row, 0), row=to_row, column=size)
             if i > 0:
                 below = view(first + (i - 1) * LAYER_BYTES, Layer)
                 x = Matrix(data=below.y, row=below.row, column=size)
@@ -125,7 +131,7 @@ def _backward_rows(t: Floats) -> Any:
             g = layer.g + pick(i - last, 0, r * row)
             if layer.activation != 0:
                 if status == OK:
-                    status = form_h(layer, g, r, rows, alone)
+                    status = form_h(layer, g, r, rows, add, alone)
                 db = 0
             if status == OK:
                 status = call(backward, Backward(
@@ -218,12 +224,26 @@ def clip_layers(t: Floats) -> Any:
     return body
 
 
-def _gradients(t: Floats) -> Any:
-    size, any_loss = t.size, t[MSE]
-    forward, backward_rows = _forward(t), _backward_rows(t)
+def _backward(t: Floats) -> Any:
+    backward_rows = _backward_rows(t)
 
     @subroutine
-    def gradients(net, alone):  # type: ignore[no-untyped-def]
+    def backward(net, accumulate, alone, to, to_row):  # type: ignore[no-untyped-def]
+        """From dF/dY of the last layer, a block of rows after the other."""
+        n, status = net.rows, OK
+        for r in range(0, n, net.block):
+            status |= backward_rows(net, r, least(net.block, n - r), accumulate, alone, to, to_row)
+        return status
+
+    return backward
+
+
+def _gradients(t: Floats) -> Any:
+    size, any_loss = t.size, t[MSE]
+    forward, backward = _forward(t), _backward(t)
+
+    @subroutine
+    def gradients(net, accumulate, alone):  # type: ignore[no-untyped-def]
         """Forward, loss and backward, product by product, each on all threads unless alone."""
         n, base = net.rows, address(net)
         status = forward(net, alone)
@@ -238,9 +258,7 @@ def _gradients(t: Floats) -> Any:
         ))  # fmt: skip
         if status != OK:
             return status
-        for r in range(0, n, net.block):
-            status |= backward_rows(net, r, least(net.block, n - r), alone)
-        return status
+        return backward(net, accumulate, alone, 0, 0)
 
     return gradients
 
@@ -277,7 +295,7 @@ def _way_of(net, start, size):  # type: ignore[no-untyped-def]
     """
     if net.row_losses == 0 or net.rows < thresholds.JOINED_ROWS:
         return BY_PRODUCT
-    if net.steps & (MANY_STEPS - 1) == 0:
+    if net.passes & (MANY_STEPS - 1) == 0:
         net.alone_ns = net.joined_ns = MOST_NS
         net.tried = 0
     threads = threads_in_force()
@@ -295,6 +313,7 @@ def _way_of(net, start, size):  # type: ignore[no-untyped-def]
 def _note_time(net, way, ns):  # type: ignore[no-untyped-def]
     """Of a step that was tried."""
     mine = quotient(ns << 8, net.rows)
+    net.passes += 1
     if way == ALONE and net.tried < thresholds.TRIALS:
         net.alone_ns = least(net.alone_ns, mine)
         net.tried += 1
@@ -302,6 +321,16 @@ def _note_time(net, way, ns):  # type: ignore[no-untyped-def]
         net.joined_ns = least(net.joined_ns, mine)
         net.tried += 1
     return OK
+
+
+@subroutine
+def _note(net, status):  # type: ignore[no-untyped-def]
+    """What there is after a pass with this status. A label that is none ends it in its beginning,
+    when no gradient has been written yet."""
+    net.kept = 0
+    if status != BAD_LABEL:
+        net.has_gradients = pick(status, 0, 1)
+    return status
 
 
 @kernel(Word)
@@ -320,10 +349,11 @@ def train_step(t: Floats) -> Any:
             mode = plan.mode
             if clips:
                 plan.mode = -1
-            status = call(joined, Joined(net=p.value, threads=way, update=plan))
+            status = call(joined, Joined(net=p.value, threads=way, update=plan, accumulate=0))
             plan.mode = mode
         else:
-            status = gradients(net, way)
+            status = gradients(net, 0, way)
+        _note(net, status)
         if status == OK and clips:
             status = call(clip, p)
         if status == OK and (clips or way <= ALONE):
@@ -331,6 +361,81 @@ def train_step(t: Floats) -> Any:
         if status == OK:
             _note_time(net, way, now() - start)
             net.steps += 1
+        return status
+
+    return body
+
+
+@kernel(Gradients)
+def net_gradients(t: Floats) -> Any:
+    """A step without its update. dX is not formed."""
+    size, joined, gradients = t.size, t[joined_step], _gradients(t)
+
+    def body(p):  # type: ignore[no-untyped-def]
+        net, start = view(p.net, Net), now()
+        way = _way_of(net, start, size)
+        if way > ALONE:
+            plan = on_stack(NO_UPDATE)
+            plan.mode = -1
+            status = call(joined, Joined(
+                net=p.net, threads=way, update=plan, accumulate=p.accumulate
+            ))  # fmt: skip
+        else:
+            status = gradients(net, p.accumulate, way)
+        if status == OK:
+            _note_time(net, way, now() - start)
+        return _note(net, status)
+
+    return body
+
+
+@kernel(Word)
+def net_update(t: Floats) -> Any:
+    """The rest of a step: clipping, and the optimizer. value: the address of the table."""
+    clip, all_elements, tiny = t[clip_layers], update_elements(t), tiny_of(t)
+
+    def body(p):  # type: ignore[no-untyped-def]
+        net, status = view(p.value, Net), OK
+        plan = on_stack(NO_UPDATE)
+        _plan_update(net, plan, tiny)
+        net.kept = 0
+        if net.max_norm != 0:
+            status = call(clip, p)
+        if status == OK:
+            status = all_elements(plan)
+        if status == OK:
+            net.steps += 1
+        return status
+
+    return body
+
+
+@kernel(Word)
+def net_forward(t: Floats) -> Any:
+    """All layers, kept for net_backward. value: the address of the table."""
+    forward = _forward(t)
+
+    def body(p):  # type: ignore[no-untyped-def]
+        net = view(p.value, Net)
+        net.kept = 0
+        status = forward(net, BY_PRODUCT)
+        if status == OK:
+            net.kept = net.rows
+        return status
+
+    return body
+
+
+@kernel(Gradients)
+def net_backward(t: Floats) -> Any:
+    """From dF/dY of the last layer, which stands in its g and is overwritten, and what
+    net_forward kept, which is there afterwards as well."""
+    backward = _backward(t)
+
+    def body(p):  # type: ignore[no-untyped-def]
+        net = view(p.net, Net)
+        status = backward(net, p.accumulate, BY_PRODUCT, p.dx.data, p.dx.row)
+        net.has_gradients = pick(status, 0, 1)
         return status
 
     return body
