@@ -20,6 +20,7 @@ from .._ops.linear import ActivationName
 from .._ops.numbers import at_least_0, count, shown
 from .._ops.optimizers import SGD, Optimizer
 from .._ops.schedules import Schedule
+from ..tables import Table
 from . import checkpoint as files
 from . import fit as training
 from .batch import checked_x, checked_y, looked_at_x, looked_at_y
@@ -41,7 +42,7 @@ from .step import Step
 Array = NDArray[Any]
 DEFAULT_OPTIMIZER = SGD(0.01)
 _MAY_BE_SET = ("learning_rate", "steps", "epochs")
-_PARTS = ("_config", "_parameters", "_step", "_run")  # what a model consists of
+_PARTS = ("_config", "_parameters", "_step", "_run", "_table")  # what a model consists of
 _ADVICE = {
     "weights": "write into the arrays: model.weights[i][...] = values",
     "biases": "write into the arrays: model.biases[i][...] = values",
@@ -71,6 +72,7 @@ class MLP:
     _parameters: Parameters
     _step: Step
     _run: Run
+    _table: Table | None = None
 
     def __init__(
         self,
@@ -180,6 +182,13 @@ class MLP:
     def history(self) -> dict[str, list[float]]:
         """Of all epochs of all calls of fit; NaN where an epoch had no such value."""
         return copied(self._run.history)
+
+    @property
+    def table(self) -> Table | None:
+        """What a model that ``fastgrad train`` saved knows of its table: ``table.encode(frame)``
+        makes x of a pandas.DataFrame, ``table.decode(model.predict(x))`` names of the classes, or
+        numbers in the target's own unit. None for a model that was trained on arrays."""
+        return self._table
 
     # work -----------------------------------------------------------------------------------------
 
@@ -378,14 +387,14 @@ class MLP:
             run.early = None  # nor would fit go on from it
         return State(
             self._config, self._parameters.values(), self.optimizer_state(),
-            self.steps, self.learning_rate, run,
+            self.steps, self.learning_rate, run, self._table,
         )  # fmt: skip
 
     def _resume(self, state: State) -> None:
         self._parameters.set_values(state.values)
         self.set_optimizer_state(state.optimizer_state)
         self.steps, self.learning_rate = state.steps, state.learning_rate
-        vars(self)["_run"] = state.run
+        vars(self).update(_run=state.run, _table=state.table)
 
     def _live(self) -> list[Array]:
         """Weight 0, bias 0, weight 1, ...: the live arrays."""
