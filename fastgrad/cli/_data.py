@@ -183,9 +183,9 @@ class _OfTable(Data):
 
     def fit(self, train: Rows) -> None:
         standardize = not self._args.no_standardize
-        self._found = tables.columns(
-            self._read, self._choice.inputs, train, standardize, self._dtype
-        )
+        series = {name: self._read.frame[name] for name in self._choice.inputs}
+        self._read = replace(self._read, frame=None)
+        self._found = tables.columns(self._read, series, train, standardize, self._dtype)
         if self.target.task == REGRESSION:
             self.target, self._title = _target.learn(
                 self._read.name, self._choice.target, self._labels, REGRESSION, self._where, train
@@ -196,7 +196,6 @@ class _OfTable(Data):
         if not self.inputs:
             raise DataError(f"{self._read.name}: the inputs hold no value to learn from")
         self._y = self.target.encode(self._labels, self._where)
-        self._read = replace(self._read, frame=None)  # its memory
 
     def part(self, rows: Rows) -> tuple[Array, Array]:
         return _table.write(self._found, self._dtype, rows), self._y[rows]

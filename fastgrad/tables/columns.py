@@ -8,7 +8,7 @@ text    one column a text, 1 where it is that; all 0 where it is missing, or unk
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,15 @@ class Found:
     missing: int = 0
     unknown: int = 0
     example: str = ""  # an unknown text
+    is_written: bool = False  # values are those of x already
+
+    def written(self, dtype: np.dtype[Any]) -> Found:
+        """Floats as x will have them, of ``dtype``: half the memory of float64."""
+        if self.column.kind == TEXT or self.values.dtype.kind != "f":
+            return self
+        with np.errstate(over="ignore"):
+            values = _standardized(self.column, self.values).astype(dtype)
+        return replace(self, values=values, is_written=True)
 
 
 class TooManyTexts(Exception):
@@ -145,8 +154,12 @@ def write(found: Found, rows: NDArray[np.int64] | slice, out: NDArray[Any]) -> N
         known = np.flatnonzero(values >= 0)
         out[known, values[known]] = 1
         return
+    out[:, 0] = values if found.is_written else _standardized(column, values)
+
+
+def _standardized(column: Column, values: NDArray[Any]) -> NDArray[np.float64]:
     numbers = values.astype(np.float64)
     numbers[np.isnan(numbers)] = column.fill
     numbers -= column.center
     numbers /= column.scale
-    out[:, 0] = numbers
+    return numbers

@@ -95,22 +95,26 @@ def _refuse_indices(read: Read, inputs: tuple[str, ...]) -> None:
 
 def columns(
     read: Read,
-    inputs: Iterable[str],
+    series: dict[str, Any],
     train: NDArray[np.int64],
     standardize: bool,
     dtype: np.dtype[Any],
 ) -> list[Found]:
-    """The inputs of all rows, as the training rows teach to read them."""
+    """The inputs of all rows, as the training rows teach to read them. series: pandas' by name,
+    taken out one by one, so that their memory is free."""
     found, many = list[Found](), list[tuple[str, int]]()
-    for name in inputs:
-        values = _values.of(read.frame[name])
+    for name in list(series):
+        values = _values.of(series.pop(name))
         _check(read, name, values)
         try:
             column = _columns.learn(name, values.take(train), standardize, dtype)
         except TooManyTexts as error:
             many.append((name, error.args[0]))
             continue
-        found.append(_columns.find(column, values, lambda row: f"{read.name}: {read.where(row)}"))
+        read_as = _columns.find(column, values, lambda row: f"{read.name}: {read.where(row)}")
+        if not standardize:
+            _check_range(read, read_as, dtype)
+        found.append(read_as.written(dtype))
     if many:
         names = [name for name, _ in many]
         raise DataError(
@@ -118,8 +122,6 @@ def columns(
             f"to {MAX_TEXTS} are one-hot encoded; leave out what names rows "
             f"(--drop {option(names)})"
         )
-    if not standardize:
-        _check_range(read, found, dtype)
     return found
 
 
@@ -155,17 +157,16 @@ def _is_number(text: str) -> bool:
     return isinstance(_values.as_numbers(Texts(np.zeros(1, np.int64), (text,))), Numbers)
 
 
-def _check_range(read: Read, found: list[Found], dtype: np.dtype[Any]) -> None:
-    largest = float(np.finfo(dtype).max)
-    for f in found:
-        if f.column.kind == NUMBER and f.column.scale == 1.0:
-            large = np.abs(f.values.astype(np.float64)) > largest
-            if large.any():
-                row = int(np.argmax(large))
-                raise DataError(
-                    f"{read.name}: {read.where(row)}, column {shown(f.column.name)}: "
-                    f"{f.values[row]} is too large for {dtype.name}; leave --no-standardize out"
-                )
+def _check_range(read: Read, found: Found, dtype: np.dtype[Any]) -> None:
+    column = found.column
+    if column.kind == NUMBER and not _is_standardized(column):
+        large = np.abs(found.values.astype(np.float64)) > float(np.finfo(dtype).max)
+        if large.any():
+            row = int(np.argmax(large))
+            raise DataError(
+                f"{read.name}: {read.where(row)}, column {shown(column.name)}: "
+                f"{found.values[row]} is too large for {dtype.name}; leave --no-standardize out"
+            )
 
 
 # what is said -------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ TEXT = (".csv", ".tsv", ".txt", ".data")
 BINARY = (".parquet", ".feather")
 PACKED = (".gz", ".zip")  # of one text file
 SUFFIXES = (*TEXT, *PACKED, *BINARY)
-_CELLS = 1 << 21  # of text that are read at once
+_CELLS = 1 << 20  # of text that are read at once
 Where = Callable[[int], str]  # a row -> the place, for people
 
 
@@ -76,7 +76,7 @@ def read_table(
     rows = source.count_rows(found.separator, len(found.names), has_quotes) - found.header
     if rows < 1:
         raise DataError(f"{name}: no rows below the header; there is nothing to learn from")
-    frame = _read_text(pandas, source, found)
+    frame = _read_text(pandas, source, found, rows)
     remarks = list(found.remarks)
     if source.encoding != "UTF-8":
         remarks.append(source.encoding)
@@ -126,23 +126,58 @@ def _read_binary(pandas: Any, path: str, name: str) -> Read:
 # text ---------------------------------------------------------------------------------------------
 
 
-def _read_text(pandas: Any, source: Source, found: layout.Layout) -> Any:
-    names = list(found.names)
-    parts = _parts(pandas, source, found, {})
-    mixed = {name: str for name in names if len({kind for kind, _ in parts[name]} - {""}) > 1}
+def _read_text(pandas: Any, source: Source, found: layout.Layout, rows: int) -> Any:
+    columns = _columns(pandas, source, found, rows, {})
+    mixed = {name: str for name, column in columns.items() if len(column.kinds) > 1}
     if mixed:
-        del parts
-        parts = _parts(pandas, source, found, mixed)
-    columns = {name: _joined(pandas, parts.pop(name)) for name in names}
-    return pandas.DataFrame(columns, copy=False)
+        del columns
+        columns = _columns(pandas, source, found, rows, mixed)
+    return pandas.DataFrame({n: c.values(pandas) for n, c in columns.items()}, copy=False)
 
 
-Parts = dict[str, list[tuple[str, Any]]]  # of a column: ("number", "bool", "text" or "", values)
+class _Column:
+    """Values that come in parts; numbers in an array of all rows, or it would be there twice."""
+
+    def __init__(self, rows: int) -> None:
+        self.kinds = set[str]()  # "number", "bool", "text"
+        self._rows, self._done = rows, 0
+        self._places: dict[str, int] = {}
+        self._array: NDArray[Any] = np.zeros(0, np.uint8)
+
+    def add(self, kind: str, part: Any) -> None:
+        """kind "": no value in it. part: numbers, or a pandas.Categorical."""
+        if kind:
+            self.kinds.add(kind)
+        is_text = kind in ("bool", "text")
+        if is_text:
+            names = [str(text) for text in part.categories]
+            own = [self._places.setdefault(name, len(self._places)) for name in names]
+            part = np.array([*own, -1], np.int32)[part.codes]
+        if self._places:  # what came before has no value, or the column will be read again
+            part = part if is_text else np.full(len(part), -1, np.int32)
+            if self._array.dtype != np.int32:
+                self._array = np.full(self._rows, -1, np.int32)
+        elif not self._done:
+            self._array = np.empty(self._rows, part.dtype)
+        else:
+            wide = np.promote_types(self._array.dtype, part.dtype)
+            self._array = self._array.astype(wide, copy=False)
+        end = self._done + len(part)
+        self._array[self._done : end] = part
+        self._done = end
+
+    def values(self, pandas: Any) -> Any:
+        if not self._places:
+            return self._array
+        texts = pandas.Index(list(self._places), dtype=object)
+        return pandas.Categorical.from_codes(self._array, categories=texts)
 
 
-def _parts(pandas: Any, source: Source, found: layout.Layout, types: dict[str, Any]) -> Parts:
+def _columns(
+    pandas: Any, source: Source, found: layout.Layout, rows: int, types: dict[str, Any]
+) -> dict[str, _Column]:
     names = list(found.names)
-    parts: Parts = {name: [] for name in names}
+    columns = {name: _Column(rows) for name in names}
     try:
         with (
             source.open() as stream,
@@ -163,14 +198,14 @@ def _parts(pandas: Any, source: Source, found: layout.Layout, types: dict[str, A
             ) as reader,
         ):
             for frame in reader:
-                for name in names:
-                    parts[name].append(_part(pandas, frame[name]))
+                for name, series in frame.items():
+                    columns[name].add(*_part(pandas, series))
     except MemoryError:
         raise
     except (pandas.errors.ParserError, ValueError, OverflowError) as error:
         words = re.sub(r"^Error tokenizing data\. C error: ", "", str(error))
         raise DataError(f"{source.name}: not a table ({brief(words, 150)})") from None
-    return parts
+    return columns
 
 
 def _exact_floats(pandas: Any) -> dict[str, str]:
@@ -184,7 +219,7 @@ def _part(pandas: Any, series: Any) -> tuple[str, Any]:
     if kind in "iu":
         return "number", _small(series.to_numpy())
     if kind == "f":
-        values = series.to_numpy().copy()  # or it would keep the memory of the whole frame
+        values = series.to_numpy()
         return ("" if np.isnan(values).all() else "number"), values
     if kind == "b":
         return "bool", pandas.Categorical(series.astype(str))
@@ -204,19 +239,3 @@ def _small(values: NDArray[Any]) -> NDArray[Any]:
         if info.min <= low and high <= info.max:
             return values.astype(dtype)
     return values
-
-
-def _joined(pandas: Any, parts: list[tuple[str, Any]]) -> Any:
-    kinds = {kind for kind, _ in parts} - {""}
-    if kinds <= {"number"}:
-        return np.concatenate([values for _, values in parts])
-    places: dict[str, int] = {}
-    codes = list[NDArray[np.int32]]()
-    for kind, values in parts:
-        if kind:
-            own = [places.setdefault(str(text), len(places)) for text in values.categories]
-            codes.append(np.array([*own, -1], np.int32)[values.codes])
-        else:
-            codes.append(np.full(len(values), -1, np.int32))
-    texts = pandas.Index(list(places), dtype=object)
-    return pandas.Categorical.from_codes(np.concatenate(codes), categories=texts)
