@@ -102,12 +102,12 @@ def choose(name: str, columns: list[str], given: str | None, classy: list[str]) 
             raise DataError(f"{name}: to learn is {places}; say which with --target COLUMN")
         if found:
             return found[0]
-    ends = [column for column in (columns[0], columns[-1]) if column in classy]
-    if len(classy) == 1 or (len(ends) == 1 and ends[0] == columns[-1]):
-        return classy[0] if len(classy) == 1 else ends[0]
+    if len(classy) == 1:
+        return classy[0]
+    what = f"any of {listed(classy)} could hold classes" if classy else "none holds classes"
     raise DataError(
-        f"{name}: no column is called {', '.join(n for names in NAMES for n in names)}; say which "
-        f"is to be learned with --target COLUMN (columns: {listed(columns)})"
+        f"{name}: no column is called {', '.join(n for names in NAMES for n in names)}, and {what}; "
+        f"say which is to be learned with --target COLUMN (columns: {listed(columns)})"
     )
 
 
