@@ -101,7 +101,7 @@ class _OfArrays(Data):
             raise DataError(f"{printable(path)}: neither .npz nor a table such as .csv")
         self._name = printable(path)
         self._x, y = read_npz(path, self._dtype)
-        self._labels = _as_values(y)
+        self._labels = as_values(y)
 
     def _where(self, row: int) -> str:
         return f"{self._name}: row {row}"
@@ -134,7 +134,7 @@ class _OfArrays(Data):
             raise DataError(
                 f"{name}: has {x.shape[1]} columns of inputs but the data has {self.inputs}"
             )
-        return x, self.target.encode(_as_values(y), lambda row: f"{name}: row {row}")
+        return x, self.target.encode(as_values(y), lambda row: f"{name}: row {row}")
 
     def lines(self) -> Iterator[str]:
         yield f"target: {self._title}"
@@ -150,7 +150,7 @@ class _Digits(_OfArrays):
         yield from ()
 
 
-def _as_values(y: Array) -> Values:
+def as_values(y: Array) -> Values:
     if y.dtype.kind == "b":
         return Texts(y.astype(np.int64), ("False", "True"))
     if y.dtype.kind == "U":
@@ -163,7 +163,10 @@ class _OfTable(Data):
     def __init__(self, args: argparse.Namespace, dtype: np.dtype[Any]):
         self._args, self._dtype = args, dtype
         self._read = read_file(args, args.data, ())
-        self._choice = tables.choose(self._read, args.target, args.columns, args.drop)
+        drop = args.drop
+        if isinstance(args.validation, str):  # which may have columns to leave out of its own
+            drop = [name for name in drop if name in self._read.frame.columns]
+        self._choice = tables.choose(self._read, args.target, args.columns, drop)
         self._labels = self._values(self._choice.target)
         self.target, self._title = _target.learn(
             self._read.name, self._choice.target, self._labels, args.task, self._where
@@ -209,6 +212,9 @@ class _OfTable(Data):
             )
         read = named(read_file(self._args, path, known(self.table), self.table.header), self.table)
         target = self.target.name
+        absent = set(self._args.drop) - {*self._choice.dropped, *read.frame.columns}
+        if absent:
+            raise DataError(f"{read.name}: --drop: no column named {listed(sorted(absent))}")
         if target not in read.frame.columns:
             raise DataError(f"{read.name}: no column {target!r}, the target")
         found = find(self.table, read, self._args.drop)

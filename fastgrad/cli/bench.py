@@ -1,4 +1,4 @@
-"""``fastgrad bench``: products, layers, steps beside numpy, in ten seconds; or sizes of one's own."""
+"""``fastgrad bench``: products, layers, steps beside numpy, in ten seconds; or sizes given."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import io
 import math
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from ..tables import table as _table
 from ..tables import values as _values
 from ..tables.errors import counted, printable
 from ..tables.target import REGRESSION
+from ..tables.values import Numbers
 from ..threads import num_threads
 from . import _arguments, _data, _tables
 from ._errors import UsageError
@@ -71,10 +73,8 @@ def _run(args: argparse.Namespace) -> int:
         print(f"{args.output}: {counted(len(x), 'prediction')}")
     for note in notes:
         print(note, file=sys.stderr)
-    if truth is not None and model.table is not None:
-        print(_score(model.table, columns[0][1], truth), file=sys.stderr)
-    elif truth is not None and model.loss == "softmax_cross_entropy":
-        print(_right(columns[0][1], truth), file=sys.stderr)
+    if truth is not None:
+        print(_score(model, x, truth), file=sys.stderr)
     return 0
 
 
@@ -103,7 +103,7 @@ def _load(path: str) -> MLP:
 
 
 def _read(args: argparse.Namespace, model: MLP) -> tuple[Array, Array | None, list[str]]:
-    """x, the target where it is in the file (names of classes, numbers), and what is to be said."""
+    """x, the target where it is in the file (as the model learns it), and what is to be said."""
     table = model.table
     if table is not None and table.columns is not None:
         if not is_table(args.data):
@@ -114,15 +114,15 @@ def _read(args: argparse.Namespace, model: MLP) -> tuple[Array, Array | None, li
         return _of_table(args, model, table)
     if not is_table(args.data):
         x, y = read_npz(args.data, model.dtype, needs_y=False)
-        truth = y if len(y) == len(x) else None
+        truth, notes = _truth(model, _data.as_values(y)) if len(y) else (None, [])
     else:
-        x, truth = _numbers(args, model), None
+        x, truth, notes = _numbers(args, model), None, []
     if x.shape[1] != model.sizes[0]:
         raise DataError(
             f"{printable(args.data)}: has {counted(x.shape[1], 'column')} but the model takes "
             f"{model.sizes[0]}"
         )
-    return x, truth, []
+    return x, truth, notes
 
 
 def _numbers(args: argparse.Namespace, model: MLP) -> Array:
@@ -155,24 +155,25 @@ def _of_table(
     names = _data.known(table)
     read = _data.named(_data.read_file(args, args.data, names, table.header), table)
     found = _data.find(table, read, args.drop)
-    truth = None
+    truth, notes = None, [*tables.filled(found), *tables.unknown(found)]
     if table.target.name in read.frame.columns:
-        truth = _truth(table, _values.of(read.frame[table.target.name]))
-    notes = [*tables.filled(found), *tables.unknown(found)]
+        truth, more = _truth(model, _values.of(read.frame[table.target.name]), read.where)
+        notes += more
     return _table.write(found, model.dtype), truth, notes
 
 
-def _truth(table: Table, values: _values.Values) -> Array | None:
-    """The target in the file, or None where it has gaps or is something else."""
-    if table.target.task == REGRESSION:
-        found = _values.as_numbers(values)
-        if isinstance(found, str) or not np.isfinite(found.values.astype(np.float64)).all():
-            return None
-        return found.values.astype(np.float64)
-    texts = _values.as_texts(values)
-    if (texts.codes < 0).any():
-        return None
-    return np.array(texts.names, object)[texts.codes]
+def _truth(
+    model: MLP, values: _values.Values, where: Callable[[int], str] = "row {}".format
+) -> tuple[Array | None, list[str]]:
+    """The target in the file as the model learns it; or None, and why."""
+    if model.table is not None:
+        try:
+            return model.table.target.encode(values, where), []
+        except DataError as error:
+            return None, [f"not compared with the target: {error}"]
+    if model.loss != "softmax_cross_entropy" or not isinstance(values, Numbers):
+        return None, []
+    return values.values, []
 
 
 # what is said of them -----------------------------------------------------------------------------
@@ -208,25 +209,14 @@ def _csv(columns: list[tuple[str, Array]]) -> str:
     return text.getvalue()
 
 
-def _score(table: Table, predicted: Array, truth: Array) -> str:
-    if table.target.task == REGRESSION:
-        error = predicted - truth
+def _score(model: MLP, x: Array, truth: Array) -> str:
+    predicted = model.predict(x)
+    if model.table is not None and model.table.target.task == REGRESSION:
+        decode = model.table.decode
+        error = decode(predicted) - decode(truth)
         return (
             f"error: {math.sqrt(float(np.mean(error * error))):.4g} root mean square, "
             f"{float(np.mean(np.abs(error))):.4g} mean absolute"
         )
-    if table.target.kind != "text":
-        truth = np.array([_number(name) for name in truth.tolist()])
-    return _right(predicted, truth)
-
-
-def _number(name: object) -> float:
-    try:
-        return float(str(name))
-    except ValueError:
-        return math.nan
-
-
-def _right(predicted: Array, truth: Array) -> str:
     right = int(np.count_nonzero(predicted == truth))
     return f"accuracy: {100 * right / len(truth):.2f} %, {right} of {len(truth)} right"

@@ -101,7 +101,8 @@ def merges(present: NDArray[Any], dtype: np.dtype[Any]) -> bool:
         return False
     wide = np.unique(present.astype(np.float64))
     whole = present.dtype.kind in "iu" or bool(np.all(wide == np.floor(wide)))
-    return whole and len(np.unique(wide.astype(dtype))) < len(wide)
+    with np.errstate(over="ignore"):
+        return whole and len(np.unique(wide.astype(dtype))) < len(wide)
 
 
 def find(column: Column, values: Values, where: Where) -> Found:

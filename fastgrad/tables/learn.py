@@ -77,14 +77,16 @@ def _classy(read: Read, names: list[str]) -> list[str]:
 def _refuse_indices(read: Read, inputs: tuple[str, ...]) -> None:
     """A column that only numbers the rows would be learned by heart."""
     for name in inputs:
-        values = read.frame[name]
-        if getattr(values.dtype, "kind", "O") not in "iu":
+        if getattr(read.frame[name].dtype, "kind", "O") not in "iuf":
             continue
-        numbers = values.to_numpy().astype(np.int64)
-        counts = numbers[0] in (0, 1) and bool(np.all(np.diff(numbers) == 1))
+        values = _values.of(read.frame[name])
+        numbers = values.values if isinstance(values, Numbers) else np.zeros(0)
+        if len(numbers) == 0 or not np.all(np.isfinite(numbers) & (numbers == np.floor(numbers))):
+            continue
         if name.lower() in _INDEX:
             is_index = len(np.unique(numbers)) == len(numbers)
         else:
+            counts = numbers[0] in (0, 1) and bool(np.all(np.diff(numbers.astype(float)) == 1))
             is_index = counts and len(numbers) >= _ROWS
         if is_index:
             raise DataError(

@@ -80,6 +80,10 @@ class Target:
         return f"{words}, {_brief(self.classes[0])} to {_brief(self.classes[-1])}"
 
 
+def _number(value: float) -> str:
+    return _values.plain(value) if value == int(value) else f"{value:.6g}"
+
+
 def _title(name: str) -> str:
     """Of a table's column; of an array, which has no name."""
     return f"column {shown(name)}" if name else "y"
@@ -104,10 +108,10 @@ def choose(name: str, columns: list[str], given: str | None, classy: list[str]) 
             return found[0]
     if len(classy) == 1:
         return classy[0]
-    what = f"any of {listed(classy)} could hold classes" if classy else "none holds classes"
+    what = f"{listed(classy)} could each hold classes" if classy else "none holds classes"
     raise DataError(
-        f"{name}: no column is called {', '.join(n for names in NAMES for n in names)}, and {what}; "
-        f"say which is to be learned with --target COLUMN (columns: {listed(columns)})"
+        f"{name}: no column is called {', '.join(sum(NAMES, ()))}, and {what}; say which "
+        f"is to be learned with --target COLUMN (columns: {listed(columns)})"
     )
 
 
@@ -129,7 +133,7 @@ def learn(
     where: Where,
     train: NDArray[np.int64] | None = None,
 ) -> tuple[Target, str]:
-    """The target and how to say it. train: the rows that numbers are standardised by; None: all."""
+    """The target and how to say it. train: rows that numbers are standardised by; None: all."""
     title = _title(name)
     if task is None:
         texts = isinstance(values, Texts) and isinstance(_values.as_numbers(values), str)
@@ -145,7 +149,7 @@ def learn(
             f"{file}: {title}: is {_values.plain(mean)} in every row; nothing can be learned"
         )
     target = Target(name, REGRESSION, center=mean, scale=deviation)
-    low, high = (_values.plain(float(v)) for v in (numbers.min(), numbers.max()))
+    low, high = (_number(float(v)) for v in (numbers.min(), numbers.max()))
     text = f"{title}, numbers from {low} to {high}: a regression"
     return target, text
 

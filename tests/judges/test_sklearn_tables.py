@@ -64,8 +64,8 @@ def theirs(sample: Sample, frame, target: str, train, held) -> list[float]:
     found = []
     for seed in SEEDS:
         net = (MLPRegressor if sample.is_regression else MLPClassifier)(
-            hidden_layer_sizes=(128,), alpha=0, learning_rate_init=0.003, batch_size=32, max_iter=EPOCHS,
-            n_iter_no_change=EPOCHS, random_state=seed,
+            hidden_layer_sizes=(128,), alpha=0, learning_rate_init=0.003, batch_size=32,
+            max_iter=EPOCHS, n_iter_no_change=EPOCHS, random_state=seed,
         )  # fmt: skip
         pipe = make_pipeline(
             ColumnTransformer([
