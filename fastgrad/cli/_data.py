@@ -275,7 +275,7 @@ def named(read: Read, table: Table) -> Read:
 
 def find(table: Table, read: Read, drop: tuple[str, ...]) -> list[Found]:
     try:
-        return table.find(read.frame, lambda row: read.where(row), drop)
+        return _table.find(table, read.frame, read.where, drop)
     except DataError as error:
         raise DataError(f"{read.name}: {error}") from None
 

@@ -32,9 +32,10 @@ Where = Callable[[int], str]  # a row -> the place, for people
 
 @dataclass(frozen=True)
 class Read:
-    """A table and where it came from. ``title``: what was found, as a line."""
+    """A table and where it came from. frame: a pandas.DataFrame; title: what was found, as a line;
+    where: a row -> its place in the file, for people; header: whether there was one."""
 
-    frame: Any  # a pandas.DataFrame
+    frame: Any
     name: str
     title: str
     where: Where
@@ -42,6 +43,7 @@ class Read:
 
 
 def is_table(path: str) -> bool:
+    """Whether the name of a file is that of a table."""
     return path.lower().endswith(SUFFIXES)
 
 
@@ -55,8 +57,9 @@ def read_table(
     least: int = 2,
     known: Collection[str] = (),
 ) -> Read:
-    """The table in a file of one of SUFFIXES. What is None is found out.
+    """The table in a .csv, .tsv, .txt, .data, .parquet, .feather file, or a .gz or .zip of text.
 
+    What is None is found out. A file that cannot be read, or only wrongly, is a DataError.
     separator: one character, " " for any blanks. decimal: "." or ",". header: whether line 1 names
     the columns; else they are called 1, 2, 3, ... drop: of columns that will not be used, so that
     they need no name. least: columns, fewer are an error. known: names that a header is known by.

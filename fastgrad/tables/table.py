@@ -33,13 +33,14 @@ class Table:
     dropped: tuple[str, ...] = ()  # columns of the table that are not used
     header: bool = True
 
-    def encode(self, frame: Any, dtype: DTypeLike = np.float32) -> NDArray[Any]:
+    def encode(self, frame: Any, dtype: DTypeLike = np.float64) -> NDArray[Any]:
         """A pandas.DataFrame with the columns of the table, in any order -> x (N, inputs).
 
         The target and dropped columns may be there or not; a missing or another one is a ValueError
-        that names it. Unknown texts are 0 in all columns of their own.
+        that names it. Unknown texts are 0 in all columns of their own. A model rounds float64 to
+        its own dtype, to the bits that the command line computes with.
         """
-        return write(self.find(frame, _row), np.dtype(dtype))
+        return write(find(self, frame, _row), np.dtype(dtype))
 
     def encode_target(self, frame: Any) -> NDArray[Any]:
         """y (N,) as the model learns it: class numbers, or numbers standardised."""
@@ -52,27 +53,6 @@ class Table:
         """What ``MLP.predict`` returns, as names of classes (N,), or in the target's own unit."""
         return self.target.decode(outputs)
 
-    def find(self, frame: Any, where: Where, drop: Iterable[str] = ()) -> list[Found]:
-        """The columns of a frame as those of the table read them."""
-        self._check_named()
-        assert self.columns is not None
-        there = {str(name): name for name in frame.columns}
-        names = [column.name for column in self.columns]
-        missing = [name for name in names if name not in there]
-        if missing:
-            raise DataError(f"no column {listed(missing)}, which the model was trained with")
-        known = {*names, self.target.name, *self.dropped, *drop}
-        extra = [name for name in there if name not in known]
-        if extra:
-            raise DataError(
-                f"column {listed(extra)}: the model was trained without; leave it out "
-                f"(--drop {option(extra)})"
-            )
-        return [
-            _columns.find(column, _values.of(frame[there[column.name]]), where)
-            for column in self.columns
-        ]
-
     def _check_named(self) -> None:
         if self.columns is None:
             raise ValueError("the model was trained on arrays: its columns have no names")
@@ -81,6 +61,28 @@ class Table:
     def inputs(self) -> int | None:
         """Columns of x, or None where any will do."""
         return None if self.columns is None else sum(column.width for column in self.columns)
+
+
+def find(table: Table, frame: Any, where: Where, drop: Iterable[str] = ()) -> list[Found]:
+    """The columns of a frame as those of the table read them."""
+    table._check_named()
+    assert table.columns is not None
+    there = {str(name): name for name in frame.columns}
+    names = [column.name for column in table.columns]
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise DataError(f"no column {listed(missing)}, which the model was trained with")
+    known = {*names, table.target.name, *table.dropped, *drop}
+    extra = [name for name in there if name not in known]
+    if extra:
+        raise DataError(
+            f"column {listed(extra)}: the model was trained without; leave it out "
+            f"(--drop {option(extra)})"
+        )
+    return [
+        _columns.find(column, _values.of(frame[there[column.name]]), where)
+        for column in table.columns
+    ]
 
 
 def _row(row: int) -> str:
