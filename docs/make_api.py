@@ -32,7 +32,7 @@ CONSTANTS = {
     "__version__": ("a string", "The version of the package."),
 }
 STAR = re.compile(r"(?<![\w)*])(\*\w+\*)(?![\w*])|\*")
-MODULES = ("reference", "testing", "datasets")  # pages of their own functions, below
+MODULES = ("reference", "testing", "datasets", "tables")  # pages of their own functions, below
 
 
 def page() -> str:

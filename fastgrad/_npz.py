@@ -75,8 +75,9 @@ class NpzReader:
         if self._own is not None:
             self._own.close()
 
-    def read(self, name: str, limit: int | None = None) -> NDArray[Any]:
-        """The array ``name``, C-contiguous, in the machine's byte order; up to ``limit`` bytes."""
+    def read(self, name: str, limit: int | None = None, texts: bool = False) -> NDArray[Any]:
+        """The array ``name``, C-contiguous, in the machine's byte order; up to ``limit`` bytes.
+        texts: it may be of str or bytes."""
         count = self._count.get(name, 0)
         if count != 1:
             found = brief(", ".join(sorted(self.names)[:8])) or "nothing"
@@ -95,7 +96,7 @@ class NpzReader:
         self._left -= info.file_size
         try:
             with self._zip.open(info) as member:
-                _check_header(member, info.file_size)
+                _check_header(member, info.file_size, texts)
             array = np.asarray(self._arrays[name + ".npy"])
         except MemoryError:
             raise
@@ -107,7 +108,7 @@ class NpzReader:
         return np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
 
 
-def _check_header(member: IO[bytes], size: int) -> None:
+def _check_header(member: IO[bytes], size: int, texts: bool) -> None:
     """Before numpy makes an array of the shape that a header claims."""
     try:
         version = np.lib.format.read_magic(member)
@@ -118,7 +119,8 @@ def _check_header(member: IO[bytes], size: int) -> None:
         start = member.tell()
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         raise ValueError("its header cannot be read") from None
-    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+    is_text = texts and dtype.kind in "US" and dtype.itemsize
+    if not is_text and (dtype.kind not in "biuf" or dtype.itemsize > 8):
         words = brief(repr(np.lib.format.dtype_to_descr(dtype)))
         raise ValueError(f"holds {words}, not plain numbers; save it as integers or floats")
     if len(shape) > 32 or start + math.prod(shape) * dtype.itemsize != size:

@@ -2,7 +2,8 @@
 
 The file holds ``meta`` (JSON as bytes), ``weight_i``, ``bias_i``, ``state_i`` (an array of the
 optimizer, flat, in the order of the parameters), ``history_NAME`` (float64, an entry an epoch) and,
-where fit stops early, ``last``: the parameters of the last epoch, flat, beside those of the best.
+where fit stops early, ``last``: the parameters of the last epoch, flat, beside those of the best;
+and, of a model of a table, ``table`` (JSON as bytes).
 Nothing is compressed or pickled, and the same model gives the same bytes. Version 1 had no history,
 learning rate, early stopping, label smoothing or limit of the gradients' norm; the first files of
 version 2 did not note what the last call of fit was given.
@@ -26,6 +27,7 @@ from .._npz import NpzReader
 from .._ops.numbers import brief, shown
 from .._version import __version__
 from .state import State, from_file, to_arrays, to_meta
+from .table_file import MAX_TABLE, table_from_bytes, table_to_bytes
 
 Array = NDArray[Any]
 FORMAT, VERSION = "fastgrad.MLP", 2
@@ -43,6 +45,8 @@ def save(state: State, path: Path) -> None:
     }
     text = json.dumps(versions | to_meta(state), indent=1, allow_nan=False).encode()
     arrays = {"meta": np.frombuffer(text, np.uint8), **to_arrays(state)}
+    if state.table is not None:
+        arrays["table"] = table_to_bytes(state.table)
     write_atomically(path, lambda file: _write_npz(file, arrays))
 
 
@@ -66,7 +70,11 @@ def _build(file: NpzReader) -> State:
     if type(version) is not int or not 1 <= version <= VERSION:
         raise ValueError(f"format version {shown(version)}; this fastgrad reads up to {VERSION}")
     try:
-        return from_file(meta, version, file.read)
+        state = from_file(meta, version, file.read)
+        if "table" in file.names:
+            sizes = state.config.sizes
+            state.table = table_from_bytes(file.read("table", MAX_TABLE), sizes[0], sizes[-1])
+        return state
     except (KeyError, TypeError, OverflowError) as error:
         words = brief(f"{type(error).__name__}: {error}", 200)
         raise ValueError(f"its settings are damaged ({words})") from None

@@ -348,14 +348,14 @@ class MLP(Settings):
             run.early = None  # nor would fit go on from it
         return State(
             self._config, self._parameters.values(), self.optimizer_state(),
-            self.steps, self.learning_rate, run,
+            self.steps, self.learning_rate, run, self._table,
         )  # fmt: skip
 
     def _resume(self, state: State) -> None:
         self._parameters.set_values(state.values)
         self.set_optimizer_state(state.optimizer_state)
         self.steps, self.learning_rate = state.steps, state.learning_rate
-        vars(self)["_run"] = state.run
+        vars(self).update(_run=state.run, _table=state.table)
 
     def _live(self) -> list[Array]:
         """Weight 0, bias 0, weight 1, ...: the live arrays."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .._ops.numbers import at_least_0, count, shown
 from .._ops.optimizers import Optimizer
+from ..tables import Table
 from .config import SETTINGS, Activations, Config, LossName
 from .history import copied
 from .parameters import Parameters
@@ -18,7 +19,7 @@ from .step import Step
 
 Array = NDArray[Any]
 _MAY_BE_SET = ("learning_rate", "steps", "epochs")
-PARTS = ("_config", "_parameters", "_step", "_run")  # what a model consists of
+PARTS = ("_config", "_parameters", "_step", "_run", "_table")  # what a model consists of
 _ADVICE = {
     "weights": "write into the arrays: model.weights[i][...] = values",
     "biases": "write into the arrays: model.biases[i][...] = values",
@@ -38,6 +39,7 @@ class Settings:
     _parameters: Parameters
     _step: Step
     _run: Run
+    _table: Table | None = None
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -98,6 +100,13 @@ class Settings:
     def bias_grads(self) -> tuple[Array, ...]:
         """Live arrays, (sizes[i+1],): the gradients that the last call left."""
         return self._parameters.bias_grads
+
+    @property
+    def table(self) -> Table | None:
+        """What a model that ``fastgrad train`` saved knows of its table: ``table.encode(frame)``
+        makes x of a pandas.DataFrame, ``table.decode(model.predict(x))`` names of the classes, or
+        numbers in the target's own unit. None for a model that was trained on arrays."""
+        return self._table
 
     @property
     def steps(self) -> int:

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from .._kernels.codegen.target import BITS_VERSION
 from .._ops.optimizers import OPTIMIZERS, Adam, AdamW
+from ..tables import Table
+from ..tables import table as tables
 from .config import SETTINGS, Config
 from .history import EarlyStop, Fit, History
 
@@ -58,6 +60,7 @@ class State:
     steps: int
     learning_rate: float
     run: Run
+    table: Table | None = None
 
 
 def to_plain(state: State) -> dict[str, Any]:
@@ -67,6 +70,7 @@ def to_plain(state: State) -> dict[str, Any]:
     plain["bits_version"] = BITS_VERSION
     for name in ("early", "last_fit"):
         run[name] = None if run[name] is None else dict(vars(run[name]))
+    plain["table"] = None if state.table is None else tables.to_plain(state.table)
     return plain | {"run": run}
 
 
@@ -76,7 +80,10 @@ def from_plain(plain: dict[str, Any]) -> State:
     run = Run(**plain["run"])
     run.early = None if run.early is None else EarlyStop(**plain["run"]["early"])
     run.last_fit = None if run.last_fit is None else Fit(**plain["run"]["last_fit"])
-    return State(**plain | {"config": Config(**plain["config"]), "run": run})
+    table = plain.get("table")
+    table = None if table is None else tables.from_plain(table)
+    config = Config(**plain["config"])
+    return State(**plain | {"config": config, "run": run, "table": table})
 
 
 def to_meta(state: State) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import NoReturn
 from .._version import __version__
 from ._errors import UsageError
 
-COMMANDS = ("train", "bench", "check", "info", "warmup")
+COMMANDS = ("train", "predict", "bench", "check", "info", "warmup")
 
 
 class Parser(argparse.ArgumentParser):

@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from .._mlp import MLP
 from .._ops.schedules import Schedule
 from ..datasets import DataError
+from ..tables.target import Target
 from ._errors import UsageError
 
 HIDDEN = 128
-Data = tuple[NDArray[Any], NDArray[np.int64]]
+Data = tuple[NDArray[Any], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,18 @@ class Job:
 
     model: MLP
     x: NDArray[Any]
-    y: NDArray[np.int64]
+    y: NDArray[Any]  # class numbers (N,), or numbers (N, 1) of the model's dtype
     held_x: NDArray[Any]
-    held_y: NDArray[np.int64]
+    held_y: NDArray[Any]
     validation: Data | None
     epochs: int  # in all, those before a resumed start included
     batch_size: int
     patience: int | None
     schedule: Schedule
     start: MLP | None  # the resumed model as it was; None: ``model`` starts untrained
+    target: Target
+    first_lines: tuple[str, ...] = ()  # what the file is
+    lines: tuple[str, ...] = ()  # what is learned from it
 
     def left(self, model: MLP) -> int:
         """Epochs that ``model`` has to do."""

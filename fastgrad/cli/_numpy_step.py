@@ -55,10 +55,51 @@ ACTIVATIONS: dict[str | None, Callable[[Array], tuple[Array, Array | None]]] = {
 }
 
 
+# The losses: the last layer's outputs and the targets -> the mean, its gradient.
+
+
+def _softmax_cross_entropy(out: Array, y: Array) -> tuple[float, Array]:
+    rows = len(out)
+    z = out - out.max(axis=1, keepdims=True)
+    p: Array = np.exp(z)
+    total = p.sum(axis=1, keepdims=True)
+    index = np.arange(rows)
+    loss = float(np.mean(np.log(total[:, 0]) - z[index, y]))
+    p /= total
+    p[index, y] -= 1
+    p /= rows
+    return loss, p
+
+
+def _binary_cross_entropy(out: Array, y: Array) -> tuple[float, Array]:
+    loss = float(np.mean(np.maximum(out, 0) - out * y + np.log1p(np.exp(-np.abs(out)))))
+    p = 1 / (1 + np.exp(-out))
+    p -= y
+    p /= out.size
+    return loss, p
+
+
+def _mse(out: Array, y: Array) -> tuple[float, Array]:
+    p = out - y
+    loss = float(np.mean(p * p))
+    p *= 2
+    p /= out.size
+    return loss, p
+
+
+LOSSES: dict[str, Callable[[Array, Array], tuple[float, Array]]] = {
+    "softmax_cross_entropy": _softmax_cross_entropy,
+    "binary_cross_entropy_with_logits": _binary_cross_entropy,
+    "mse": _mse,
+}
+
+
 def prepare(model: MLP, x: Array, y: Array) -> tuple[Callable[[], Any], Callable[[], Any], str]:
     """Our step of a batch, numpy's, and why they are not to be compared, or ""."""
     if isinstance(model.activation, tuple) or model.activation not in ACTIVATIONS:
         return _nothing, _nothing, f"there is no {model.activation} in plain numpy's step"
+    if model.max_grad_norm is not None or model.optimizer.weight_decay:
+        return _nothing, _nothing, "plain numpy's step has no weight decay and no limit of norms"
     twin = NumpyNet(model)
     losses = model.train_step(x, y), twin.step(x, y)
     limit = 0.05 if model.activation == "gelu" else 1e-3  # numpy's gelu is the tanh form
@@ -73,11 +114,12 @@ def _nothing() -> None:
 
 
 class NumpyNet:
-    """A copy of a model's parameters and the step of softmax cross-entropy with SGD or Adam."""
+    """A copy of a model's parameters and the step of its loss with SGD or Adam."""
 
     def __init__(self, model: MLP):
         self.activation: Any = model.activation  # one name
         self.optimizer = model.optimizer
+        self.loss = LOSSES[model.loss]
         arrays = [a for pair in zip(model.weights, model.biases, strict=True) for a in pair]
         self.flat = np.concatenate([a.ravel() for a in arrays])
         self.grad = np.empty_like(self.flat)
@@ -107,14 +149,7 @@ class NumpyNet:
             out, slope = ACTIVATIONS[None if is_last else self.activation](z)
             kept.append((h, slope))
             h = out
-        z = h - h.max(axis=1, keepdims=True)
-        p: Array = np.exp(z)
-        total = p.sum(axis=1, keepdims=True)
-        index = np.arange(rows)
-        loss = float(np.mean(np.log(total[:, 0]) - z[index, y]))
-        p /= total
-        p[index, y] -= 1
-        p /= rows
+        loss, p = self.loss(h, y)
         for i in reversed(range(len(self.layers))):
             (w, dw), (_, db) = self.layers[i]
             h, slope = kept[i]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 from collections.abc import Iterator
 
@@ -11,6 +12,7 @@ import numpy as np
 from .._bench import compare
 from .._kernels.codegen import target
 from .._mlp.checkpoint import digest
+from ..tables.target import REGRESSION
 from . import _numpy_step, _other_threads
 from ._arguments import joined
 from ._job import HIDDEN, Job
@@ -33,15 +35,7 @@ def early_stop(job: Job) -> Iterator[tuple[str, str]]:
 
 
 def summary(job: Job, seed: int) -> Iterator[tuple[str, str]]:
-    right = int(np.count_nonzero(job.model.predict(job.held_x) == job.held_y))
-    held = len(job.held_y)
-    yield (
-        "accuracy",
-        (
-            f"{100 * right / held:.2f} % of the held-out fifth: {right} of {held} "
-            f"(trained on {len(job.y)}, tested on {held}, seed {seed})"
-        ),
-    )
+    yield _error(job, seed) if job.target.task == REGRESSION else _accuracy(job, seed)
     yield "step", _compare_with_numpy(job)
     where = "every machine" if target.current().isa.fma else "machines without FMA, as this one"
     yield (
@@ -50,17 +44,71 @@ def summary(job: Job, seed: int) -> Iterator[tuple[str, str]]:
     )
 
 
+def _accuracy(job: Job, seed: int) -> tuple[str, str]:
+    right = int(np.count_nonzero(job.model.predict(job.held_x) == job.held_y.reshape(-1)))
+    held = len(job.held_y)
+    return (
+        "accuracy",
+        (
+            f"{100 * right / held:.2f} % of the held-out fifth: {right} of {held} "
+            f"(trained on {len(job.y)}, tested on {held}, seed {seed})"
+        ),
+    )
+
+
+def _error(job: Job, seed: int) -> tuple[str, str]:
+    """In the target's own unit, beside that of the mean of the training rows: the scale's R2."""
+    target = job.target
+    truth = target.decode(job.held_y)
+    error = target.decode(job.model.predict(job.held_x)) - truth
+    square = float(np.mean(error * error))
+    plain = float(np.mean((truth - target.center) ** 2))
+    return (
+        "error",
+        (
+            f"{math.sqrt(square):.4g} root mean square, {float(np.mean(np.abs(error))):.4g} mean "
+            f"absolute, of the held-out fifth; {math.sqrt(plain):.4g} for their mean in training, "
+            f"R2 {1 - square / plain if plain else math.nan:.3f} "
+            f"(trained on {len(job.y)}, tested on {len(truth)}, seed {seed})"
+        ),
+    )
+
+
 def what_next(args: argparse.Namespace, job: Job) -> str:
     """A command that goes on from here."""
     command = "python -m fastgrad"
     if args.save is not None:
+        if job.model.table is not None and args.data is not None:
+            return f"{command} predict {shlex.quote(args.save)} --data {shlex.quote(args.data)}"
         return f"{command} check"
     sizes = job.model.sizes
     wider = (sizes[0], *(2 * n for n in sizes[1:-1]), sizes[-1]) if len(sizes) > 2 else (
         sizes[0], HIDDEN, sizes[-1])  # fmt: skip
     data = f"--data {shlex.quote(args.data)} " if args.data is not None else ""
-    label = f"--label {shlex.quote(args.label)} " if args.label is not None else ""
-    return f"{command} train {data}{label}--layers {joined(wider)} --save model.npz"
+    return f"{command} train {data}{_options(args)}--layers {joined(wider)} --save model.npz"
+
+
+def _options(args: argparse.Namespace) -> str:
+    """Those of the table, once more."""
+    given = {
+        "--target": args.target,
+        "--task": args.task,
+        "--columns": args.columns and _names(args.columns),
+        "--drop": _names(args.drop) if args.drop else None,
+        "--separator": args.separator,
+        "--decimal": args.decimal,
+        "--loss": args.loss,
+    }
+    words = [f"{name} {shlex.quote(value)} " for name, value in given.items() if value is not None]
+    if args.header is not None:
+        words.append("--header " if args.header else "--no-header ")
+    if args.no_standardize:
+        words.append("--no-standardize ")
+    return "".join(words)
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return ",".join(f'"{name}"' if "," in name else name for name in names)
 
 
 def _compare_with_numpy(job: Job) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from .._mlp import MLP
 from .._mlp.config import SETTINGS
 from .._mlp.history import Fit, fingerprint
+from ..tables import Table
 from ._errors import UsageError
 from ._job import Job
 
@@ -34,6 +35,8 @@ def _differences(model: MLP, job: Job) -> Iterator[tuple[str, str]]:
         there, here = getattr(model, name), getattr(job.model, name)
         if there != here:
             yield f"with {name} {there}", str(here)
+    if model.table != job.model.table:
+        yield "on another table, or with other options of it", _of(job.model.table)
     run = model._run
     if run.last_fit is not None:
         now = Fit.of(job.x, job.y, job.batch_size, shuffle=True)
@@ -51,3 +54,10 @@ def _differences(model: MLP, job: Job) -> Iterator[tuple[str, str]]:
     if run.early is not None and job.validation is not None:
         if run.early.validation != fingerprint(*job.validation):
             yield "with other rows to validate with", f"{len(job.validation[0])} of its own"
+
+
+def _of(table: Table | None) -> str:
+    """A table, as the columns that are learned from."""
+    if table is None or table.columns is None:
+        return "no table"
+    return f"{len(table.columns)} columns as {table.inputs} numbers"

@@ -1,4 +1,4 @@
-"""``fastgrad bench``: products, layers, steps beside numpy, one thread each, in ten seconds."""
+"""``fastgrad bench``: products, layers, steps beside numpy, in ten seconds; or sizes given."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ import fastgrad
 
 from .. import _bench
 from .._kernels.codegen import target
-from . import _numpy_step
+from . import _arguments, _numpy_step
+from ._errors import UsageError
 
-HELP = "time products, layers and training steps beside numpy on this machine, one thread each"
+HELP = "time products, layers and training steps beside numpy on this machine"
 Array = NDArray[Any]
 SAMPLE = 0.01  # seconds; 36 of them a row
 HIDDEN = 128
@@ -65,21 +66,36 @@ CELLS = (
 )
 
 
+OPS = ("matmul", "matmul_nt", "matmul_tn", "linear_forward", "linear_backward")
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
-    """No options."""
+    parser.add_argument(
+        "shapes", nargs="*", type=_arguments.shape, metavar="M,K,N",
+        help="sizes of products C (M, N) = A (M, K)·B (K, N), and of layers of batch M from K to N "
+        "(default: some of both, and steps)",
+    )  # fmt: skip
+    parser.add_argument("--dtype", metavar="NAME",
+                        help="float32 or float64 (default: float32, with M,K,N both)")  # fmt: skip
+    parser.add_argument("--threads", type=_arguments.positive, default=1, metavar="N",
+                        help="of fastgrad and of numpy (default: 1)")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
-    one_thread = one_blas_thread()
-    if one_thread is None:
-        return _again_with_one_thread()
+    if args.dtype not in (None, "float32", "float64"):
+        raise UsageError(f"--dtype {args.dtype}: unknown; choose from float32, float64")
+    limit = blas_threads(args.threads)
+    if limit is None:
+        return _again(args)
+    cells = _cells(args.shapes, args.dtype)
+    each = "one thread each" if args.threads == 1 else f"{args.threads} threads each"
     print(f"fastgrad {fastgrad.__version__} for {target.describe()}; numpy {np.__version__}")
-    print("one thread each, out= given, in turns; every result is checked before it is timed\n")
-    width = len(str(CELLS[0]))
+    print(f"{each}, out= given, in turns; every result is checked before it is timed\n")
+    width = max(len(str(cell)) for cell in cells)
     print(f"{'':<{width}}  {'fastgrad':>9}  {'numpy':>9}  numpy / fastgrad (95 % interval)")
     found = []
-    with one_thread, fastgrad.num_threads(1):
-        for cell in CELLS:
+    with limit, fastgrad.num_threads(args.threads):
+        for cell in cells:
             ours, theirs, fault = prepare(cell)
             if fault:
                 print(f"fastgrad bench: {cell}: {fault}", file=sys.stderr)
@@ -87,27 +103,52 @@ def run(args: argparse.Namespace) -> int:
             c = _bench.compare(ours, theirs, sample=SAMPLE)
             found.append((c.ratio, cell))
             times = "  ".join(f"{_bench.duration(t):>9}" for t in (c.ours, c.theirs))
-            print(f"{cell}  {times}  {c.ratio:5.2f} ({c.low:.2f} to {c.high:.2f})", flush=True)
+            line = f"{cell!s:<{width}}  {times}  {c.ratio:5.2f} ({c.low:.2f} to {c.high:.2f})"
+            print(line, flush=True)
     mean = _bench.geometric_mean([ratio for ratio, _ in found])
     print(f"\ngeometric mean {mean:.2f}, lowest {min(found)[0]:.2f}; above 1: fastgrad is faster")
     return 0
 
 
-def one_blas_thread() -> AbstractContextManager[Any] | None:
-    """Inside it numpy's products run on one thread; None if this process cannot be told."""
+def _cells(shapes: list[tuple[int, int, int]], dtype: str | None) -> tuple[Cell, ...]:
+    if not shapes:
+        return CELLS if dtype is None else tuple(
+            dict.fromkeys(cell._replace(dtype=dtype) for cell in CELLS)
+        )  # fmt: skip
+    for m, k, n in shapes:
+        needed = 5 * 8 * (m * k + k * n + m * n)
+        if hasattr(os, "sysconf"):
+            there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+            if needed > there:
+                raise UsageError(
+                    f"{m},{k},{n}: takes about {needed >> 20} MiB; this machine has "
+                    f"{there >> 20} MiB"
+                )
+    dtypes = ("float32", "float64") if dtype is None else (dtype,)
+    return tuple(Cell(op, m, n, k, d) for m, k, n in shapes for d in dtypes for op in OPS)
+
+
+def blas_threads(threads: int) -> AbstractContextManager[Any] | None:
+    """Inside it numpy's products run on so many threads; None if this process cannot be told."""
     try:
-        limits = importlib.import_module("threadpoolctl").threadpool_limits(1)
+        limits = importlib.import_module("threadpoolctl").threadpool_limits(threads)
     except ImportError:
-        told = all(os.environ.get(f"{name}_NUM_THREADS") == "1" for name in VARIABLES)
+        text = str(threads)
+        told = all(os.environ.get(f"{name}_NUM_THREADS") == text for name in VARIABLES)
         return nullcontext() if told else None
     return cast(AbstractContextManager[Any], limits)
 
 
-def _again_with_one_thread() -> int:
+def _again(args: argparse.Namespace) -> int:
     """In a process that says so before numpy is imported."""
-    env = {**os.environ, **{f"{name}_NUM_THREADS": "1" for name in VARIABLES}}
+    env = {**os.environ, **{f"{name}_NUM_THREADS": str(args.threads) for name in VARIABLES}}
+    command = [sys.executable, "-m", "fastgrad", "bench"]
+    command += [",".join(map(str, shape)) for shape in args.shapes]
+    command += ["--threads", str(args.threads)]
+    if args.dtype is not None:
+        command += ["--dtype", args.dtype]
     sys.stdout.flush()
-    return subprocess.call([sys.executable, "-m", "fastgrad", "bench"], env=env)
+    return subprocess.call(command, env=env)
 
 
 def prepare(cell: Cell) -> tuple[Callable[[], Any], Callable[[], Any], str]:

@@ -11,13 +11,16 @@ import argparse
 import copy
 import os
 import warnings
+from contextlib import nullcontext
 
 from .._config import compiling
 from .._files import check_writable
 from .._kernels.runtime import compiler
-from .._mlp.config import ACTIVATIONS
+from .._mlp.config import ACTIVATIONS, LOSSES
 from .._mlp.fit import is_finite
-from . import _arguments, _other_threads, _plot, _report
+from ..tables.target import FEW, REGRESSION, TASKS
+from ..threads import num_threads
+from . import _arguments, _other_threads, _plot, _report, _tables
 from ._errors import UsageError
 from ._job import HIDDEN, Job, user_errors
 from ._prepare import LEARNING_RATES, MOMENTUM, SCHEDULES, prepare
@@ -29,14 +32,16 @@ _ACTIVATIONS = [name or "none" for name in ACTIVATIONS]
 def configure(parser: argparse.ArgumentParser) -> None:
     rates = " or ".join(f"{rate} for {name}" for name, rate in LEARNING_RATES.items())
     for option, kind, default, metavar, text in (
-        ("--data", str, None, "FILE", ".npz with arrays x and y, or .csv with a header row; labels "
-         "are class numbers 0, 1, 2, ... (default: the handwritten digits)"),
-        ("--label", str, None, "COLUMN", "label column of a .csv (default: the one called label, y "
-         "or target, or else the last)"),
+        ("--data", str, None, "FILE", ".npz with arrays x and y, or a table: .csv, .tsv, .parquet "
+         ".feather, also in a .gz or .zip (default: the handwritten digits)"),
         ("--validation", _arguments.validation, None, "PART", "fraction of the training rows that "
-         "is kept apart, such as 0.1, or a .npz or .csv file: shown after every epoch"),
-        ("--layers", _arguments.layers, None, "N,N,...", "all sizes, inputs first, classes last "
-         f"(default: the columns of the data, {HIDDEN}, its classes)"),
+         "is kept apart, such as 0.1, or a file as --data: shown after every epoch"),
+        ("--task", str, None, "TASK", "classification or regression (default: classification of "
+         f"texts, and of up to {FEW} different whole numbers)"),
+        ("--loss", str, None, "NAME", f"{', '.join(LOSSES)} (default: the first, or of a "
+         "regression the last)"),
+        ("--layers", _arguments.layers, None, "N,N,...", "sizes of the hidden layers, or none "
+         f"(default: {HIDDEN}); or all sizes, from the inputs to the outputs"),
         ("--epochs", _arguments.positive, 60, "N", "passes over the data (default: 60)"),
         ("--patience", _arguments.positive, None, "N", "stop after N epochs without a lower "
          "validation loss, and keep the parameters of the best epoch"),
@@ -44,15 +49,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         ("--activation", str, "relu", "NAME", f"{', '.join(_ACTIVATIONS)} (default: relu)"),
         ("--optimizer", str, "adam", "NAME", f"adam, or sgd, momentum {MOMENTUM} (default: adam)"),
         ("--lr", _arguments.rate, None, "X", f"learning rate (default: {rates})"),
+        ("--weight-decay", _arguments.amount, 0.0, "X", "of the optimizer (default: 0)"),
+        ("--max-grad-norm", _arguments.rate, None, "X", "scale the gradients of a step down to "
+         "this norm where it is larger (default: never)"),
         ("--schedule", str, "constant", "NAME", "of the learning rate over the epochs: constant, "
          "cosine, or step, a tenth of it after each third of them (default: constant)"),
         ("--dtype", str, "float32", "NAME", "float32 or float64 (default: float32)"),
         ("--seed", _arguments.seed, 0, "N", "of the splits, first weights and order of rows "
          "(default: 0)"),
-        ("--save", str, None, "FILE", "write the trained model there, for fastgrad.MLP.load"),
+        ("--threads", _arguments.positive, None, "N", "that a call may use (default: those of "
+         "FASTGRAD_NUM_THREADS, or one a core); changes no bit"),
+        ("--save", str, None, "FILE", "write the trained model there, for fastgrad predict and "
+         "fastgrad.MLP.load"),
         ("--plot", str, None, "FILE", "draw loss and accuracy by epoch; needs matplotlib"),
     ):  # fmt: skip
         parser.add_argument(option, type=kind, default=default, metavar=metavar, help=text)
+    _tables.configure(parser)
     parser.add_argument(
         "--resume", action="store_true", help="save after every epoch; if the file of --save is "
         "there, go on from it, to the same bits as without a break: give the same options again",
@@ -60,6 +72,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    with nullcontext() if args.threads is None else num_threads(args.threads):
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     with user_errors():
         _check(args)
         job = prepare(args)
@@ -85,6 +102,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     for option, value, known in (
+        ("--task", args.task or TASKS[0], list(TASKS)),
+        ("--loss", args.loss or next(iter(LOSSES)), list(LOSSES)),
         ("--activation", args.activation, _ACTIVATIONS),
         ("--optimizer", args.optimizer, list(LEARNING_RATES)),
         ("--schedule", args.schedule, list(SCHEDULES)),
@@ -109,8 +128,13 @@ def _check(args: argparse.Namespace) -> None:
 
 def _introduce(args: argparse.Namespace, job: Job) -> None:
     apart = f"{len(job.validation[0])} to validate with, " if job.validation is not None else ""
+    for line in job.first_lines:
+        print(line)
+    each = "a fifth" if job.target.task == REGRESSION else "a fifth of each class"
     print(f"{args.data or 'digits'}: {len(job.x)} rows to train on, {apart}{len(job.held_x)} held "
-          f"out, a fifth of each class drawn with seed {args.seed}")  # fmt: skip
+          f"out, {each} drawn with seed {args.seed}")  # fmt: skip
+    for line in job.lines:
+        print(line)
     if job.start is not None:
         done = f"after epoch {job.model.epochs} of {job.epochs}"
         print(f"{args.save}: {'goes on' if job.left(job.model) else 'nothing is left'} {done}")

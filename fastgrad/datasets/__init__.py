@@ -1,9 +1,10 @@
-"""Data sets: the handwritten digits, readers for users' .npz and .csv files, the splits."""
+"""Data sets: the handwritten digits, readers of users' .npz files and tables, the splits."""
 
 from __future__ import annotations
 
+from ..tables.errors import DataError
 from .digits import load_digits
-from .readers import DataError, load_csv, load_data, load_npz
+from .readers import load_csv, load_data, load_npz
 from .split import stratified_split, validation_split
 
 __all__ = [

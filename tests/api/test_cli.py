@@ -73,7 +73,7 @@ def test_csv_with_options_and_the_next_command(
     csv: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    options = "--layers 4,6,5,3 --activation gelu --dtype float64 --epochs 20 --label kind"
+    options = "--layers 4,6,5,3 --activation gelu --dtype float64 --epochs 100 --label kind"
     assert main(["train", "--data", csv, *options.split()]) == 0
     found = last_five(capsys.readouterr().out)
     assert "tested on 12" in found["accuracy"] and float(found["accuracy"].split()[0]) > 60
@@ -83,7 +83,11 @@ def test_csv_with_options_and_the_next_command(
     assert main(words[3:]) == 0  # what it suggests works
     found = last_five(capsys.readouterr().out)
     assert MLP.load("model.npz").sizes == (4, 12, 10, 3)
-    assert found["next"] == "python -m fastgrad check"
+    assert found["next"] == f"python -m fastgrad predict model.npz --data {shlex.quote(csv)}"
+    assert main(shlex.split(found["next"])[3:]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("prediction\n") and out.count("\n") == 61
+    assert re.fullmatch(r"accuracy: \S+ %, \d+ of 60 right\n", err)
 
 
 def test_a_linear_net_and_a_batch_larger_than_the_data(npz: str, capsys: Capture) -> None:

@@ -26,7 +26,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "CELLS", (*cells, STEP))
     monkeypatch.setattr(bench, "SAMPLE", 1e-4)
     # threadpoolctl is no dependency of the tests, and nothing here needs a quiet numpy
-    monkeypatch.setattr(bench, "one_blas_thread", lambda: fastgrad.num_threads(1))
+    monkeypatch.setattr(bench, "blas_threads", lambda threads: fastgrad.num_threads(1))
 
 
 def test_the_table(capsys: Capture) -> None:
@@ -96,11 +96,42 @@ def test_without_threadpoolctl_it_starts_again(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(subprocess, "call", call)
     assert main(["bench"]) == 7
-    assert given["command"] == [sys.executable, "-m", "fastgrad", "bench"]
+    assert given["command"] == [sys.executable, "-m", "fastgrad", "bench", "--threads", "1"]
     for name in bench.VARIABLES:
         assert given[f"{name}_NUM_THREADS"] == "1"
         monkeypatch.setenv(f"{name}_NUM_THREADS", "1")
-    assert bench.one_blas_thread() is not None  # so that the new process goes on
+    assert bench.blas_threads(1) is not None  # so that the new process goes on
+    assert bench.blas_threads(2) is None
+    assert main(["bench", "3,4,5", "6x7x8", "--threads", "2", "--dtype", "float64"]) == 7
+    words = "3,4,5 6,7,8 --threads 2 --dtype float64"
+    assert given["command"][4:] == words.split() and given["OMP_NUM_THREADS"] == "2"
+
+
+def test_shapes_of_ones_own(capsys: Capture) -> None:
+    assert main(["bench", "3,4,5", "1,7,2", "--dtype", "float64", "--threads", "2"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    rows = [line for line in out if line.startswith(("matmul", "linear"))]
+    assert out[1].startswith("2 threads each, ") and len(rows) == 10
+    assert rows[0].startswith("matmul          (3, 4) by (4, 5) ")
+    assert rows[9].startswith("linear_backward batch 1, 7-2 ") and " float64 " in rows[9]
+    assert main(["bench", "3,4,5"]) == 0
+    assert capsys.readouterr().out.count("float32") == 5 + 1  # and in the line of the CPU
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("3,4", "argument M,K,N: '3,4': give three sizes M,K,N such as 128,784,512"),
+        ("3,0,5", "argument M,K,N: '3,0,5': give three sizes"),
+        ("--dtype int8", "--dtype int8: unknown; choose from float32, float64"),
+        ("--threads 0", "argument --threads: '0': give a whole number of 1 or more"),
+        ("900000,900000,900000", "900000,900000,900000: takes about "),
+    ],
+)
+def test_mistakes(words: str, message: str, capsys: Capture) -> None:
+    assert main(["bench", *words.split()]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and message in err
 
 
 # --- the timer

@@ -44,9 +44,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "_draws": ("_ops",),
     "_files": ("_ops",),
     "_npz": ("_ops",),
-    "datasets": ("_ops", "_draws", "_files", "_npz"),
+    "tables": ("_ops", "_files"),
+    "datasets": ("_ops", "_draws", "_files", "_npz", "tables"),
     "_mlp": (
         _C, _R, _F, _G, _L, _B, "_ops", "_draws", "_files", "_npz", "datasets", "_version",
+        "tables",
     ),
     "_config": (_C, _R, _B, "threads", "_version"),
     "_bench": (),
@@ -55,7 +57,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),  # fastgrad itself
     "cli": (
         "", _C, _R, "reference", "_ops", "testing", "threads", "datasets", "_files", "_mlp",
-        "_config", "_bench", "_version",
+        "_config", "_bench", "_version", "tables",
     ),
     "__main__": ("cli",),
 }  # fmt: skip

@@ -28,6 +28,7 @@ import numpy as np
 from fastgrad import MLP, SGD, Adam
 from fastgrad._mlp.checkpoint import digest
 from fastgrad.datasets import DataError, load_csv, load_npz, readers
+from fastgrad.tables import source
 from support.damaged_files import LIMIT, changed
 
 SECONDS = 5
@@ -47,7 +48,7 @@ class Judge:
     """Reads files, one after the other, from one path."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "file"
+        self.folder = self.path = folder
         self.longest, self.outcomes = 0.0, Counter[str]()
         self._heard: list[str] = []
         self._listens = False
@@ -59,6 +60,7 @@ class Judge:
 
     def __call__(self, kind: str, data: bytes) -> bool:
         """Whether the file could be read."""
+        self.path = self.folder / f"file.{kind}"
         self.path.write_bytes(data)
         start = time.perf_counter()
         self._heard.clear()
@@ -153,11 +155,11 @@ def limit_memory() -> None:
 def prepare(folder: Path) -> tuple[Judge, dict[str, list[bytes]]]:
     warnings.simplefilter("error")
     files = whole_files(folder)
-    readers.MAX_BYTES = LIMIT
+    readers.MAX_BYTES = source.MAX_BYTES = LIMIT
     signal.signal(signal.SIGALRM, _too_long)
     for kind, known in files.items():  # what is imported when first needed is imported here
         for data in known:
-            path = folder / "first"
+            path = folder / f"first.{kind}"
             path.write_bytes(data)
             READ[kind](str(path))
     return Judge(folder), files
