@@ -17,10 +17,10 @@ from ._base import need
 from ._data import DTYPES
 
 NEEDS = (
-    "fastgrad._kernels.gemm.macrokernel.BLOCK",
-    "fastgrad._kernels.runtime.jit.OPTIONS",
-    "fastgrad._kernels.runtime.jit._builders",
-    "fastgrad._kernels.runtime.jit.slot",
+    "fastgrad._kernels.gemm.macrokernel.macrokernel",
+    "fastgrad._kernels.runtime.compiler.OPTIONS",
+    "fastgrad._kernels.runtime.registry.Floats",
+    "fastgrad._kernels.codegen.structs.View",
     "fastgrad._kernels.gemm.microkernel.tile_name",
 )
 _LABEL = re.compile(r"^(\.L\w+):", re.MULTILINE)
@@ -33,12 +33,15 @@ def loops(dtype: str) -> list[list[str]]:
     if platform.machine() not in ("x86_64", "AMD64"):
         raise SkipNotImplemented("the assembly of x86-64 is read")
     need(NEEDS)
-    from fastgrad._kernels.gemm import macrokernel, microkernel
-    from fastgrad._kernels.runtime import jit
+    from fastgrad._kernels.codegen import structs
+    from fastgrad._kernels.gemm import microkernel
+    from fastgrad._kernels.gemm.macrokernel import macrokernel
+    from fastgrad._kernels.runtime.compiler import OPTIONS
+    from fastgrad._kernels.runtime.registry import Floats
 
-    task = jit._builders[jit.slot(macrokernel.BLOCK, dtype)]()
-    signature = numba.types.int64(numba.types.int64)
-    text = numba.cfunc(signature, **jit.OPTIONS)(task)._library.get_asm_str()  # not from a cache
+    body = macrokernel.build(Floats(dtype))
+    signature = numba.types.int64(structs.View(macrokernel.struct))
+    text = numba.cfunc(signature, **OPTIONS)(body)._library.get_asm_str()  # not from a cache
     prefix = microkernel.tile_name(0, 0, 0, False).partition("f0")[0]
     found = []
     for piece in re.split(rf"^(?={prefix}f\w+:)", text, flags=re.MULTILINE)[1:]:

@@ -17,9 +17,9 @@ from ._data import DTYPES
 
 Array = Any
 NEEDS = (
-    "fastgrad._kernels.formulas.elementwise.NUMBERS",
-    "fastgrad._kernels.bind.builtins.NAMES",  # before them entries.unary was something else
-    "fastgrad._kernels.runtime.jit.slot",
+    "fastgrad._kernels.gemm.elementwise.KERNELS",
+    "fastgrad._kernels.codegen.structs.words",
+    "fastgrad._kernels.runtime.registry.function_in",
 )
 SIZES = [32768]  # elements: read and written, 256 and 512 kB
 
@@ -63,13 +63,22 @@ OURS = [*NUMPY, "erf", "erfc", "gelu"]
 def ours(name: str, dtype: str, size: int) -> Callable[[], object]:
     """A call of the kernel, without arguments, on operands of its own."""
     need(NEEDS)
-    from fastgrad._kernels.bind import builtins
-    from fastgrad._kernels.formulas import elementwise
-    from fastgrad._kernels.runtime import jit
+    from fastgrad._kernels.codegen import structs
+    from fastgrad._kernels.gemm.args import Formula, Rows
+    from fastgrad._kernels.gemm.elementwise import KERNELS
+    from fastgrad._kernels.runtime import registry
 
     x, out = operands(name, dtype, size)
-    slot = jit.slot(elementwise.NUMBERS[name], "float32")  # the builtin finds float64's beside it
-    return lambda: builtins.unary(x, out, slot)
+    rows = (Rows(a.ctypes.data, 0) for a in (x, out))
+    args = np.array([*structs.words(Formula(1, size, *rows))], np.int64)
+    index = KERNELS[name].slot(dtype)
+    registry.compile_slot(index)
+    function, address = registry.function_in(index), args.ctypes.data
+
+    def call(kept: object = (x, out, args)) -> None:
+        function(address)
+
+    return call
 
 
 @cache

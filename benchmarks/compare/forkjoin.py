@@ -4,55 +4,68 @@
 
 Every task of these jobs waits until all tasks of its job have begun, so none of them can be done by
 a thread that does another one. The wake-up is measured beside a bare one: a thread that waits on an
-operating system's lock (CPython's PyThread lock, as the pool's workers do) until it is released.
+operating system's lock (CPython's PyThread lock, as the pool's workers do) until it is released, on
+another CPU.
 """
 
 from __future__ import annotations
 
+import ctypes
+import hashlib
+import os
 import statistics
 import threading
 import time
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 
 import fastgrad
 from fastgrad._kernels.codegen import atomics
-from fastgrad._kernels.codegen.memory import call_kernel, in_memory, word
-from fastgrad._kernels.runtime import jit, thread_pool
+from fastgrad._kernels.codegen.structs import on_stack, view
+from fastgrad._kernels.runtime import pool_kernels, registry
+from fastgrad._kernels.runtime.pool_kernels import fork_join
+from fastgrad._kernels.runtime.registry import Floats, Task
+from fastgrad._kernels.runtime.table import DTYPES, OK, TABLE
 
 THREADS, ROUNDS = 2, 300
 LONG = (
-    10 * thread_pool.WAKE_NS
+    10 * pool_kernels.WAKE_NS
 )  # a worker that fell asleep is woken: a task would wait for it for ever
 GOALS = {"hot": 1.0, "asleep": 1.2, "idle": 1.0}
 
 
-def meet(dtype: str) -> Any:
-    """A task: wait until ``target`` tasks have begun; its argument is (counter, target)."""
+class Meeting(NamedTuple):
+    counter: int  # address
+    target: int  # tasks
 
-    def kernel_meet(d):  # type: ignore[no-untyped-def]
-        job = word(d, 0)
-        counter, target = word(job, 0), word(job, 1)
-        atomics.add(counter, 1)
-        while atomics.load(counter) < target:
+
+def meet(t: Floats) -> Any:
+    """A task: wait until ``target`` tasks have begun."""
+
+    def body(p):  # type: ignore[no-untyped-def]
+        plan = view(p.plan, Meeting)
+        atomics.add(plan.counter, 1)
+        while atomics.load(plan.counter) < plan.target:
             atomics.pause()
-        return jit.OK
+        return OK
 
-    return kernel_meet
+    return body
 
 
-MEET = jit.slot(jit.register("benchmark_meet", meet, jit.DTYPES[:1]), jit.DTYPES[0])
-FORK_JOIN = thread_pool.FORK_JOIN
+# The cache knows kernels by name and by the sources of the package, which this file is not one of.
+NAME = f"benchmark_meet_{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]}"
+MEET = Floats(DTYPES[0])[registry.register(NAME, meet, Task, DTYPES[:1], plan=Meeting)]
 
 
 @numba.njit(nogil=True)
 def jobs(counter, count, estimate):  # type: ignore[no-untyped-def]
     """``count`` jobs of THREADS tasks that meet."""
     for _ in range(count):
-        job = in_memory((counter, atomics.load(counter) + THREADS))
-        call_kernel(FORK_JOIN, (MEET, job, THREADS, estimate))
+        job = on_stack(Meeting(counter=counter, target=atomics.load(counter) + THREADS))
+        fork_join(MEET, job, THREADS, estimate)
 
 
 @numba.njit(nogil=True)
@@ -77,21 +90,22 @@ def main() -> None:
     hot = [_microseconds(jobs, counter, 2000, LONG) / 2000 for _ in range(15)]
     print(f"hot: {statistics.median(hot):.2f} us a job (best {min(hot):.2f}; goal {GOALS['hot']})")
 
-    api, state = thread_pool.ctypes.pythonapi, jit.TABLE
+    api, state = ctypes.pythonapi, TABLE
     lock = api.PyThread_allocate_lock()
-    api.PyThread_acquire_lock(thread_pool.ctypes.c_void_p(lock), 1)
-    wait_and_answer(state[thread_pool.ACQUIRE], lock, flag, 0)
+    api.PyThread_acquire_lock(ctypes.c_void_p(lock), 1)
+    wait_and_answer(state[pool_kernels.ACQUIRE], lock, flag, 0)
     wake_and_wait(
-        state[thread_pool.RELEASE], lock, flag, -1
+        state[pool_kernels.RELEASE], lock, flag, -1
     )  # compiled, and one release too many ...
-    api.PyThread_acquire_lock(thread_pool.ctypes.c_void_p(lock), 1)  # ... taken back
-    arguments = (state[thread_pool.ACQUIRE], lock, flag, ROUNDS)
+    api.PyThread_acquire_lock(ctypes.c_void_p(lock), 1)  # ... taken back
+    arguments = (state[pool_kernels.ACQUIRE], lock, flag, ROUNDS)
     waiter = threading.Thread(target=wait_and_answer, args=arguments, daemon=True)
     waiter.start()
+    _keep_apart(waiter)
     bare, asleep = [], []
     for i in range(ROUNDS):
         time.sleep(0.002)
-        bare.append(_microseconds(wake_and_wait, state[thread_pool.RELEASE], lock, flag, i + 1))
+        bare.append(_microseconds(wake_and_wait, state[pool_kernels.RELEASE], lock, flag, i + 1))
         time.sleep(0.002)
         asleep.append(_microseconds(jobs, counter, 1, LONG))
     waiter.join()
@@ -105,6 +119,15 @@ def main() -> None:
     idle = 1e3 * (time.process_time() - start)
     print(f"idle: {idle:.2f} ms of CPU in a second (goal {GOALS['idle']})")
     assert (words[0] - 2000) % THREADS == 0
+
+
+def _keep_apart(waiter: threading.Thread) -> None:
+    """The waiter on one CPU, its waker on others: on the same one a wake-up is no help to a job."""
+    if hasattr(os, "sched_setaffinity") and waiter.native_id is not None:
+        first, *others = sorted(os.sched_getaffinity(0))
+        if others:
+            os.sched_setaffinity(waiter.native_id, {first})
+            os.sched_setaffinity(0, others)
 
 
 def _microseconds(function: Any, *args: Any) -> float:

@@ -21,10 +21,8 @@ ROOT = Path(__file__).parents[2]
 
 def twice(text: str) -> str:
     """Every product that is not accumulated is computed two times."""
-    (call,) = re.findall(r"call_kernel\(path, \(.*?\)\)", text, re.S)
-    return text.replace(
-        f"return {call}", f"if accumulate == 0:\n{' ' * 12}{call}\n        return {call}"
-    )
+    path = r"^( +)return (directly\(form\)|call\(by_\w+, form\))$"
+    return re.sub(path, r"\1if accumulate == 0:\n\1    \2\n\1return \2", text, flags=re.M)
 
 
 def one_us_more(text: str) -> str:
@@ -32,19 +30,18 @@ def one_us_more(text: str) -> str:
     t = time.perf_counter()
     while time.perf_counter() - t < 1e-6: pass
 """
-    call = "    c = entries.product(a, b, out, accumulate)\n"
+    call = "    c = builtins.matmul(a, b, out, accumulate)\n"
     return text.replace(call, wait + call)
 
 
 def slow_compile(text: str) -> str:
-    return text.replace("        if index not in _compiled:\n", "        time.sleep(0.3)\n"
-                        + "        if index not in _compiled:\n")  # fmt: skip
+    first = "        if index not in _compiled:\n"
+    return text.replace(first, f'        __import__("time").sleep(0.3)\n{first}')
 
 
 def wrong(text: str) -> str:
-    return text.replace("return _product(", "raise OSError('planted') or _product(").replace(
-        "    c = entries.product(", "    raise OSError('planted')\n    c = entries.product("
-    )
+    call = "    c = builtins.matmul("
+    return text.replace(call, f"    raise OSError('planted')\n{call}")
 
 
 def unbuildable(text: str) -> str:
@@ -55,11 +52,11 @@ def unbuildable(text: str) -> str:
 PLANTED: tuple[tuple[str, str, Callable[[str], str], int, tuple[str, ...]], ...] = (
     ("k loop run twice", "fastgrad/_kernels/gemm/dispatch.py", twice, 1,
      ("slower: kernel.nn 768 float32", "slower: kernel.nn 1x784x512 float32")),
-    ("1 us more a call", "fastgrad/_matmul.py", one_us_more, 1,
+    ("1 us more a call", "fastgrad/_ops/matmul.py", one_us_more, 1,
      ("slower: call.matmul 4x4 float64",)),
-    ("a slower first call", "fastgrad/_kernels/runtime/jit.py", slow_compile, 1,
+    ("a slower first call", "fastgrad/_kernels/runtime/registry.py", slow_compile, 1,
      ("slower: process.first_call c",)),
-    ("an error", "fastgrad/_matmul.py", wrong, 2, ("errored at", "planted")),
+    ("an error", "fastgrad/_ops/matmul.py", wrong, 2, ("errored at", "planted")),
     ("a build that fails", "pyproject.toml", unbuildable, 2, ("the build of", "failed")),
 )  # fmt: skip
 

@@ -41,16 +41,27 @@ BEGIN, END = "<!-- price:begin -->", "<!-- price:end -->"
 # file of _kernels/gemm -> (text that it has once, text in its place); further: those of relaxed/
 RELAXED: dict[str, list[tuple[str, str]]] = {
     "thresholds.py": [("ROW_ELEMENTS = 1 << 13", "ROW_ELEMENTS = 1 << 11")],
-    "dispatch.py": [("m * n == 1 and k > kc_max and", "m * n == 1 and k > 0 and")],
+    "dispatch.py": [("m * n == 1 and k > kc and", "m * n == 1 and k > 0 and")],
     "few_rows.py": [
         (
-            "run_dots(size, (m, w, kc, a, a_row, a_k, from_b,",
-            """packed = gathered + gather_k * acc_row
-                    if a_k != size:  # A along k, too
-                        copy(size, (m, kc, a, a_row, a_k, packed, kc_max * size))
-                    run_dots(size, (m, w, kc, pick(a_k - size, packed, a),
-                                    pick(a_k - size, kc_max * size, a_row), size, from_b,""",
-        )
+            """            call(dots, RowDots(
+                rows=m, n=columns, k=kc, a=Matrix(data=from_a, row=a.row, column=a.column),
+""",
+            """            packed = run.gathered + thresholds.GATHER_K * run.row
+            if a.column != size:  # A along k, too
+                source = Matrix(data=from_a, row=a.row, column=a.column)
+                to = Rows(data=packed, row=kc_max * size)
+                call(pack, Copy(rows=m, columns=kc, source=source, to=to))
+            call(dots, RowDots(
+                rows=m, n=columns, k=kc,
+                a=Matrix(data=pick(a.column - size, packed, from_a),
+                         row=pick(a.column - size, kc_max * size, a.row), column=size),
+""",
+        ),
+        (
+            "    pack, dots, steps = t[copy], t[row_dots], t[row_steps]\n",
+            "    pack, dots, steps = t[copy], t[row_dots], t[row_steps]\n    kc_max = t.kc\n",
+        ),
     ],
     "microkernel.py": [
         (

@@ -96,12 +96,19 @@ def _read_meta(file: NpzReader) -> dict[str, Any]:
 
 
 def _write_npz(file: IO[bytes], arrays: dict[str, Array]) -> None:
-    with zipfile.ZipFile(file, "w") as archive:
+    archive = zipfile.ZipFile(file, "w")
+    try:
         for name, array in arrays.items():
             info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))  # no time of day in it
             little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
             with archive.open(info, "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, little, version=(1, 0), allow_pickle=False)
+        archive.close()
+    except BaseException:
+        # An interrupt can leave a member half open, and close() would raise a ValueError in its
+        # place: the file is thrown away, so nobody closes the archive.
+        archive.fp = None
+        raise
 
 
 class _Layers(Protocol):

@@ -33,7 +33,7 @@ from .parameters import ALIGN, Parameters, aligned
 Array = NDArray[Any]
 G_BYTES = 4 << 20  # of dX of one layer, or KC rows: what a large batch is cut for
 # A step goes in two joins where its hidden layers and its parameters are not larger.
-JOINED_BYTES, JOINED_SIZE = 1 << 21, 1 << 18
+JOINED_BYTES, JOINED_SIZE = 1 << 21, 1 << 17
 _BUSY = "MLP.train_step: another thread is in a step of this model"
 _FORKED = (
     "MLP.train_step: this process was forked while another thread was in a step of this model, "

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +106,21 @@ def test_replacing_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
         patch.setattr(os, "replace", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
         model.save(path)
+    for place in ("_open_to_write", "_write_end_record"):
+        with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
+            patch.setattr(zipfile.ZipFile, place, interrupted(getattr(zipfile.ZipFile, place)))
+            model.save(path)
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["m.npz"]
+
+
+def interrupted(method: Callable[..., object]) -> Callable[..., object]:
+    """The method, and Ctrl-C at its end."""
+
+    def call(*args: object, **kwargs: object) -> object:
+        made = method(*args, **kwargs)
+        raise KeyboardInterrupt(made)  # which is open as long as the error is looked at
+
+    return call
 
 
 def members(path: Path) -> dict[str, np.ndarray]:

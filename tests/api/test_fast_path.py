@@ -126,7 +126,8 @@ def test_leading_dimensions(dtype: str) -> None:
     for a, b in ((x[0, 0], w), (x[0], w[:, 0]), (x, w[:, 0])):
         made = builtins.matmul(a, b, None, False)
         assert made.shape == (a @ b).shape and (made == a @ b).all()
-    assert builtins.matmul(x[0, 0], w[:, 0], None, False) is None  # a number
+    number = builtins.matmul(x[0, 0], w[:, 0], None, False)
+    assert type(number) is np.dtype(dtype).type and number == x[0, 0] @ w[:, 0]
     place = np.full((), np.nan, dtype)
     assert builtins.matmul(x[0, 0], w[:, 0], place, False) is place and place == x[0, 0] @ w[:, 0]
 

@@ -224,13 +224,13 @@ def test_layout_and_inputs(loss) -> None:
 
 Z = np.zeros((3, 4), np.float32)
 ERRORS = [
-    (softmax_cross_entropy, Z.tolist(), np.zeros(3, int), TypeError, "logits is list"),
+    (softmax_cross_entropy, [["a"]] * 3, np.zeros(3, int), TypeError, "logits is list"),
     (softmax_cross_entropy, Z.astype(np.float16), np.zeros(3, int), TypeError, "float16"),
     (softmax_cross_entropy, Z.astype(complex), np.zeros(3, int), TypeError, "complex128"),
     (softmax_cross_entropy, Z[0], np.zeros(3, int), ValueError, r"logits has shape \(4,\)"),
     (softmax_cross_entropy, Z[:0], np.zeros(0, int), ValueError, r"logits has shape \(0, 4\)"),
     (softmax_cross_entropy, Z[:, :0], np.zeros(3, int), ValueError, r"logits has shape \(3, 0\)"),
-    (softmax_cross_entropy, Z, [0, 1, 2], TypeError, "labels is list"),
+    (softmax_cross_entropy, Z, ["0", "1", "2"], TypeError, "labels is list"),
     (softmax_cross_entropy, Z, np.zeros(3), TypeError, "labels has dtype float64"),
     (softmax_cross_entropy, Z, np.zeros(3, bool), TypeError, "labels has dtype bool"),
     (softmax_cross_entropy, Z, np.zeros(2, int), ValueError, "logits has 3 rows"),
@@ -248,11 +248,11 @@ ERRORS = [
     (softmax_cross_entropy, Z, np.full((3, 4), np.nan), ValueError, r"labels\[0, 0\] is nan"),
     (binary_cross_entropy_with_logits, Z, Z[:2], ValueError, r"targets has shape \(2, 4\)"),
     (binary_cross_entropy_with_logits, Z, Z + 1.5, ValueError, r"targets\[0, 0\] is 1.5"),
-    (binary_cross_entropy_with_logits, Z, Z.tolist(), TypeError, "targets is list"),
+    (binary_cross_entropy_with_logits, Z, [None] * 3, TypeError, "targets is list"),
     (binary_cross_entropy_with_logits, Z[:0], Z[:0], ValueError, "a mean needs"),
     (mse, Z, Z[:, :1], ValueError, r"target has shape \(3, 1\) but prediction has \(3, 4\)"),
     (mse, Z, Z.astype(object), TypeError, "target has dtype object"),
-    (mse, np.float32(1), np.float32(1), TypeError, "prediction is"),
+    (mse, np.float32(1), np.float32(1), ValueError, r"prediction has shape \(\)"),
     (mse, np.array(1.0), np.array(1.0), ValueError, "a mean needs"),
 ]
 

@@ -242,7 +242,7 @@ X, Y = data("softmax_cross_entropy")
     [
         (LOSSES[0], X[:, :4], Y, ValueError, r"x has shape \(6, 4\); pass \(rows, 5\)"),
         (LOSSES[0], X[0], Y, ValueError, r"x has shape \(5,\)"),
-        (LOSSES[0], X.tolist(), Y, TypeError, "x is list"),
+        (LOSSES[0], X.astype(str).tolist(), Y, TypeError, "x is list"),
         (LOSSES[0], X, Y[:5], ValueError, "labels has shape"),
         (LOSSES[0], X, Y + 1.5, TypeError, "labels has dtype float64"),
         (LOSSES[0], X, Y + 4, ValueError, r"labels\[\d\] is"),

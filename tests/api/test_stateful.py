@@ -129,7 +129,7 @@ class Models(RuleBasedStateMachine):
             [
                 lambda model, y: model.train_step(X[:, :3], y),
                 lambda model, y: model.train_step(X, y[:-1]),
-                lambda model, y: model.train_step(X.tolist(), y),
+                lambda model, y: model.train_step(X.astype(str), y),
                 lambda model, y: model.train_step(X[:0], y[:0]),
                 lambda model, y: model.fit(X, y, 1, 0, progress=False),
                 lambda model, y: model.fit(X, y, 1, 4, (X, y[:2]), False),

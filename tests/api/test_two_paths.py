@@ -7,11 +7,15 @@ users' compiled functions: it reads and writes memory by its own judgement of th
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
+from numba import njit, types
 
 from fastgrad import num_threads
+from support import compiled
 from support.two_paths import (
     FUNCTIONS,
     Case,
@@ -21,10 +25,11 @@ from support.two_paths import (
     by_python,
     by_records,
     cases,
+    made,
     untouched,
 )
 
-EXAMPLES = 10 * settings.default.max_examples
+EXAMPLES = 5 * settings.default.max_examples
 functions = pytest.mark.parametrize("function", FUNCTIONS)
 SEEN: Counter[str] = Counter()
 
@@ -63,3 +68,50 @@ def test_two_paths(function: str) -> None:
     for kind in (f"{function}, fast", f"{function}, by records"):
         share = SEEN[kind] / SEEN[function]
         assert 0.1 < share < 0.95, f"{kind}: {SEEN}"  # both answers are looked at
+
+
+# The same from a user's function: of two dimensions, of one dtype, outputs and all else given.
+
+R, W = (lambda n: compiled.read("float32", n)), (lambda n: compiled.written("float32", n))
+TEXT, FLAG, FLOAT = types.unicode_type, types.boolean, types.float64
+LABELS = types.Array(types.int64, 1, "A", readonly=True)
+TYPES: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("matmul", "matmul_nt", "matmul_tn"), (R(2), R(2), W(2), FLAG)),
+    "linear_forward": (R(2), R(2), R(1), TEXT, W(2), W(2)),
+    "linear_backward": (
+        *(R(2), R(2), R(2), TEXT, R(2), R(2)),
+        types.Tuple((W(2), W(2), W(1))), types.UniTuple(FLAG, 3),
+    ),
+    "softmax_cross_entropy": (R(2), LABELS, FLOAT),
+    **dict.fromkeys(("binary_cross_entropy_with_logits", "mse"), (R(2), R(2))),
+    "sgd_step": (W(2), R(2), FLOAT, W(2), FLOAT, FLAG, FLOAT),
+    "adam_step": (
+        W(2), R(2), W(2), W(2), types.int64, FLOAT, types.UniTuple(FLOAT, 2), FLOAT, FLOAT,
+    ),
+}  # fmt: skip
+
+
+@functions
+def test_from_compiled_code(function: str) -> None:
+    user = njit(getattr(compiled, f"any_{function}").py_func)
+    compiled.compile_for(user, *TYPES[function])
+
+    def call(**arguments: Any) -> Any:
+        arguments.pop("needs", None)
+        return user(*arguments.values())
+
+    @settings(max_examples=EXAMPLES)
+    @given(cases(function, plain=True))
+    def paths(case: Case) -> None:
+        outcome = made(case, call)
+        if isinstance(outcome.error, TypeError):  # numba's: an output that cannot be written
+            assert untouched(case, outcome.memory)
+            assert isinstance(by_python(case).error, ValueError)
+            return
+        SEEN["wrong" if outcome.error else "right"] += 1
+        assert_same(case, outcome, by_python(case), "compiled, from Python")
+
+    SEEN.clear()
+    with num_threads(1), np.errstate(all="ignore"):
+        paths()
+    assert SEEN["right"] > EXAMPLES / 10 and SEEN["wrong"] > EXAMPLES / 100, SEEN

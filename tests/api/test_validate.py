@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fastgrad
 from fastgrad import linear_backward, linear_forward, matmul, matmul_nt, matmul_tn
 from support import wrong_calls
 from support.small import read_only
@@ -165,9 +166,71 @@ def test_arrays_of_other_libraries(module: str) -> None:
     library = pytest.importorskip(module)
     kind = {"torch": "tensor", "pandas": "DataFrame", "jax.numpy": "asarray"}[module]
     a = getattr(library, kind)([[1.0, 2.0]])
-    with pytest.raises(TypeError, match=r"^matmul: a is a .*; pass np.asarray\(a\)$"):
-        matmul(a, ones(2, 2))
-    assert matmul(np.asarray(a), ones(2, 2)).tolist() == [[3.0, 3.0]]
+    assert matmul(a, ones(2, 2)).tolist() == [[3.0, 3.0]]
+    with pytest.raises(TypeError, match=r"^matmul: out is a .*, expected a numpy.ndarray to write"):
+        matmul(ones(1, 2), ones(2, 2), a)
+
+
+class Readable:
+    """What numpy makes an array of, and nothing else is known of."""
+
+    def __init__(self, a: Any) -> None:
+        self.a = a
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return self.a
+
+
+READ: dict[str, Callable[[Any], Any]] = {
+    "lists": lambda a: a.tolist(),
+    "tuples": lambda a: tuple(map(tuple, a.tolist())) if a.ndim == 2 else tuple(a.tolist()),
+    "rows": list,
+    "memory": memoryview,
+    "another library's": Readable,
+    "numbers of numpy's": lambda a: [[*row] for row in a] if a.ndim == 2 else [*a],
+}
+# The arguments of each function, all integers, and those of them that are inputs
+INPUTS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "matmul": (("a", "b"), {"a": ones(3, 4), "b": ones(4, 5)}),
+    "linear_forward": (("x", "weight", "bias"), RIGHT[linear_forward]),
+    "linear_backward": (
+        ("grad_output", "x", "weight", "output"),
+        {**RIGHT[linear_backward], "activation": "relu", "output": ones(3, 5)},
+    ),
+    "softmax_cross_entropy": (
+        ("logits", "labels"), {"logits": ones(3, 4), "labels": np.array([0, 3, 1])},
+    ),
+    "binary_cross_entropy_with_logits": (
+        ("logits", "targets"), {"logits": ones(3, 4), "targets": ones(3, 4)},
+    ),
+    "mse": (("prediction", "target"), {"prediction": ones(3, 4), "target": 2 * ones(3, 4)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", READ)
+@pytest.mark.parametrize("function", INPUTS)
+def test_whatever_numpy_reads_is_an_input(function: str, how: str) -> None:
+    """With the result of what numpy makes of it, its dtype included."""
+    names, arguments = INPUTS[function]
+    call: Any = getattr(fastgrad, function)
+    for name in names:
+        given = {**arguments, name: READ[how](arguments[name])}
+        right = call(**{**arguments, name: np.asarray(READ[how](arguments[name]))})
+        found = call(**given)
+        pairs = (
+            [(found, right)] if isinstance(right, np.ndarray) else zip(found, right, strict=True)
+        )
+        for one, other in pairs:
+            assert np.asarray(one).dtype == np.asarray(other).dtype
+            assert np.array_equal(one, other), (function, name)
+
+
+def test_a_list_as_the_gradient_of_a_step() -> None:
+    p = ones(2, dtype=F8)
+    fastgrad.sgd_step(p, [0.5, 1.0], 1.0)
+    assert p.tolist() == [0.5, 0.0]
+    with pytest.raises(TypeError, match=r"^sgd_step: grad has dtype float64 but param has float32"):
+        fastgrad.sgd_step(ones(2), [0.5, 1.0], 1.0)
 
 
 def test_every_right_call_is_right() -> None:

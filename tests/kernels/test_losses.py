@@ -37,7 +37,7 @@ def call(name: str, z: Any, t: Any, smoothing: float = 0.0, grad: Any = None) ->
     grad = np.full(z.shape, np.nan, z.dtype) if grad is None else grad
     targets = Matrix(data(t), t.strides[0], 0) if t.ndim == 1 else matrix(t)
     places = matrix(z), targets, rows(grad), ctypes.addressof(loss)
-    status = run(losses.LOSSES[name], z.dtype, Loss(*z.shape, *places, bits(smoothing)))
+    status = run(losses.LOSSES[name], z.dtype, Loss(*z.shape, *places, bits(smoothing), len(z), 0))
     return status, loss.value, grad
 
 

@@ -10,7 +10,7 @@ import pytest
 from fastgrad._kernels.gemm.args import Copy
 from fastgrad._kernels.gemm.packing import copy
 from fastgrad._kernels.runtime.table import OK
-from fastgrad._ops.kernel_call import matrix, rows, run
+from fastgrad._ops import kernel_call
 from support import edges
 from support.layouts import Placed, place
 from support.oracles import Array, assert_same_bits
@@ -35,7 +35,8 @@ SOURCES: dict[str, dict[str, Any]] = {
 
 
 def _copy(source: Array, to: Array) -> None:
-    assert run(copy, source.dtype, Copy(*source.shape, matrix(source), rows(to))) == OK
+    args = Copy(*source.shape, kernel_call.matrix(source), kernel_call.rows(to))
+    assert kernel_call.run(copy, source.dtype, args) == OK
 
 
 def _check(values: Array, keywords: dict[str, Any], pad: int) -> None:

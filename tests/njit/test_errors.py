@@ -31,7 +31,23 @@ _FAILS = {
 
 # Where types say less than values do, or where compiled code says it in other words.
 _OTHERWISE = {
-    "matmul_nt(ones(3, 4), memoryview(ones(5, 4)))":
+    "matmul([[1.0]], ones(4, 5))":
+        "matmul: a is list, expected a numpy.ndarray; pass np.asarray(a)",
+    "matmul_nt(2.0, ones(5, 4))":
+        "matmul_nt: a is float, expected a numpy.ndarray; pass np.asarray(a)",
+    "matmul(np.float32(1), ones(4, 5))":
+        "matmul: a is a numpy.float32, expected a numpy.ndarray; pass np.asarray(a)",
+    'linear_forward(ones(3, 4), ones(4, 5), ("a", "b", "c", "d", "e"))':
+        "linear_forward: bias is tuple, expected a numpy.ndarray; pass np.asarray(bias)",
+    "linear_forward(ones(3, 4), ones(4, 5), bias=0.0)":
+        "linear_forward: bias is float, expected a numpy.ndarray; pass np.asarray(bias)",
+    "linear_backward(1, ones(3, 4), ones(4, 5))":
+        "linear_backward: grad_output is int, expected a numpy.ndarray; pass np.asarray(grad_outp",
+    'linear_backward(ones(3, 5), ones(3, 4), ones(4, 5), activation="relu", output=[0.0])':
+        "linear_backward: output is list, expected a numpy.ndarray; pass np.asarray(output)",
+    "softmax_cross_entropy(ones(3, 4), [0, 1, None])":
+        "softmax_cross_entropy: labels is list, expected a numpy.ndarray; pass np.asarray(labels)",
+    "matmul_nt(ones(3, 4), memoryview(ones(5, 3)))":
         "matmul_nt: b is a numba.memoryview(float32, 2d, C), expected a numpy.ndarray; "
         "pass np.asarray(b)",
     "matmul_nt(ones(3, 4), ones(5, 4), ones(3, 5), accumulate=np.ones(1, bool))":

@@ -10,9 +10,10 @@ from numba import njit
 
 import fastgrad
 from fastgrad._kernels.bind import gateway
+from fastgrad._kernels.bind.records import CHECKED
 from fastgrad._kernels.gemm.dispatch import gemm
 from fastgrad._kernels.runtime.table import OUT_OF_MEMORY
-from support.oracles import floats
+from support.oracles import assert_same_bits, floats
 from support.slots import replaced
 
 
@@ -41,6 +42,15 @@ def one(a, b):  # type: ignore[no-untyped-def]
     return fastgrad.matmul(a, b)
 
 
+@njit
+def small_steps(z, labels, w, g, shares):  # type: ignore[no-untyped-def]
+    """Labels of 32 bits, an integer where a float is meant."""
+    loss, _ = fastgrad.softmax_cross_entropy(z, labels)
+    fastgrad.sgd_step(w, g, 1)
+    fastgrad.adam_step(w, g, np.ones_like(w), np.ones_like(w), 1, 1, weight_decay=1)
+    return loss + fastgrad.binary_cross_entropy_with_logits(z, shares)[0]
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Statuses that Python is called with."""
@@ -62,11 +72,35 @@ def test_plain_calls_are_not_left_to_python(rng: np.random.Generator, asked: lis
 
 
 def test_others_are(rng: np.random.Generator, asked: list[int]) -> None:
-    a, b = floats(rng, 3, 4), floats(rng, 4, 5)
-    for left, right in ((a.astype(np.int64), b), (a[None], b[None])):
-        one(left, right)
-        assert len(asked) == 1
+    """Stacks that broadcast; leading dimensions that no one stride leads through."""
+    a, b = floats(rng, 2, 1, 3, 4), floats(rng, 3, 4, 5)
+    for left, right in ((a, b), (floats(rng, 4, 5, 2, 4)[:, ::2], b[0])):
+        found = one(left, right)
+        assert asked and {*asked} == {CHECKED}
+        assert_same_bits(found, fastgrad.matmul(left, right))
         asked.clear()
+
+
+def test_stacks_and_other_dtypes_are_not(rng: np.random.Generator, asked: list[int]) -> None:
+    """Each operand is converted in compiled code where it has to be."""
+    a, b = floats(rng, 3, 4), floats(rng, 4, 5)
+    pairs = [(a.astype(np.int64), b), (a, b.astype(np.float64)), (a.astype(bool), b.astype("i1"))]
+    for left, right in (*pairs, (a[None], b[None]), (a[None], b), (a, b[None])):
+        assert_same_bits(one(left, right), fastgrad.matmul(left, right))
+    assert asked == []
+
+
+def test_numbers_and_labels_of_other_types_are_not(
+    rng: np.random.Generator, asked: list[int]
+) -> None:
+    z, labels = floats(rng, 8, 3), rng.integers(0, 3, 8).astype(np.int32)
+    g, shares = floats(rng, 5, 3), np.abs(floats(rng, 8, 3)) % 1
+    w = floats(rng, 5, 3)
+    right = w.copy()
+    loss = small_steps(z, labels, w, g, shares)
+    assert asked == []
+    assert loss == small_steps.py_func(z, labels, right, g, shares)
+    assert_same_bits(w, right)
 
 
 def test_no_memory() -> None:

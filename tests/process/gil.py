@@ -63,7 +63,7 @@ def _backward_case(n: int, k: int, m: int, activation: int) -> Callable[[], None
         g, x, w, y = _integers(n, m), _integers(n, k), _integers(k, m), _integers(n, m)
         dx, dw, db = (np.full(s, np.nan, np.float32) for s in ((n, k), (k, m), (m,)))
         places = (matrix(z) for z in (g, x, w, y, dx, dw))
-        args = Backward(n, k, m, *places, data(db), activation, 0, 0, 0)
+        args = Backward(n, k, m, *places, data(db), activation, 0, 0, 0, 0)
         assert _status(_backward, args) == 0
         h = np.where(y <= 0, 0, g) if activation else g
         assert (dx == h @ w.T).all() and (dw == x.T @ h).all() and (db == h.sum(0)).all()

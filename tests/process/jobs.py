@@ -53,8 +53,10 @@ class Meeting(NamedTuple):
     wanted: int  # how many tasks are to be inside at a time
 
 
-class Turns(NamedTuple):
+class Waiting(NamedTuple):
     done: int  # address of a counter
+    who: int  # the task that waits, ...
+    wanted: int  # until so many others are done
 
 
 class Statuses(NamedTuple):
@@ -135,19 +137,21 @@ def where(t: Floats) -> Any:
     return body
 
 
-@task(Turns)
-def turns(t: Floats) -> Any:
-    """Each task waits for the one below it. 1: it never came."""
+@task(Waiting)
+def wait(t: Floats) -> Any:
+    """One task waits for all others. 1: they never were done."""
     patience, offer = PATIENCE, pool_kernels.YIELD
 
     def body(p):  # type: ignore[no-untyped-def]
-        done = view(p.plan, Turns).done
+        plan = view(p.plan, Waiting)
+        if p.task != plan.who:
+            atomics.add(plan.done, 1)
+            return 0
         end = now() + patience
-        while atomics.load(done) != p.task:
+        while atomics.load(plan.done) != plan.wanted:
             atomics.call_void(atomics.load(table() + 8 * offer))
             if now() > end:
                 return 1
-        atomics.add(done, 1)
         return 0
 
     return body
@@ -190,7 +194,7 @@ def nest(t: Floats) -> Any:
     return body
 
 
-AWAKE = pool_kernels.WAKE_NS  # an estimate that wakes sleeping workers
+AWAKE = pool_kernels.LONG_NS  # an estimate that wakes sleeping workers
 ASLEEP = 0  # one that does not
 _HOLDING = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64)  # the GIL
 

@@ -16,6 +16,7 @@ from scenarios import large_product, main, scenario, side_by_side
 import fastgrad
 
 MAX_TASKS = 1000
+SHORT = 20_000  # ns of a job
 
 
 # Jobs -------------------------------------------------------------------------------------------
@@ -45,11 +46,11 @@ def no_task() -> None:
 
 @scenario
 def more_tasks_than_claims() -> None:
-    """The ticket counts 2^24 claims: beyond, a claim is of several tasks."""
+    """A range counts 2^16 claims: beyond, a claim is of several tasks."""
     import jobs
 
     fastgrad.set_num_threads(2)
-    for tasks in ((1 << 24) - 1, (1 << 24) + 5):
+    for tasks in ((1 << 16) - 1, 1 << 16, (1 << 20) + 5):
         sums = jobs.zeros(2)
         assert jobs.run(jobs.total, (sums,), tasks) == 0
         assert sums.tolist() == [tasks, tasks * (tasks - 1) // 2]
@@ -101,13 +102,16 @@ def nested() -> None:
 
 
 @scenario
-def tasks_wait_for_those_below() -> None:
+def ranges_are_stolen() -> None:
+    """A thread that is held up by its first task: others do the rest of its range."""
     import jobs
 
-    for threads in (2, 3, 8, 1):
+    for threads in (2, 3, 8):
         fastgrad.set_num_threads(threads)
-        for _ in range(20):
-            assert jobs.run(jobs.turns, (jobs.zeros(),), 30) == 0
+        for thread in range(threads):
+            for _ in range(20):
+                who = 40 * thread // threads
+                assert jobs.run(jobs.wait, (jobs.zeros(), who, 39), 40) == 0
 
 
 @scenario
@@ -151,16 +155,72 @@ def no_more_threads_than_set() -> None:
 
 @scenario
 def sleepers_wake_for_long_jobs() -> None:
-    """And only for these: a short one leaves them asleep, and is done by the caller."""
+    """And not for one short job, which the caller does."""
     import jobs
 
     fastgrad.set_num_threads(3)
     assert jobs.all_meet(3)
     for _ in range(20):
         jobs.wait_until_asleep()
-        assert jobs.threads_of(jobs.doers(4, jobs.AWAKE - 1)) == 1
+        assert jobs.threads_of(jobs.doers(4, SHORT)) == 1
         assert all(jobs.workers()), "a short job woke a worker"
         assert jobs.run(jobs.meet, (jobs.zeros(), 3), 3, jobs.AWAKE) == 0
+
+
+@scenario
+def sleepers_wake_for_short_jobs_that_come_often() -> None:
+    """When what they would have saved has paid for waking them."""
+    import jobs
+
+    from fastgrad._kernels.runtime import pool_kernels
+
+    fastgrad.set_num_threads(3)
+    assert jobs.all_meet(3)
+    jobs.wait_until_asleep()
+    saved = SHORT - SHORT // 3
+    jobs_alone = 0
+    while all(jobs.workers()) and jobs_alone < 5000:  # a pause, on a busy machine, begins it anew
+        jobs.doers(4, SHORT)
+        jobs_alone += 1
+    assert pool_kernels.WAKE_NS // saved <= jobs_alone < 5000
+
+
+@scenario
+def sleepers_do_not_wake_for_short_jobs_that_are_rare() -> None:
+    import jobs
+
+    fastgrad.set_num_threads(3)
+    assert jobs.all_meet(3)
+    jobs.wait_until_asleep()
+    for _ in range(40):
+        time.sleep(0.002)
+        assert jobs.threads_of(jobs.doers(4, SHORT)) == 1
+        assert all(jobs.workers())
+
+
+@scenario
+def woken_workers_may_run_everywhere() -> None:
+    """A worker is kept off its caller's CPU only until it is awake."""
+    import jobs
+
+    if not hasattr(os, "sched_getaffinity"):
+        return
+    fastgrad.set_num_threads(8)
+    assert jobs.all_meet(8)
+    threads = [t.native_id for t in threading.enumerate() if t.name.startswith("fastgrad")]
+    allowed = os.sched_getaffinity(0)
+    for _ in range(30):
+        jobs.wait_until_asleep()
+        assert jobs.all_meet(8)
+        assert all(os.sched_getaffinity(t) == allowed for t in threads)
+    for cpu in sorted(allowed)[:2]:  # those that a caller narrows stay narrow
+        for t in threads:
+            os.sched_setaffinity(t, {cpu})
+        jobs.wait_until_asleep()
+        assert jobs.all_meet(8)
+        assert all(os.sched_getaffinity(t) == {cpu} for t in threads)
+        for t in threads:
+            os.sched_setaffinity(t, allowed)
 
 
 @scenario

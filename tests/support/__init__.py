@@ -17,7 +17,7 @@ assembly      instructions of kernels, and what they call
 mutants       kernels that are wrong on purpose
 compiled      functions of users, under @njit; user_module: those that numba caches
 without_jit   calls under NUMBA_DISABLE_JIT
-wrong_calls   calls that are refused, with the words of it
+wrong_calls   calls that are refused, with the words of it; two_paths: calls in random memory
 programs      starts processes; stress runs those of tests/process for hours
 netlib, pytorch   operands and samples of the tests of others
 printed       what examples say that they print

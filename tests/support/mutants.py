@@ -17,7 +17,7 @@ SIMD, REDUCE, BACKWARD = (
     "_kernels/gemm/reduce.py",
     "_kernels/layer/backward.py",
 )
-STREAM, POOL = "_kernels/gemm/few_rows.py", "_kernels/runtime/thread_pool.py"
+STEPS, POOL = "_kernels/gemm/row_steps.py", "_kernels/runtime/pool_kernels.py"
 
 FORMULA = "contract/test_formula.py::"
 BIAS = FORMULA + "test_forward[float32-KC+1-None]"
@@ -56,15 +56,15 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "tail column unmasked": Mutant(
         "api/test_matmul.py::test_every_width_up_to_three_tiles[float32]",
-        ((TILE, 'masks[-1] = ops.first(arg["tail"])', "pass"),),
+        ((TILE, "masks[-1] = ops.first(p.tail)", "pass"),),
     ),
     "operand transposed": Mutant(
         "api/test_matmul.py::test_square_operands_are_not_transposed[float32-matmul-C]",
         (
             (
                 GEMM,
-                "b, b_k, b_column = word(d, 6), word(d, 7), word(d, 8)",
-                "b, b_k, b_column = word(d, 6), word(d, 8), word(d, 7)",
+                "m=m, n=n, k=p.k, a=a, b=b, to=",
+                "m=m, n=n, k=p.k, a=a, b=Matrix(data=b.data, row=b.column, column=b.row), to=",
             ),
         ),
     ),
@@ -85,7 +85,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "accumulate ignored": Mutant(
         product("1"),
-        ((GEMM, "pick(word(d, 16), 1, 0)", "0"),),
+        ((GEMM, "pick(p.accumulate, 1, 0)", "0"),),
     ),
     "relu at 0": Mutant(
         # -0.0 stays
@@ -108,8 +108,8 @@ MUTANTS: dict[str, Mutant] = {
         (
             (
                 BACKWARD,
-                "range(0, word(p, 0), kc_max)",
-                "range(0, word(p, 0) - kc_max, kc_max)",
+                "range(0, plan.rows, kc)",
+                "range(0, plan.rows - kc, kc)",
             ),
         ),
     ),
@@ -119,8 +119,7 @@ MUTANTS: dict[str, Mutant] = {
             (
                 TILE,
                 "    before = b.block\n",
-                '    old, step = arg["old"], arg["old_row"]\n'
-                "    starts = [b.add(old, b.mul(step, i64(r))) for r in range(rows)]\n"
+                "    starts = [b.add(p.old.data, b.mul(p.old.row, i64(r))) for r in range(rows)]\n"
                 "    starts = [ops.load(s, v * ops.bytes, masks[v]).ir"
                 " for s in starts for v in range(vectors)]\n"
                 "    before = b.block\n",
@@ -142,10 +141,10 @@ MUTANTS: dict[str, Mutant] = {
         (
             (
                 BLOCK,
-                "kc = least(kc_max, depth - k_done)",
-                "kc = least(kc_max if m > whole_rows else kc_max // 2, depth - k_done)",
+                "kc = least(kc_max, depth - k)",
+                "kc = least(kc_max if rows > whole_rows else kc_max // 2, depth - k)",
             ),
-            (BLOCK, "k_done += kc_max", "k_done += kc"),
+            (BLOCK, "k += kc_max", "k += kc"),
         ),
     ),
     "mul+add for fma": Mutant(
@@ -179,12 +178,12 @@ MUTANTS: dict[str, Mutant] = {
         (
             (
                 BLOCK,
-                "kc = least(kc_max, depth - k_done)",
-                "kc = least(kc_max, depth - k_done)\n"
-                "                from_k = k_done if depth < 2 * kc_max else kc_max - k_done",
+                "kc = least(kc_max, depth - k)",
+                "kc = least(kc_max, depth - k)\n"
+                "                from_k = k if depth < 2 * kc_max else kc_max - k",
             ),
-            (BLOCK, "panel + k_done * a_k", "panel + from_k * a_k"),
-            (BLOCK, "from_b + k_done * b_k", "from_b + from_k * b_k"),
+            (BLOCK, "panel + k * a_k", "panel + from_k * a_k"),
+            (BLOCK, "b + k * block.b.row", "b + from_k * block.b.row"),
         ),
     ),
     "k equalised": Mutant(
@@ -192,11 +191,11 @@ MUTANTS: dict[str, Mutant] = {
         (
             (
                 BLOCK,
-                "kc = least(kc_max, depth - k_done)",
+                "kc = least(kc_max, depth - k)",
                 "some = most((depth + kc_max - 1) // kc_max, 1)\n"
-                "                kc = least((depth + some - 1) // some, depth - k_done)",
+                "                kc = least((depth + some - 1) // some, depth - k)",
             ),
-            (BLOCK, "k_done += kc_max", "k_done += most(kc, 1)"),
+            (BLOCK, "k += kc_max", "k += most(kc, 1)"),
         ),
     ),
     "relu backward at 0": Mutant(
@@ -211,39 +210,40 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "dX by W, not its transpose": Mutant(
         "api/test_linear.py::test_square_layer_is_not_transposed[float32]",
-        ((BACKWARD, "w_column, w_row,\n", "w_row, w_column,\n"),),
+        ((BACKWARD, "row=w.column, column=w.row", "row=w.row, column=w.column"),),
     ),
     "H of the first block only": Mutant(
         FORMULA + "test_large_backward[float32-relu]",
         ((BACKWARD, "in range(0, most(n, 1), height)", "in range(0, least(n, kc), height)"),),
     ),
-    "stream: last steps dropped": Mutant(
+    "few rows: last steps dropped": Mutant(
         shared("test_few_rows[float32-3"),
-        ((STREAM, "with for_range(b, b.sub(k, whole)) as i:", "with for_range(b, i64(0)) as i:"),),
+        ((STEPS, "with for_range(b, b.sub(p.k, whole)) as k:", "with for_range(b, i64(0)) as k:"),),
     ),
-    "stream: old C forgotten": Mutant(
+    "few rows: old C forgotten": Mutant(
         shared("test_few_rows[float32-13"),
         (
             (
-                STREAM,
-                "x = x + ops.load(b.add(acc, offset), 0, mask)",
-                "x = ops.load(b.add(acc, offset), 0, mask)",
+                STEPS,
+                "x = x + ops.load(b.add(p.chains, offset), 0, mask)",
+                "x = ops.load(b.add(p.chains, offset), 0, mask)",
             ),
         ),
     ),
-    "stream: chain started anew": Mutant(
+    "few rows: chain started anew": Mutant(
         # each piece of k a sum of its own, rounded when it is added
         shared("test_few_rows[float32-1"),
         (
             (
-                STREAM,
-                "chains = [ops.load(b.add(t, offset), 0, mask) for t in to]",
-                "chains = [ops.constant(0.0) for t in to]",
+                STEPS,
+                "chains = [ops.load(b.add(at, offset), 0, mask) for at in chains_at]",
+                "chains = [ops.constant(0.0) for _ in chains_at]",
             ),
             (
-                STREAM,
-                "ops.store(chain, b.add(t, offset), 0, mask)",
-                "ops.store(ops.load(b.add(t, offset), 0, mask) + chain, b.add(t, offset), 0, mask)",
+                STEPS,
+                "ops.store(chain, b.add(at, offset), 0, mask)",
+                "before = ops.load(b.add(at, offset), 0, mask)\n"
+                "                ops.store(before + chain, b.add(at, offset), 0, mask)",
             ),
         ),
     ),
@@ -252,32 +252,34 @@ MUTANTS: dict[str, Mutant] = {
         (
             (
                 "_kernels/gemm/row_dots.py",
-                'column = b.select(b.icmp_signed("<", column, last), column, last)',
-                'column = b.select(b.icmp_signed("<", column, last), column, b.sub(last, i64(1)))',
+                "column = at_most(b, b.add(j, i64(i)), last)",
+                "column = b.add(j, i64(i))\n"
+                '            inside = b.icmp_signed("<", column, last)\n'
+                "            column = b.select(inside, column, b.sub(last, i64(1)))",
             ),
         ),
     ),
-    "dot: blocks side by side, one short": Mutant(
-        shared("test_products[float32-dot"),
+    "inner product: blocks side by side, one short": Mutant(
+        shared("test_products[float32-inner product"),
         (
             (
                 "_kernels/gemm/inner_product.py",
-                "count = ceil_div(some, kc)",
-                "count = quotient(some, kc)",
+                "blocks=ceil_div(some, kc)",
+                "blocks=quotient(some, kc)",
             ),
         ),
     ),
-    "tall: old C forgotten": Mutant(
-        shared("test_products[float32-tall"),
-        (("_kernels/gemm/split_k.py", "pick(k0, 1, word(d, 11))", "pick(k0, 1, 0)"),),
+    "split k: old C forgotten": Mutant(
+        shared("test_products[float32-split k"),
+        (("_kernels/gemm/split_k.py", "pick(k0, 1, p.epilogue.accumulate)", "pick(k0, 1, 0)"),),
     ),
-    "tall: buffers added backwards": Mutant(
-        shared("test_products[float32-tall"),
+    "split k: buffers added backwards": Mutant(
+        shared("test_products[float32-split k"),
         (
             (
                 REDUCE,
-                "b.mul(block, step)",
-                "b.mul(b.sub(b.sub(count, i64(1)), block), step)",
+                "b.mul(block, p.step)",
+                "b.mul(b.sub(b.sub(p.blocks, i64(1)), block), p.step)",
             ),
         ),
     ),
@@ -300,8 +302,8 @@ MUTANTS: dict[str, Mutant] = {
         (
             (
                 "_kernels/gemm/blocked.py",
-                "i, j = quotient(task, beside) * rows,",
-                "i, j = quotient(task, beside) * (rows - 6),",
+                "i = quotient(p.task, plan.beside) * rows",
+                "i = quotient(p.task, plan.beside) * (rows - 6)",
             ),
         ),
     ),

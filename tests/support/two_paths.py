@@ -93,18 +93,37 @@ class Case(NamedTuple):
 
     def is_plain(self) -> bool:
         """Whether a compiled function can be given it."""
-        places = [p for v in self.arguments.values() for p in _flat(v) if isinstance(p, Place)]
-        return all(not p.kind and np.dtype(p.dtype).isnative for p in places)
+        flags = [
+            self.arguments[n] for n in ("accumulate", "nesterov", "needs") if n in self.arguments
+        ]
+        if any(type(flag) is not bool for value in flags for flag in _flat(value)):
+            return False
+        if not isinstance(self.arguments.get("activation"), str | None):
+            return False
+        numbers = ("lr", "momentum", "weight_decay", "step", "betas", "eps", "label_smoothing")
+        if any(type(n) not in (bool, int, float) or abs(n) >= 1 << 63
+               for name in numbers for n in _flat(self.arguments.get(name, 0))):  # fmt: skip
+            return False
+        for value in self.arguments.values():
+            if type(value) is list:
+                return False
+            for one in _flat(value):
+                if isinstance(one, Place) and (one.kind or not np.dtype(one.dtype).isnative):
+                    return False
+                if type(one) not in (Place, bool, int, float, str, type(None)):
+                    return False
+        return True
 
 
 def _bound(value: Any, memory: Array) -> Any:
     if isinstance(value, Place):
         return value.view(memory)
-    return tuple(_bound(v, memory) for v in value) if type(value) is tuple else value
+    kind = type(value)
+    return kind(_bound(v, memory) for v in value) if kind in (tuple, list) else value
 
 
 def _flat(value: Any) -> list[Any]:
-    return [*value] if type(value) is tuple else [value]
+    return [*value] if type(value) in (tuple, list) else [value]
 
 
 # what comes of a call ----------------------------------------------------------------------------
@@ -394,7 +413,7 @@ class Memory:
         self.draw, self.plain = draw, plain
         self.end = 256
         self.placed: list[Place] = []
-        self.dtype = draw(st.sampled_from(FLOATS))
+        self.dtype = "f4" if plain else draw(st.sampled_from(FLOATS))
 
     def chance(self, of: int) -> bool:
         return bool(self.draw(st.integers(0, of - 1)) == of - 1)
@@ -402,14 +421,13 @@ class Memory:
     def array(
         self, *shape: int, dtype: str | None = None, fill: str = "", is_output: bool = False
     ) -> Any:
-        draw, ndim = self.draw, len(shape)
+        draw = self.draw
         if dtype is None:
             dtype = self.dtype
             if self.chance(25) and not self.plain:
                 dtype = draw(st.sampled_from(OTHERS))
         if self.chance(40) and not self.plain:
             shape = self._another(shape)
-            ndim = len(shape)
         strides = self._strides(shape, np.dtype(dtype).itemsize)
         place = Place(0, shape, strides, dtype, fill=fill)
         low, high = place.extent()
@@ -455,7 +473,9 @@ class Memory:
                 step += itemsize * draw(st.integers(1, 3))
         for axis in range(ndim):
             odd = draw(st.integers(0, 49))
-            if odd == 0:
+            if shape[axis] <= 1 and odd < 15:  # nobody takes such a step
+                strides[axis] = draw(st.sampled_from((0, 1, -itemsize, 3 * itemsize, 1 << 40)))
+            elif odd == 0:
                 strides[axis] = 0
             elif odd == 1:
                 strides[axis] //= 2  # elements, or rows, share bytes
@@ -468,6 +488,21 @@ class Memory:
     def maybe(self, *shape: int, **keywords: Any) -> Any:
         """An array, or None."""
         return None if self.chance(2) and not self.plain else self.array(*shape, **keywords)
+
+    def flag(self) -> Any:
+        if self.plain or not self.chance(15):
+            return self.draw(st.booleans())
+        return self.draw(st.sampled_from((np.True_, np.False_, 1, 0, None, "yes")))
+
+    def flags(self) -> Any:
+        three = (self.flag(), self.flag(), self.flag())
+        return three if self.plain or not self.chance(20) else [*three]
+
+    def number(self, *right: float, wrong: tuple[Any, ...] = ()) -> Any:
+        if self.plain or not self.chance(20):
+            return self.draw(st.sampled_from(right))
+        others = (1, True, np.float64(0.5), np.float32(0.5), -0.0, float("nan"), -1.0, None, "1")
+        return self.draw(st.sampled_from((*others, *wrong)))
 
     def lead(self) -> tuple[int, ...]:
         if self.plain:
@@ -503,14 +538,14 @@ def _draw_product(m: Memory, function: str) -> tuple[dict[str, Any], tuple[str, 
         left = (*left[:-2], left[-1], left[-2])
     a, b = m.array(*left), m.array(*right)
     out = m.maybe(*shape, is_output=True)
-    return {"a": a, "b": b, "out": out, "accumulate": draw(st.booleans())}, ("out",)
+    return {"a": a, "b": b, "out": out, "accumulate": m.flag()}, ("out",)
 
 
 def _draw_forward(m: Memory, function: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     lead, k, n = m.lead(), m.draw(SIZES), m.draw(SIZES)
     return {
         "x": m.array(*lead, k), "weight": m.array(k, n), "bias": m.maybe(n),
-        "activation": m.draw(st.sampled_from(NAMES[1:] if m.plain else (*NAMES, "Relu"))),
+        "activation": m.draw(st.sampled_from(NAMES[1:] if m.plain else (*NAMES, "Relu", 3))),
         "out": m.maybe(*lead, n, is_output=True),
         "preactivation_out": m.maybe(*lead, n, is_output=True),
     }, ("out", "preactivation_out")  # fmt: skip
@@ -518,17 +553,16 @@ def _draw_forward(m: Memory, function: str) -> tuple[dict[str, Any], tuple[str, 
 
 def _draw_backward(m: Memory, function: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     lead, k, n = m.lead(), m.draw(SIZES), m.draw(SIZES)
-    booleans = st.tuples(st.booleans(), st.booleans(), st.booleans())
     activation = m.draw(st.sampled_from(NAMES[1:] if m.plain else NAMES))
     return {
         "grad_output": m.array(*lead, n), "x": m.array(*lead, k), "weight": m.array(k, n),
         "activation": activation,
         "output": m.array(*lead, n) if m.plain or not m.chance(9) else None,
         "preactivation": m.array(*lead, n) if m.plain or not m.chance(9) else None,
-        "needs": (True,) * 3 if m.plain else m.draw(booleans),
+        "needs": (True,) * 3 if m.plain else m.flags(),
         "out": (m.maybe(*lead, k, is_output=True), m.maybe(k, n, is_output=True),
                 m.maybe(n, is_output=True)),
-        "accumulate": m.draw(booleans if m.plain else st.one_of(st.booleans(), booleans)),
+        "accumulate": m.flags() if m.plain or m.chance(2) else m.flag(),
     }, ("out",)  # fmt: skip
 
 
@@ -540,10 +574,9 @@ def _draw_loss(m: Memory, function: str) -> tuple[dict[str, Any], tuple[str, ...
         if not m.plain:
             dtype = m.draw(st.sampled_from(("i8", "i8", "i8", "i4", "u1", ">i8", "u8", "f4")))
         n = max(n, 3) if fill == "label" else n
-        smoothing = st.sampled_from((0.0, 0.25, 1.0, *(() if m.plain else (1, 0, -0.5, -0.0))))
         return {
             "logits": m.array(rows, n), "labels": m.array(rows, dtype=dtype, fill=fill),
-            "label_smoothing": m.draw(smoothing),
+            "label_smoothing": m.number(0.0, 0.25, 1.0),
         }, ()  # fmt: skip
     names = ("prediction", "target") if function == "mse" else ("logits", "targets")
     fill = "" if function == "mse" else m.draw(st.sampled_from(("share", "share", "bad share")))
@@ -553,24 +586,19 @@ def _draw_loss(m: Memory, function: str) -> tuple[dict[str, Any], tuple[str, ...
 
 def _draw_step(m: Memory, function: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     shape = (*m.lead(), m.draw(SIZES)) if m.plain else m.lead()
-    odd_rates, odd_parts, odd_steps = (1, True, -0.0, -1.0, 1e400), (1.0, 0), (0, -3, 2**63 - 1)
-    if m.plain or not m.chance(3):
-        odd_rates = odd_parts = odd_steps = ()
-    rate = st.sampled_from((0.1, 0.0, *odd_rates))
-    part = st.sampled_from((0.9, 0.0, 0.5, *odd_parts))
     arrays = {"param": m.array(*shape, is_output=True), "grad": m.array(*shape)}
     if function == "sgd_step":
         return {
-            **arrays, "lr": m.draw(rate), "velocity": m.maybe(*shape, is_output=True),
-            "momentum": m.draw(part), "nesterov": m.draw(st.booleans()),
-            "weight_decay": m.draw(rate),
+            **arrays, "lr": m.number(0.1, 0.0), "velocity": m.maybe(*shape, is_output=True),
+            "momentum": m.number(0.9, 0.0, 0.5, wrong=(1.0,)), "nesterov": m.flag(),
+            "weight_decay": m.number(0.1, 0.0, wrong=(float("inf"),)),
         }, ("param", "velocity")  # fmt: skip
     return {
         **arrays, "m": m.array(*shape, is_output=True),
         "v": m.array(*shape, is_output=True, fill="positive"),
-        "step": m.draw(st.sampled_from((1, 7, 2**40, *odd_steps))),
-        "lr": m.draw(rate), "betas": (m.draw(part), m.draw(part)), "eps": m.draw(rate),
-        "weight_decay": m.draw(rate),
+        "step": m.number(1, 7, 2**40, wrong=(0, -3, 2**63 - 1, np.int64(2), 1.0)),
+        "lr": m.number(0.1, 0.0), "betas": (m.number(0.9, 0.0, wrong=(1.0,)), m.number(0.5, 0.99)),
+        "eps": m.number(1e-8, 0.0, 0.5), "weight_decay": m.number(0.1, 0.0),
     }, ("param", "m", "v")  # fmt: skip
 
 

@@ -56,6 +56,24 @@ class DataFrame(Tensor):
     __module__ = "pandas.core.frame"
 
 
+class Grad(Tensor):
+    """One that numpy cannot make an array of."""
+
+    __module__ = "torch"
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad.\nUse .detach()")
+
+
+class Words(DataFrame):
+    """Whose columns are no numbers."""
+
+    __module__ = "pandas.core.frame"
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return np.full(self.shape, "word", object)
+
+
 class Broken:
     """A number whose every question fails."""
 
@@ -130,7 +148,9 @@ class Written:
             self.array, self.ones, self.labels, self.read_only, self.overlapping, self.huge,
             self.model, self.npz, self.csv, self.saved,
         )  # fmt: skip
-        known = {f.__name__: f for f in (*own, Decimal, Fraction, Tensor, DataFrame, Broken)}
+        known = {
+            f.__name__: f for f in (*own, Decimal, Fraction, Tensor, DataFrame, Grad, Words, Broken)
+        }
         known |= {"np": np, "nan": np.nan, "inf": np.inf, "folder": self.folder, "Array": Array}
         known |= {name: getattr(fastgrad, name) for name in fastgrad.__all__}
         return known | {name: getattr(datasets, name) for name in datasets.__all__}

@@ -278,7 +278,7 @@ class Frame(ABC):
     def labels(self, handle: Word) -> Operand:
         """An array of int64."""
 
-    def tell(self, *wanted: tuple[Word, Shape]) -> None:
+    def tell(self, *wanted: tuple[Word, Shape]) -> None:  # noqa: B027  objects ask for none
         """Handles of outputs, and their shapes, as soon as they are known: records ask for them."""
 
     @abstractmethod

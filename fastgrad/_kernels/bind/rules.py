@@ -251,7 +251,7 @@ def backward(
         )
         args = make(
             Backward, n, k, m, grad.matrix, left.matrix, right.matrix, kept.matrix, to_dx, to_dw,
-            is_needed[2], code, *accumulate,
+            is_needed[2], code, *accumulate, 0,
         )  # fmt: skip
         status = f.run(f.slot(linear_backward), args)
     f.check(status)

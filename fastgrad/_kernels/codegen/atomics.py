@@ -105,6 +105,23 @@ def call_void(b: ir.IRBuilder, function: ir.Value) -> None:
     b.call(b.inttoptr(function, kind.as_pointer()), [])
 
 
+@on_integers
+def call_number(b: ir.IRBuilder, function: ir.Value) -> ir.Value:
+    """``function()``: sched_getcpu."""
+    kind = ir.FunctionType(I32, [])
+    return b.sext(b.call(b.inttoptr(function, kind.as_pointer()), []), I64)
+
+
+@on_integers
+def call_affinity(
+    b: ir.IRBuilder, function: ir.Value, thread: ir.Value, size: ir.Value, mask: ir.Value
+) -> ir.Value:
+    """``function(thread, size, mask)``: sched_getaffinity or sched_setaffinity; 0 if it worked."""
+    kind = ir.FunctionType(I32, [I32, I64, I64])
+    args = [b.trunc(thread, I32), size, mask]
+    return b.sext(b.call(b.inttoptr(function, kind.as_pointer()), args), I64)
+
+
 def emit_nanoseconds(b: ir.IRBuilder, clock_gettime: ir.Value, clock: ir.Value) -> ir.Value:
     """Now, by POSIX's clock_gettime at that address."""
     time = cgutils.alloca_once(b, ir.ArrayType(I64, 2))

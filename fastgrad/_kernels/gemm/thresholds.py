@@ -60,10 +60,15 @@ FEW_ROWS_COLUMNS = 64
 
 # dX and dW of fewer fused multiply-adds each (float32) go side by side, a thread each.
 PAIR_FMAS = 1 << 22
-# A training step of this many fused multiply-adds (float32) and rows goes in two joins, where its
-# table has room.
-JOINED_FMAS = 1 << 17
+# A training step of fewer rows than this goes product by product. Others, where tables have room,
+# are tried on one thread, so many steps, and in two joins, some more, for a worker has to wake.
 JOINED_ROWS = 16
+TRIALS = 8
+JOINED_TRIALS = 32
+# A join of workers that spin (benchmarks/compare/forkjoin.py), and a cache line that another core
+# wrote, at best (benchmarks/sweeps/steps.py), in ns. What cannot pay even so is not tried.
+JOIN_NS = 1_000
+LINE_NS = 5
 # How many blocks of k a thread has buffers for at a time.
 RING_OF_A_THREAD = 4
 

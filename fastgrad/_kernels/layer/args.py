@@ -24,6 +24,7 @@ class Backward(NamedTuple):
     accumulate_x: int  # 1: added to
     accumulate_w: int
     accumulate_b: int
+    alone: int  # 1: on this thread only
 
 
 class ActivationGradientPlan(NamedTuple):
@@ -148,6 +149,10 @@ class Net(NamedTuple):
     norm: int  # a float64: of all gradients, written if asked for
     block: int  # rows whose dX is formed at a time, a multiple of KC
     layers: int
+    # times of the fastest steps, a row, times 256; see ``_way_of``
+    alone_ns: int
+    joined_ns: int
+    tried: int  # steps that were timed
     row_losses: int  # of the dtype, a place a row; 0: dF/dY of a layer has no room for all rows
     # for callers from Python, see bind/step_builtin.py
     busy: int  # 1 during a step

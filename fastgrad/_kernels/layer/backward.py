@@ -163,7 +163,8 @@ def _products(t: Floats) -> Any:
         x, w, dx, dw = p.x, p.w, p.dx, p.dw
         fmas = rows * columns * p.k
         both = dx.data != 0 and dw.data != 0
-        alone = 1 if threads > 1 and fmas * size < 4 * thresholds.PAIR_FMAS and both else 0
+        pair = 1 if threads > 1 and fmas * size < 4 * thresholds.PAIR_FMAS and both else 0
+        alone = pair | p.alone
         none = Rows(data=0, row=0)
         plan = on_stack(PairPlan(
             dx=Product(
@@ -181,7 +182,7 @@ def _products(t: Floats) -> Any:
             ),
         ))  # fmt: skip
         status = OK
-        if alone != 0:
+        if pair != 0:
             status |= ensure(product) | ensure(block_task) | ensure(blocks)
             status |= ensure(pack) | ensure(rows_kernel) | ensure(rows_task)
             if status != OK:
@@ -208,7 +209,8 @@ def linear_backward(t: Floats) -> Any:
             status = ensure(nth(derivative, p.activation))
             if status != OK:
                 return status
-        threads = threads_in_force() if n * k * m * size >= 2 * thresholds.FORK_FMAS else 1
+        large = p.alone == 0 and n * k * m * size >= 2 * thresholds.FORK_FMAS
+        threads = threads_in_force() if large else 1
         in_place = 1 if p.activation == 0 and (g.column == size or m <= 1) else 0
         width = most(least(m, kc), 1)
         height = most(quotient(H_BYTES, width * size * kc), 1) * kc

@@ -12,13 +12,13 @@ from typing import Any
 
 from ..codegen import atomics
 from ..codegen.calls import call, kernel_at, nth, subroutine
-from ..codegen.integers import bits_of, ceil_div, double, least, most, pick
+from ..codegen.integers import bits_of, ceil_div, double, least, most, pick, quotient
 from ..codegen.structs import address, load, on_stack, view
 from ..gemm import thresholds
 from ..gemm.args import Matrix, Product, Rows
 from ..gemm.dispatch import gemm
 from ..gemm.elementwise import BACKWARD
-from ..runtime.pool_kernels import ensure, fork_join, run_task, threads_in_force
+from ..runtime.pool_kernels import ensure, now, share, threads_in_force
 from ..runtime.registry import Floats, Word, kernel
 from ..runtime.table import OK
 from .args import (
@@ -47,6 +47,8 @@ from .optimizers import (
     update_elements,
 )
 
+BY_PRODUCT, ALONE = 0, 1
+MANY_STEPS, MOST_NS = 1 << 13, 1 << 62
 SHARED = 1 << 14  # elements of dF/dZ that are worth several threads
 
 
@@ -54,7 +56,7 @@ def _forward(t: Floats) -> Any:
     size, product = t.size, t[gemm]
 
     @subroutine
-    def forward(net):  # type: ignore[no-untyped-def]
+    def forward(net, alone):  # type: ignore[no-untyped-def]
         n, x, status = net.rows, load(net.x), OK
         first = address(net) + NET_BYTES
         for i in range(net.layers):
@@ -64,7 +66,7 @@ def _forward(t: Floats) -> Any:
                 m=n, n=m, k=layer.k, a=x,
                 b=Matrix(data=layer.weight, row=m * size, column=size),
                 c=Matrix(data=layer.y, row=row, column=size), z=Rows(data=layer.z, row=row),
-                bias=layer.bias, activation=layer.activation, accumulate=0, alone=0,
+                bias=layer.bias, activation=layer.activation, accumulate=0, alone=alone,
             ))  # fmt: skip
             x = Matrix(data=layer.y, row=row, column=size)
         return status
@@ -77,7 +79,7 @@ def _activation_gradient(t: Floats) -> Any:
     gradient, derivative = t[activation_gradient], t[BACKWARD]
 
     @subroutine
-    def form_h(layer, g, r, rows):  # type: ignore[no-untyped-def]
+    def form_h(layer, g, r, rows, alone):  # type: ignore[no-untyped-def]
         """H in place of G, and db on the way.
 
         That is the one pass that db, a sum in the order of the rows, costs anyway.
@@ -86,7 +88,8 @@ def _activation_gradient(t: Floats) -> Any:
         status = ensure(nth(derivative, layer.activation))
         if status != OK:
             return status
-        wide = least(kc, most(64, ceil_div(m, threads_in_force() if rows * m >= SHARED else 1)))
+        shared = alone == 0 and rows * m >= SHARED
+        wide = least(kc, most(64, ceil_div(m, threads_in_force() if shared else 1)))
         saved = pick(layer.z, layer.z, layer.y) + r * row
         plan = on_stack(ActivationGradientPlan(
             rows=rows, columns=m, g=Matrix(data=g, row=row, column=size),
@@ -94,9 +97,7 @@ def _activation_gradient(t: Floats) -> Any:
             db=layer.bias_grad, accumulate_b=pick(r, 1, 0), activation=layer.activation, wide=wide,
         ))  # fmt: skip
         tasks = ceil_div(m, wide)
-        if tasks == 1:
-            return run_task(gradient, plan, 0)
-        return fork_join(gradient, plan, tasks, rows * m)
+        return share(gradient, plan, tasks, rows * m, alone)
 
     return form_h
 
@@ -105,7 +106,7 @@ def _backward_rows(t: Floats) -> Any:
     size, backward, form_h = t.size, t[linear_backward], _activation_gradient(t)
 
     @subroutine
-    def backward_rows(net, r, rows):  # type: ignore[no-untyped-def]
+    def backward_rows(net, r, rows, alone):  # type: ignore[no-untyped-def]
         """All layers, of rows from r on: the last one's G is whole, the others hold these rows."""
         first = address(net) + NET_BYTES
         add, last, status = pick(r, 1, 0), net.layers - 1, OK
@@ -120,7 +121,7 @@ def _backward_rows(t: Floats) -> Any:
             g = layer.g + pick(i - last, 0, r * row)
             if layer.activation != 0:
                 if status == OK:
-                    status = form_h(layer, g, r, rows)
+                    status = form_h(layer, g, r, rows, alone)
                 db = 0
             if status == OK:
                 status = call(backward, Backward(
@@ -129,7 +130,7 @@ def _backward_rows(t: Floats) -> Any:
                     w=Matrix(data=layer.weight, row=m * size, column=size),
                     saved=Matrix(data=0, row=0, column=0), dx=dx,
                     dw=Matrix(data=layer.weight_grad, row=m * size, column=size), db=db,
-                    activation=0, accumulate_x=0, accumulate_w=add, accumulate_b=add,
+                    activation=0, accumulate_x=0, accumulate_w=add, accumulate_b=add, alone=alone,
                 ))  # fmt: skip
         return status
 
@@ -179,10 +180,10 @@ def _gradients(t: Floats) -> Any:
     forward, backward_rows = _forward(t), _backward_rows(t)
 
     @subroutine
-    def gradients(net):  # type: ignore[no-untyped-def]
-        """Forward, loss and backward, product by product, each on all threads."""
+    def gradients(net, alone):  # type: ignore[no-untyped-def]
+        """Forward, loss and backward, product by product, each on all threads unless alone."""
         n, base = net.rows, address(net)
-        status = forward(net)
+        status = forward(net, alone)
         if status != OK:
             return status
         last = view(base + NET_BYTES + (net.layers - 1) * LAYER_BYTES, Layer)
@@ -194,7 +195,7 @@ def _gradients(t: Floats) -> Any:
         if status != OK:
             return status
         for r in range(0, n, net.block):
-            status |= backward_rows(net, r, least(net.block, n - r))
+            status |= backward_rows(net, r, least(net.block, n - r), alone)
         return status
 
     return gradients
@@ -211,16 +212,52 @@ def _plan_update(net, plan):  # type: ignore[no-untyped-def]
 
 
 @subroutine
-def _joined_threads(net, size):  # type: ignore[no-untyped-def]
-    """How many threads a step in two joins is for; 1: not one."""
-    fmas = net.rows * net.row_fmas
-    if (
-        net.row_losses == 0
-        or fmas * size < 4 * thresholds.JOINED_FMAS
-        or net.rows < thresholds.JOINED_ROWS
-    ):
-        return 1
-    return threads_in_force()
+def _moved_lines(net, size):  # type: ignore[no-untyped-def]
+    """Cache lines that all threads together fetch from other cores, in a step in two joins.
+
+    Each layer's H and dF/dY, written by rows, are read by parameters; these the other way round.
+    """
+    first, bytes_moved = address(net) + NET_BYTES, 0
+    for i in range(net.layers):
+        layer = view(first + i * LAYER_BYTES, Layer)
+        bytes_moved += 2 * net.rows * layer.row + layer.k * layer.m * size
+    return bytes_moved >> 6
+
+
+@subroutine
+def _way_of(net, start, size):  # type: ignore[no-untyped-def]
+    """How a step goes: BY_PRODUCT, ALONE, or in two joins on this many threads, 2 or more.
+
+    What computes the same bits may be tried: some steps alone and, where that is not hopeless, some
+    in two joins. The fastest ones decide, for the next MANY_STEPS.
+    """
+    if net.row_losses == 0 or net.rows < thresholds.JOINED_ROWS:
+        return BY_PRODUCT
+    if net.steps & (MANY_STEPS - 1) == 0:
+        net.alone_ns = net.joined_ns = MOST_NS
+        net.tried = 0
+    threads = threads_in_force()
+    if threads == 1 or start == 0 or net.tried < thresholds.TRIALS:
+        return ALONE
+    alone = (net.rows * net.alone_ns) >> 8
+    lines = quotient(_moved_lines(net, size), threads)
+    if alone - quotient(alone, threads) < 2 * thresholds.JOIN_NS + lines * thresholds.LINE_NS:
+        return ALONE
+    trying = net.tried < thresholds.TRIALS + thresholds.JOINED_TRIALS
+    return threads if trying or net.joined_ns < net.alone_ns - (net.alone_ns >> 5) else ALONE
+
+
+@subroutine
+def _note_time(net, way, ns):  # type: ignore[no-untyped-def]
+    """Of a step that was tried."""
+    mine = quotient(ns << 8, net.rows)
+    if way == ALONE and net.tried < thresholds.TRIALS:
+        net.alone_ns = least(net.alone_ns, mine)
+        net.tried += 1
+    if way > ALONE and net.tried < thresholds.TRIALS + thresholds.JOINED_TRIALS:
+        net.joined_ns = least(net.joined_ns, mine)
+        net.tried += 1
+    return OK
 
 
 @kernel(Word)
@@ -233,20 +270,22 @@ def train_step(t: Floats) -> Any:
         net = view(p.value, Net)
         plan = on_stack(NO_UPDATE)
         _plan_update(net, plan)
-        threads, clips = _joined_threads(net, size), net.max_norm != 0
-        if threads > 1:
+        clips, start = net.max_norm != 0, now()
+        way = _way_of(net, start, size)
+        if way > ALONE:
             mode = plan.mode
             if clips:
                 plan.mode = -1
-            status = call(joined, Joined(net=p.value, threads=threads, update=plan))
+            status = call(joined, Joined(net=p.value, threads=way, update=plan))
             plan.mode = mode
         else:
-            status = gradients(net)
+            status = gradients(net, way)
         if status == OK and clips:
             status = call(clip, p)
-        if status == OK and (clips or threads == 1):
+        if status == OK and (clips or way <= ALONE):
             status = all_elements(plan)
         if status == OK:
+            _note_time(net, way, now() - start)
             net.steps += 1
         return status
 

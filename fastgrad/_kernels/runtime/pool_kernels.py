@@ -52,9 +52,12 @@ SETTINGS = POOL + 4 * LINE
 (THREADS, STARTED, REFUSED, STOP, ACQUIRE, RELEASE, YIELD, CLOCK, CLOCK_ID, START) = range(
     SETTINGS, SETTINGS + 10
 )
+CPU, GET_MASK, SET_MASK = range(SETTINGS + 10, SETTINGS + 13)  # 0 where there are none
 LAST_END, GAP, OWED = range(BUSY + 1, BUSY + 4)  # of the last job; between jobs, lately; see _pays
-WORKERS = POOL + 5 * LINE  # for each worker a line: its state, its lock, its range
-LOCK, RANGE = 1, 2  # words of such a line
+CALLERS = BUSY + 4  # with a job for several threads, at this moment
+WORKERS = POOL + 5 * LINE  # for each worker a line: its state and so on
+LOCK, RANGE, THREAD, MOVED, MASK = 1, 2, 3, 4, 8  # words of such a line
+MASK_WORDS = LINE - MASK  # of 64 CPUs each
 RUNNING, ASLEEP = 0, 1
 MOST_CLAIMS = (1 << 16) - 1  # of a range
 assert WORKERS + MAX_THREADS * LINE <= WORDS
@@ -107,10 +110,13 @@ def ensure(typing_context: Any, kernel: Any) -> Any:
 
 @intrinsic
 def now(typing_context: Any) -> Any:
-    """Nanoseconds of a clock that does not jump."""
+    """Nanoseconds of a clock that does not jump; 0 where there is none, and so no worker."""
 
     def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
-        return atomics.emit_nanoseconds(b, b.load(at(b, CLOCK)), b.load(at(b, CLOCK_ID)))
+        clock, found = b.load(at(b, CLOCK)), cgutils.alloca_once_value(b, i64(0))
+        with b.if_then(b.icmp_signed("!=", clock, i64(0))):
+            b.store(atomics.emit_nanoseconds(b, clock, b.load(at(b, CLOCK_ID))), found)
+        return b.load(found)
 
     return types.intp(), codegen
 
@@ -141,6 +147,17 @@ def _check_plan(task: Any, plan: Any) -> None:
     wanted, found = getattr(task, "plan", None), getattr(plan, "struct", None)
     if wanted is None or found is not wanted:
         raise TypingError(f"a task of {wanted} is given a plan that is {found or plan}")
+
+
+@inlined
+def share(task, plan, tasks, ns, alone):  # type: ignore[no-untyped-def]
+    """All tasks: a job, or one after another on this thread."""
+    if alone == 0 and tasks > 1:
+        return fork_join(task, plan, tasks, ns)
+    status = OK
+    for one in range(tasks):
+        status |= run_task(task, plan, one)
+    return status
 
 
 @inlined
@@ -229,6 +246,10 @@ def pool_worker(t: Floats) -> Any:
             missed = atomics.load(base + 8 * TICKET) != seen or atomics.load(base + 8 * STOP) != 0
             if not missed or atomics.exchange(state, RUNNING) != ASLEEP:
                 atomics.call_lock(acquire, atomics.load(state + 8 * LOCK))
+                if atomics.load(state + 8 * MOVED) != 0:  # any CPU will do now; see ``_move``
+                    set_mask = atomics.load(base + 8 * SET_MASK)
+                    atomics.call_affinity(set_mask, 0, 8 * MASK_WORDS, state + 8 * MASK)
+                    atomics.put(state + 8 * MOVED, 0)
             if atomics.load(base + 8 * STOP) != 0:
                 return OK
 
@@ -272,6 +293,34 @@ def _pays(ns, sleeping):  # type: ignore[no-untyped-def]
 
 
 @subroutine
+def _move(state):  # type: ignore[no-untyped-def]
+    """A worker that is about to be woken may not run on this thread's CPU, until it is awake.
+
+    Where CPUs share no cache, as on many virtual machines, Linux wakes a thread on the CPU of who
+    wakes it, though another is idle; there it would wait until the job is done.
+    """
+    base = table()
+    mask, size = state + 8 * MASK, 8 * MASK_WORDS
+    thread, get_mask = atomics.load(state + 8 * THREAD), atomics.load(base + 8 * GET_MASK)
+    if get_mask == 0 or atomics.call_affinity(get_mask, thread, size, mask) != 0:
+        return OK
+    cpu = atomics.call_number(atomics.load(base + 8 * CPU))
+    if cpu < 0 or cpu >= 8 * size:
+        return OK
+    here, others = mask + 8 * (cpu >> 6), 0
+    allowed = atomics.load(here)
+    atomics.put(here, allowed & ~(1 << (cpu & 63)))
+    for i in range(MASK_WORDS):
+        others |= atomics.load(mask + 8 * i)
+    if others != 0 and others != allowed:
+        set_mask = atomics.load(base + 8 * SET_MASK)
+        if atomics.call_affinity(set_mask, thread, size, mask) == 0:
+            atomics.put(state + 8 * MOVED, 1)
+    atomics.put(here, allowed)
+    return OK
+
+
+@subroutine
 def _wake(helpers, ns):  # type: ignore[no-untyped-def]
     """The sleeping ones of the first helpers, if that pays."""
     base = table()
@@ -284,6 +333,7 @@ def _wake(helpers, ns):  # type: ignore[no-untyped-def]
     for helper in range(helpers):
         state = base + 8 * (WORKERS + helper * LINE)
         if atomics.load(state) == ASLEEP and atomics.exchange(state, RUNNING) == ASLEEP:
+            _move(state)
             atomics.call_lock(atomics.load(base + 8 * RELEASE), atomics.load(state + 8 * LOCK))
     return OK
 
@@ -325,9 +375,16 @@ def join_job(t: Floats) -> Any:
             if status != OK:
                 return status
         helpers = least(helpers, atomics.load(base + 8 * STARTED))
-        if helpers <= 0 or atomics.swap(base + 8 * BUSY, 0, 1) == 0:
+        others = 0
+        if helpers > 0:
+            others = atomics.add(base + 8 * CALLERS, 1)
+        # as many callers as threads keep the cores busy without a worker
+        alone = helpers <= 0 or others + 1 >= atomics.load(base + 8 * THREADS)
+        if alone or atomics.swap(base + 8 * BUSY, 0, 1) == 0:
             for task in range(p.tasks):
                 status |= call(kernel_at(any_task, p.slot), Task(plan=p.plan, task=task))
+            if helpers > 0:
+                atomics.add(base + 8 * CALLERS, -1)
             return status
 
         _note_demand(now())
@@ -347,6 +404,7 @@ def join_job(t: Floats) -> Any:
         status = atomics.load(base + 8 * STATUS)
         atomics.put(base + 8 * LAST_END, now())
         atomics.store(base + 8 * BUSY, 0)
+        atomics.add(base + 8 * CALLERS, -1)
         return status
 
     return body

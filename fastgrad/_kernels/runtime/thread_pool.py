@@ -7,6 +7,7 @@ table, so there is one pool a process, whoever asks for it.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import os
 import threading
@@ -20,16 +21,21 @@ from . import compiler, registry
 from .pool_kernels import (
     ACQUIRE,
     BUSY,
+    CALLERS,
     CLOCK,
     CLOCK_ID,
+    CPU,
+    GET_MASK,
     LOCK,
     MAX_THREADS,
     REFUSED,
     RELEASE,
     RUNNING,
+    SET_MASK,
     START,
     STARTED,
     STOP,
+    THREAD,
     THREADS,
     TICKET,
     WORKERS,
@@ -76,14 +82,25 @@ def _find_primitives() -> None:
     """Addresses of what the loop calls; raises where the platform lacks one."""
     api, libc = ctypes.pythonapi, ctypes.CDLL(None)
     api.PyThread_allocate_lock.restype = ctypes.c_void_p
-    TABLE[CLOCK_ID] = time.CLOCK_MONOTONIC
     for index, function in (
         (ACQUIRE, api.PyThread_acquire_lock),
         (RELEASE, api.PyThread_release_lock),
         (YIELD, libc.sched_yield),
-        (CLOCK, libc.clock_gettime),
     ):
         TABLE[index] = ctypes.cast(function, ctypes.c_void_p).value or 0
+    with contextlib.suppress(AttributeError):  # on Linux
+        get_mask, set_mask = libc.sched_getaffinity, libc.sched_setaffinity
+        TABLE[CPU] = ctypes.cast(libc.sched_getcpu, ctypes.c_void_p).value or 0
+        TABLE[SET_MASK] = ctypes.cast(set_mask, ctypes.c_void_p).value or 0
+        TABLE[GET_MASK] = ctypes.cast(get_mask, ctypes.c_void_p).value or 0
+
+
+def _find_clock() -> None:
+    """Where there is none, no worker is started: ``_find_primitives`` finds no ``sched_yield``."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        clock = ctypes.CDLL(None).clock_gettime
+        TABLE[CLOCK_ID] = time.CLOCK_MONOTONIC
+        TABLE[CLOCK] = ctypes.cast(clock, ctypes.c_void_p).value or 0
 
 
 def _start_worker(helper: int) -> None:
@@ -102,6 +119,7 @@ def _start_worker(helper: int) -> None:
 
 def _run(helper: int) -> None:
     number = ctypes.c_int64(helper)
+    TABLE[WORKERS + helper * LINE + THREAD] = threading.get_native_id()
     registry.function_in(_WORKER)(ctypes.addressof(number))
 
 
@@ -142,7 +160,7 @@ def _forget_after_fork() -> None:
     global _lock
     _lock = threading.Lock()
     _workers.clear()
-    TABLE[STARTED] = TABLE[REFUSED] = TABLE[BUSY] = 0
+    TABLE[STARTED] = TABLE[REFUSED] = TABLE[BUSY] = TABLE[CALLERS] = 0
     TABLE[TICKET] = TABLE[TICKET] >> 32 << 32  # for no thread
     _go_on_compiling()
 
@@ -155,5 +173,6 @@ if hasattr(os, "register_at_fork"):
     )
 atexit.register(stop)
 
+_find_clock()
 _WORKER = pool_worker.slot(DTYPES[0])
 TABLE[START] = registry.callback("pool_start", _start, registry.Nothing).index
