@@ -128,7 +128,7 @@ def test_messages() -> None:
     assert len(TABLE) >= 373
     ours = re.compile(r"(TypeError|ValueError): [A-Za-z_]+(\.[a-z_]+)?( \(validation\))?: \S.*")
     files = re.compile(
-        r"DataError: ('?FOLDER/.*|data.txt): .*|(FileNotFound|IsADirectory)Error: .*"
+        r"DataError: ('?FOLDER/.*|data.doc): .*|(FileNotFound|IsADirectory)Error: .*"
     )
     for call, expected in TABLE:
         assert ours.fullmatch(expected) or files.fullmatch(expected), call
