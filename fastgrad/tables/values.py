@@ -21,7 +21,10 @@ class Numbers:
         return Numbers(self.values[rows])
 
     def present(self) -> NDArray[Any]:
-        return self.values[~np.isnan(self.values)] if self.values.dtype.kind == "f" else self.values
+        if self.values.dtype.kind != "f":
+            return self.values
+        gaps = np.isnan(self.values)
+        return self.values[~gaps] if gaps.any() else self.values
 
 
 @dataclass(frozen=True)

@@ -216,7 +216,8 @@ def test_columns_have_types(kind: str, tmp_path: Path) -> None:
     ],
 )
 def test_parts_of_a_file_agree(cells, kind, some, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(read, "_CELLS", 512)  # 256 rows at a time
+    monkeypatch.setattr(read, "_CELLS", 512)
+    monkeypatch.setattr(read, "_ROWS", 100)
     text = "a,b\n" + "".join(f"{cell},{i}\n" for i, cell in enumerate(cells))
     column = found(tmp_path, text).frame["a"]
     if kind != "text":

@@ -128,7 +128,7 @@ def test_messages() -> None:
     assert len(TABLE) >= 373
     ours = re.compile(r"(TypeError|ValueError): [A-Za-z_]+(\.[a-z_]+)?( \(validation\))?: \S.*")
     files = re.compile(
-        r"DataError: ('?FOLDER/.*|data.txt): .*|(FileNotFound|IsADirectory)Error: .*"
+        r"DataError: ('?FOLDER/.*|data.doc): .*|(FileNotFound|IsADirectory)Error: .*"
     )
     order = re.compile(r"RuntimeError: MLP\.(backward|update): \S.*")  # of calls, not of arguments
     for call, expected in TABLE:
