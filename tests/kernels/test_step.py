@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import subprocess
 import sys
@@ -399,3 +400,26 @@ def test_a_long_step_releases_the_gil() -> None:
     finally:
         stop.set()
         thread.join()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("divisor", [0.0, 50.0])
+def test_weights_in_the_table(loss: Any, threads: int, divisor: float) -> None:
+    """A step of a table with weights has the bits of the loss with them, alone and in two joins."""
+    model = MLP((40, 64, 64, 4), "relu", loss, SGD(0.1))
+    hand, rows = ByHand(model), 300
+    weights = np.random.default_rng(8).random(2 * rows)[::2]
+    model._step._set(weights=weights.ctypes.data, weight_step=16, divisor=divisor)
+    options = {"weights": weights, "denominator": divisor or None}
+    functions = (
+        "softmax_cross_entropy", "binary_cross_entropy_with_logits", "mse",
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch, fastgrad.num_threads(threads):
+        for name in functions:
+            plain = getattr(fastgrad, name)
+            patch.setattr(fastgrad, name, functools.partial(plain, **options))
+        for _ in range(12):  # of which some go in two joins
+            x, y = batch(model, rows)
+            assert model.train_step(x, y) == hand.step(x, y)
+            hand.compare(f"{loss}, {threads} threads")

@@ -125,18 +125,31 @@ def any_linear_backward(  # type: ignore[no-untyped-def]
 
 
 @njit
-def any_softmax_cross_entropy(logits, labels, label_smoothing):  # type: ignore[no-untyped-def]
-    return fastgrad.softmax_cross_entropy(logits, labels, label_smoothing)
+def any_softmax_cross_entropy(  # type: ignore[no-untyped-def]
+    logits, labels, label_smoothing, weights=None, denominator=None, ignore_index=None
+):
+    return fastgrad.softmax_cross_entropy(
+        logits,
+        labels,
+        label_smoothing,
+        weights=weights,
+        denominator=denominator,
+        ignore_index=ignore_index,
+    )
 
 
 @njit
-def any_binary_cross_entropy_with_logits(logits, targets):  # type: ignore[no-untyped-def]
-    return fastgrad.binary_cross_entropy_with_logits(logits, targets)
+def any_binary_cross_entropy_with_logits(  # type: ignore[no-untyped-def]
+    logits, targets, weights=None, denominator=None, pos_weight=None
+):
+    return fastgrad.binary_cross_entropy_with_logits(
+        logits, targets, weights=weights, denominator=denominator, pos_weight=pos_weight
+    )
 
 
 @njit
-def any_mse(prediction, target):  # type: ignore[no-untyped-def]
-    return fastgrad.mse(prediction, target)
+def any_mse(prediction, target, weights=None, denominator=None):  # type: ignore[no-untyped-def]
+    return fastgrad.mse(prediction, target, weights=weights, denominator=denominator)
 
 
 @njit
@@ -145,8 +158,10 @@ def any_sgd_step(param, grad, lr, velocity, momentum, nesterov, weight_decay):  
 
 
 @njit
-def any_adam_step(param, grad, m, v, step, lr, betas, eps, weight_decay):  # type: ignore[no-untyped-def]
-    fastgrad.adam_step(param, grad, m, v, step, lr, betas, eps, weight_decay)
+def any_adam_step(  # type: ignore[no-untyped-def]
+    param, grad, m, v, step, lr, betas, eps, weight_decay, decoupled=False
+):
+    fastgrad.adam_step(param, grad, m, v, step, lr, betas, eps, weight_decay, decoupled)
 
 
 @njit
