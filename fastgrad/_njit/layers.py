@@ -11,7 +11,7 @@ from numba.np import numpy_support
 
 from .._kernels.bind.grads import LinearGrads
 from .._kernels.formulas.activations import BY_NAME
-from .._ops import checks, linear
+from .._ops import checks, layer_stack, linear
 from . import given
 from .given import OPTIONS
 
@@ -26,7 +26,7 @@ def _forward_result(x: Any, weight: Any, bias: Any, activation: Any, out: Any, z
             given.array_or_none(_FORWARD, "bias", bias),
         ]
         given.activation(_FORWARD, activation)
-        dtype, ndim = checks.result_dtype(*arrays), max(x.ndim, 1)
+        dtype, (ndim, *_) = checks.result_dtype(*arrays), layer_stack.dimensions(x, weight)
         if not given.is_none(z):
             given.result(_FORWARD, "preactivation_out", z, ndim, dtype)
         return given.result(_FORWARD, "out", out, ndim, dtype)
@@ -107,7 +107,9 @@ class _Backward:
             for kind in self.adds:
                 given.flag(f, "accumulate", kind)
             names = ("out[0] (x)", "out[1] (weight)", "out[2] (bias)")
-            rows = zip(names, self.needs, self.outs, (max(x.ndim, 1), 2, 1), strict=True)
+            rows = zip(
+                names, self.needs, self.outs, layer_stack.dimensions(x, weight)[1:], strict=True
+            )
             self.results = [
                 given.result(f, name, to, ndim, dtype) if need else types.none
                 for name, need, to, ndim in rows

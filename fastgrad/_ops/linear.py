@@ -16,10 +16,11 @@ from .._kernels.gemm.args import Product
 from .._kernels.gemm.dispatch import gemm
 from .._kernels.layer.args import Backward
 from .._kernels.layer.backward import linear_backward as backward_kernel
-from . import checks, layout
+from . import checks, layer_stack, layout
 from .kernel_call import NO_MATRIX, NO_ROWS, data, matrix, rows, run
 
 Array = NDArray[Any]
+_SAVED = ("output", "preactivation")  # what an activation's derivative is computed from
 
 
 def linear_forward(
@@ -41,6 +42,9 @@ def linear_forward(
     overlaps an input, the inputs are as if read first. Row i depends on row i of x alone: any
     batch gives the same bits.
 
+    A weight (S, in, out) with a bias (S, out) is S layers in one call: x (S, ..., in), or (in,) or
+    (rows, in) for all of them, -> y (S, ..., out).
+
     Raises TypeError and ValueError, before anything is written, for arguments that do not fit.
     """
     y = builtins.linear_forward(x, weight, bias, activation, out, preactivation_out)
@@ -57,6 +61,10 @@ def _checked_forward(
     if bias is not None:
         bias = checks.array(f, "bias", bias)
     act = checks.activation(f, activation)
+    if weight.ndim == 3:
+        return layer_stack.forward(
+            linear_forward, x, weight, bias, activation, out, preactivation_out
+        )
     dtype = checks.result_dtype(x, weight, bias)
     _check_layer(f, x, weight)
     width = weight.shape[1]
@@ -114,6 +122,9 @@ def linear_backward(
     says so for each; new arrays are always written. Outs may overlap inputs (which are as if read
     first) but not each other.
 
+    Of S layers, weight (S, in, out), all have S first; the gradient of an x of one or two
+    dimensions, which all of them read, is the sum of theirs.
+
     The bits equal those of one call for each gradient, and of micro-batches accumulated in order
     when all but the last are multiples of fastgrad.KC rows.
     """
@@ -154,6 +165,11 @@ def _checked_backward(
         raise ValueError(
             f"{f}: accumulate adds to out, but no out is given; pass out=(x, weight, bias)"
         )
+    if weight.ndim == 3:
+        kept = [saved if act and act.saved == name else None for name in _SAVED]
+        return LinearGrads(*layer_stack.backward(
+            linear_backward, g, x, weight, activation, kept, needed, outs, adds
+        ))  # fmt: skip
     dtype = checks.result_dtype(g, x, weight, saved)
     _check_layer(f, x, weight)
     _check_output_shape(f, "grad_output", g, x, weight)
@@ -191,7 +207,8 @@ def _checked_backward(
 def _check_layer(function: str, x: Array, weight: Array) -> None:
     if weight.ndim != 2:
         raise ValueError(
-            f"{function}: weight has {weight.ndim} dimensions {weight.shape}, expected 2, (in, out)"
+            f"{function}: weight has {weight.ndim} dimensions {weight.shape}, "
+            "expected 2, (in, out), or 3, (layers, in, out)"
         )
     if x.ndim == 0:
         raise ValueError(f"{function}: x is 0-dimensional, expected 1 dimension or more: (..., in)")
