@@ -17,6 +17,7 @@ import pytest
 import fastgrad
 from fastgrad._kernels.bind import builtins
 from fastgrad._kernels.gemm.dispatch import gemm
+from fastgrad._kernels.gemm.stack import stack
 from fastgrad._kernels.layer import optimizers
 from fastgrad._kernels.layer.backward import linear_backward
 from fastgrad._kernels.layer.losses import LOSSES
@@ -109,7 +110,7 @@ def nothing_left(*things: Any) -> Iterator[None]:
 def slots() -> list[int]:
     """Of every kernel that a builtin calls."""
     kernels = (
-        gemm, linear_backward, *LOSSES.values(), optimizers.sgd, optimizers.adam,
+        gemm, stack, linear_backward, *LOSSES.values(), optimizers.sgd, optimizers.adam,
     )  # fmt: skip
     return [kernel.slot(dtype) for kernel in kernels for dtype in DTYPES]
 

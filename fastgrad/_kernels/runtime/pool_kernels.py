@@ -54,6 +54,7 @@ SETTINGS = POOL + 4 * LINE
 )
 CPU, GET_MASK, SET_MASK = range(SETTINGS + 10, SETTINGS + 13)  # 0 where there are none
 LAST_END, GAP, OWED = range(BUSY + 1, BUSY + 4)  # of the last job; between jobs, lately; see _pays
+CALLERS = BUSY + 4  # with a job for several threads, at this moment
 WORKERS = POOL + 5 * LINE  # for each worker a line: its state and so on
 LOCK, RANGE, THREAD, MOVED, MASK = 1, 2, 3, 4, 8  # words of such a line
 MASK_WORDS = LINE - MASK  # of 64 CPUs each
@@ -374,9 +375,16 @@ def join_job(t: Floats) -> Any:
             if status != OK:
                 return status
         helpers = least(helpers, atomics.load(base + 8 * STARTED))
-        if helpers <= 0 or atomics.swap(base + 8 * BUSY, 0, 1) == 0:
+        others = 0
+        if helpers > 0:
+            others = atomics.add(base + 8 * CALLERS, 1)
+        # as many callers as threads keep the cores busy without a worker
+        alone = helpers <= 0 or others + 1 >= atomics.load(base + 8 * THREADS)
+        if alone or atomics.swap(base + 8 * BUSY, 0, 1) == 0:
             for task in range(p.tasks):
                 status |= call(kernel_at(any_task, p.slot), Task(plan=p.plan, task=task))
+            if helpers > 0:
+                atomics.add(base + 8 * CALLERS, -1)
             return status
 
         _note_demand(now())
@@ -396,6 +404,7 @@ def join_job(t: Floats) -> Any:
         status = atomics.load(base + 8 * STATUS)
         atomics.put(base + 8 * LAST_END, now())
         atomics.store(base + 8 * BUSY, 0)
+        atomics.add(base + 8 * CALLERS, -1)
         return status
 
     return body

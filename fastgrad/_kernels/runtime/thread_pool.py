@@ -21,6 +21,7 @@ from . import compiler, registry
 from .pool_kernels import (
     ACQUIRE,
     BUSY,
+    CALLERS,
     CLOCK,
     CLOCK_ID,
     CPU,
@@ -159,7 +160,7 @@ def _forget_after_fork() -> None:
     global _lock
     _lock = threading.Lock()
     _workers.clear()
-    TABLE[STARTED] = TABLE[REFUSED] = TABLE[BUSY] = 0
+    TABLE[STARTED] = TABLE[REFUSED] = TABLE[BUSY] = TABLE[CALLERS] = 0
     TABLE[TICKET] = TABLE[TICKET] >> 32 << 32  # for no thread
     _go_on_compiling()
 
