@@ -94,7 +94,9 @@ class Case(NamedTuple):
     def is_plain(self) -> bool:
         """Whether a compiled function can be given it."""
         flags = [
-            self.arguments[n] for n in ("accumulate", "nesterov", "needs") if n in self.arguments
+            self.arguments[n]
+            for n in ("accumulate", "nesterov", "needs", "decoupled")
+            if n in self.arguments
         ]
         if any(type(flag) is not bool for value in flags for flag in _flat(value)):
             return False
@@ -263,7 +265,8 @@ class Descriptor:
 
     def call(self) -> list[Array]:
         """The arrays that were wanted; raises what the function raises."""
-        head = (records.LAYOUT, records.NUMBER[self.function], len(self.words))
+        function = "any_adam_step" if self.function == "adam_step" else self.function
+        head = (records.LAYOUT, records.NUMBER[function], len(self.words))
         words = (ctypes.c_int64 * (3 + len(self.words)))(*head, *self.words)
         if self.wanted:
             self._go(words)
@@ -599,6 +602,7 @@ def _draw_step(m: Memory, function: str) -> tuple[dict[str, Any], tuple[str, ...
         "step": m.number(1, 7, 2**40, wrong=(0, -3, 2**63 - 1, np.int64(2), 1.0)),
         "lr": m.number(0.1, 0.0), "betas": (m.number(0.9, 0.0, wrong=(1.0,)), m.number(0.5, 0.99)),
         "eps": m.number(1e-8, 0.0, 0.5), "weight_decay": m.number(0.1, 0.0),
+        "decoupled": m.flag(),
     }, ("param", "m", "v")  # fmt: skip
 
 
