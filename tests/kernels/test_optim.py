@@ -12,7 +12,7 @@ import pytest
 from fastgrad import num_threads
 from fastgrad._kernels.layer import optimizers as optim
 from fastgrad._kernels.layer.args import Adam, Sgd, Squares
-from fastgrad._kernels.layer.train_step import clip_layers
+from fastgrad._kernels.layer.clipping import clip_layers
 from fastgrad._kernels.runtime.registry import Kernel
 from fastgrad._ops.kernel_call import bits, data, run
 from fastgrad.reference import losses as reference

@@ -410,6 +410,8 @@ def test_weights_in_the_table(loss: Any, threads: int, divisor: float) -> None:
     model = MLP((40, 64, 64, 4), "relu", loss, SGD(0.1))
     hand, rows = ByHand(model), 300
     weights = np.random.default_rng(8).random(2 * rows)[::2]
+    model._step._make_room(rows)
+    model._step._open()  # for quick steps, which find these words
     model._step._set(weights=weights.ctypes.data, weight_step=16, divisor=divisor)
     options = {"weights": weights, "denominator": divisor or None}
     functions = (
