@@ -288,8 +288,8 @@ MUTANTS: dict[str, Mutant] = {
         (
             (
                 POOL,
-                "claims = ceil_div(tasks, most(step, 1))",
-                "claims = ceil_div(tasks, most(step, 1)) - 1",
+                "claims = ceil_div(job.tasks, step)",
+                "claims = ceil_div(job.tasks, step) - 1",
             ),
         ),
     ),
