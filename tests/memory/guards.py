@@ -25,7 +25,7 @@ from fastgrad._kernels.gemm.elementwise import KERNELS
 from fastgrad._kernels.runtime import scratch
 from fastgrad._kernels.runtime.table import OK, SCRATCH, TABLE
 from fastgrad._mlp import parameters as _parameters
-from fastgrad._mlp import step as _step
+from fastgrad._mlp import table as _table
 from fastgrad._mlp.grad_norms import _times_derivative
 from fastgrad._ops import losses as _losses
 from fastgrad._ops import optimizers as _optim
@@ -173,7 +173,7 @@ def steps(c: Guarded) -> None:
         return MLP(sizes, activation, loss, optimizer, c.dtype, max_grad_norm=clip)
 
     plain = model()
-    with mock.patch.object(_step, "aligned", new), mock.patch.object(_parameters, "aligned", new):
+    with mock.patch.object(_table, "aligned", new), mock.patch.object(_parameters, "aligned", new):
         guarded = model()
         for _ in range(3):
             n = max(1, c.near(1, 2, c.upto(90)))

@@ -154,6 +154,8 @@ def limit_memory() -> None:
 
 def prepare(folder: Path) -> tuple[Judge, dict[str, list[bytes]]]:
     warnings.simplefilter("error")
+    # a file may say, by damage as well, that it is of another formula
+    warnings.filterwarnings("ignore", "fastgrad: a model of BITS_VERSION", UserWarning)
     files = whole_files(folder)
     readers.MAX_BYTES = source.MAX_BYTES = LIMIT
     signal.signal(signal.SIGALRM, _too_long)
