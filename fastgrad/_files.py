@@ -59,7 +59,7 @@ def check_writable(path: Path) -> None:
     ours = re.compile(rf"\.{re.escape(name[:_KEPT])}\.[0-9a-f]{{8}}\.tmp")
     for left in filter(ours.fullmatch, os.listdir(folder)):
         with suppress(OSError), open(os.path.join(folder, left), "rb") as file:
-            if os.fstat(file.fileno()).st_size and _lock(file):  # an empty one is not locked yet
+            if _lock(file, wait=False):
                 os.remove(file.name)
 
 
@@ -67,19 +67,27 @@ def check_writable(path: Path) -> None:
 def _temporary(target: str) -> Iterator[IO[bytes]]:
     """A new file beside ``target``, locked, with its mode; gone unless it has been renamed."""
     old = _replaceable(target)
-    folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name[:_KEPT]}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            _lock(file)
+    with _locked(target) as file:
+        try:
             if old is not None:
                 with suppress(OSError, AttributeError):  # another's owner; Windows
-                    os.chown(temporary, old.st_uid, old.st_gid)
-                os.chmod(temporary, stat.S_IMODE(old.st_mode))
+                    os.chown(file.name, old.st_uid, old.st_gid)
+                os.chmod(file.name, stat.S_IMODE(old.st_mode))
             yield file
-    finally:
-        with suppress(FileNotFoundError):
-            os.remove(temporary)
+        finally:
+            with suppress(FileNotFoundError):
+                os.remove(file.name)
+
+
+def _locked(target: str) -> IO[bytes]:
+    """A new file beside ``target``, locked; made again if a clean-up was quicker than the lock."""
+    folder, name = os.path.split(target)
+    while True:
+        file = open(os.path.join(folder, f".{name[:_KEPT]}.{secrets.token_hex(4)}.tmp"), "xb")
+        _lock(file, wait=True)
+        if os.path.exists(file.name):
+            return file
+        file.close()
 
 
 def _replaceable(target: str) -> os.stat_result | None:
@@ -97,10 +105,10 @@ def _replaceable(target: str) -> os.stat_result | None:
     return old
 
 
-def _lock(file: IO[bytes]) -> bool:
+def _lock(file: IO[bytes], wait: bool) -> bool:
     """Whether the lock is ours now; it ends with the process."""
     try:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except (OSError, AttributeError):  # another's; a file system, or a platform, without locks
         return False
     return True

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastgrad import MLP
+from fastgrad import MLP, _files
 from fastgrad._files import check_writable, write_atomically
 from fastgrad.cli import main
 
@@ -63,10 +63,28 @@ def test_what_a_living_writer_has_is_left_to_it(tmp_path: Path) -> None:
     assert path.read_bytes() == b"first" and os.listdir(tmp_path) == ["m.npz"]
 
 
-def test_only_what_was_left_is_removed(tmp_path: Path) -> None:
+def test_a_file_that_is_cleaned_up_before_its_lock_holds_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, lock = [], _files._lock
+
+    def late(file, wait: bool) -> bool:
+        made.append(file.name)
+        if len(made) == 1:
+            os.remove(file.name)  # another run's check_writable was quicker
+        return lock(file, wait)
+
+    monkeypatch.setattr(_files, "_lock", late)
+    write_atomically(tmp_path / "m", lambda file: file.write(b"x"))
+    assert len(set(made)) == 2
+    assert os.listdir(tmp_path) == ["m"] and (tmp_path / "m").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("data", [b"half", b""])  # killed while it wrote, or before
+def test_only_what_was_left_is_removed(tmp_path: Path, data: bytes) -> None:
     others = [".m.npz.0123456.tmp", ".m.npz.0123456g.tmp", ".n.npz.01234567.tmp", "m.npz.tmp"]
     for name in [*others, ".m.npz.01234567.tmp"]:
-        (tmp_path / name).write_bytes(b"half")
+        (tmp_path / name).write_bytes(data)
     check_writable(tmp_path / "m.npz")
     assert sorted(os.listdir(tmp_path)) == sorted(others)
 
