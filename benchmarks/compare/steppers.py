@@ -70,18 +70,20 @@ def numpy_step(net: Net, rate: float) -> Step:
     return step
 
 
-def torch_step(net: Net, rate: float, compiled: bool = False) -> Step:
+def torch_step(net: Net, rate: float, compiled: bool = False, fused: Any = None) -> Step:
+    """fused: the class of layers with an activation of their own, or None for nn.Linear, nn.ReLU"""
     import torch
 
     x, labels, weights, biases = start(net)
     layers: list[Any] = []
-    for w, b in zip(weights, biases, strict=True):
-        layer = torch.nn.Linear(*w.shape)
+    for i, (w, b) in enumerate(zip(weights, biases, strict=True)):
+        name = "relu" if i < len(weights) - 1 else None
+        layer = torch.nn.Linear(*w.shape) if fused is None else fused(*w.shape, activation=name)
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(w.T.copy()))
             layer.bias.copy_(torch.from_numpy(b))
-        layers += [layer, torch.nn.ReLU()]
-    model = torch.nn.Sequential(*layers[:-1])
+        layers += [layer] if fused or name is None else [layer, torch.nn.ReLU()]
+    model = torch.nn.Sequential(*layers)
     optimizer = torch.optim.SGD(model.parameters(), lr=rate)
     data, targets = torch.from_numpy(x), torch.from_numpy(labels)
     loss_of: Any = lambda: torch.nn.functional.cross_entropy(model(data), targets)  # noqa: E731

@@ -151,8 +151,8 @@ def test_modes_without_gradients() -> None:
     with torch.inference_mode():
         y = door.linear(x, w, b, "gelu")
         assert y.is_inference() and door.linear(door.linear(x, w), w.mT).shape == x.shape
-    with pytest.raises(RuntimeError, match=r"[Ii]nference"):
-        door.linear(y[:, :1].clone().expand(3, 5), w, b).sum().backward()
+    with pytest.raises(RuntimeError, match=r"Inference tensors cannot be saved for backward"):
+        door.linear(y, torch.ones(2, 4).double().requires_grad_())
     assert not door.linear(*(t.detach() for t in (x, w, b))).requires_grad
 
 
@@ -215,7 +215,6 @@ REFUSED: dict[str, tuple[Tensors, str]] = {
     "mixed": ([X.double(), W, B], r"dtypes differ.*x \(3, 5\) torch\.float64, weight \(4, 5\)"),
     "meta": ([X.to("meta"), W, B], "x is on device meta"),
     "sparse": ([X, W.to_sparse(), B], r"weight has layout torch\.sparse_coo.*weight\.to_dense"),
-    "csr": ([X, W.to_sparse_csr(), B], r"weight has layout torch\.sparse_csr"),
     "columns": ([X[:, :2], W, B], r"x has 2 columns but weight, \(out, in\), has 5"),
     "transposed": ([X, W.T, B], r"x has 5 columns but weight, \(out, in\), has 4"),
     "bias": ([X, W, B[:3]], r"bias has shape \(3,\) but weight, \(out, in\), has 4 rows"),
@@ -227,7 +226,6 @@ REFUSED: dict[str, tuple[Tensors, str]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # sparse CSR is in beta
 @pytest.mark.parametrize("case", REFUSED)
 def test_bad_input_is_a_runtime_error_of_one_line(case: str) -> None:
     given, words = REFUSED[case]
@@ -289,7 +287,7 @@ OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
     "adam": lambda p: torch.optim.Adam(p, 0.01, weight_decay=0.01),
     "adamw": lambda p: torch.optim.AdamW(p, 0.01, (0.8, 0.99), 1e-7),
     "decoupled": lambda p: torch.optim.Adam(p, 0.01, weight_decay=0.1, decoupled_weight_decay=True),
-    "groups": lambda p: torch.optim.AdamW([{"params": list(p)[:3]}, {"params": list(p)[3:]}], 0.01),
+    "groups": lambda p: torch.optim.AdamW([{"params": p[:3]}, {"params": p[3:]}], 0.01),
 }
 LOSSES = [nn.CrossEntropyLoss(label_smoothing=0.1), nn.BCEWithLogitsLoss(), nn.MSELoss()]
 
@@ -328,7 +326,7 @@ def steps(net: Any, optimizer: Any, loss: Any, x: Any, y: Any, n: int = 10) -> l
 def test_the_next_ten_steps_agree_there_and_back(name: str, before: int) -> None:
     for loss in LOSSES:
         net, (x, y) = module(), batch(loss)
-        optimizer = OPTIMIZERS[name](net.parameters())
+        optimizer = OPTIMIZERS[name](list(net.parameters()))
         steps(net, optimizer, loss, x, y, before)
         model = door.to_mlp(net, loss=loss, optimizer=optimizer)
         kept = [p.clone() for p in net.parameters()]
