@@ -23,6 +23,9 @@ def check(function: str, name: str, tensor: Any) -> None:
     if not isinstance(tensor, torch.Tensor):
         kind = "None" if tensor is None else type(tensor).__name__
         raise TypeError(f"{function}: {name} is {kind}, expected a torch.Tensor")
+    if tensor.layout is torch.strided and tensor.is_cpu and tensor.dtype in FLOATS:
+        if not tensor.is_nested:
+            return
     if tensor.device.type != "cpu":
         remedy = "it has no values" if tensor.is_meta else f"pass {name}.cpu()"
         what = f"{name} is on device {tensor.device}, fastgrad computes on the CPU"
