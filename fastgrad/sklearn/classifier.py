@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 
 from .. import MLP
 from .estimator import Perceptron, is_stochastic
-from .rows import Rows
+from .rows import Rows, dense
 from .stochastic import Score
 
 Array = NDArray[Any]
@@ -146,7 +146,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         truth = held.y[:, 0] if held.y.ndim == 2 and self.n_outputs_ == 1 else held.y
 
         def score() -> float:
-            right = net.predict(held.x) == truth
+            right = dense(net.predict, held.x) == truth
             right = right.all(axis=1) if right.ndim == 2 else right
             return float(np.average(right, weights=held.weights))
 

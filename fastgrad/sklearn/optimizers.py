@@ -34,6 +34,7 @@ class AdamOptimizer:
 
     def bind(self, net: MLP, unit: float) -> Step:
         """A function that does a step of the network."""
+        self.first, self.second = _written(self.first), _written(self.second)
         rows = list(zip(parameters(net), gradients(net), self.first, self.second, strict=True))
         count = len(net.weights)
         coefs, intercepts = rows[:count], rows[count:]
@@ -75,6 +76,7 @@ class SgdOptimizer:
 
     def bind(self, net: MLP, unit: float) -> Step:
         """A function that does a step of the network."""
+        self.velocities = _written(self.velocities)
         rows = list(zip(parameters(net), gradients(net), self.velocities, strict=True))
         count = len(net.weights)
         coefs, intercepts = rows[:count], rows[count:]
@@ -118,3 +120,8 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": AdamOptimizer, "sgd": SgdOptim
 
 def _zeros(net: MLP) -> list[Array]:
     return [np.zeros_like(a) for a in parameters(net)]
+
+
+def _written(state: list[Array]) -> list[Array]:
+    """Copies of what joblib has mapped from a file."""
+    return [a if a.flags.writeable else np.array(a) for a in state]

@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*/*.md")])
-# by test_readme.py, tests/njit/test_page.py and test_contributing.py
-RUN = {"README.md", "docs/njit.md", "CONTRIBUTING.md"}
+# by test_readme.py, tests/njit/test_page.py, test_contributing.py and tests/api/test_sklearn.py
+RUN = {"README.md", "docs/njit.md", "CONTRIBUTING.md", "docs/sklearn.md"}
 SIGNATURES = {"docs/api.md"}
 LINK = re.compile(r"\]\(([^()\s]*)(?:\s[^()]*)?\)")
 NAMED = re.compile(r"\b(?:benchmarks|tests|docs|examples|fastgrad)/[\w/]+\.(?:py|md|csv|txt)\b")

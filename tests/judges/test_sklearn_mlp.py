@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ except ImportError as missing:  # a scikit-learn without its tests
     pytest.skip(f"{missing}", allow_module_level=True)
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from threadpoolctl import threadpool_limits  # scikit-learn's own dependency
 
 from fastgrad.sklearn import MLPClassifier, MLPRegressor
 
@@ -35,6 +37,13 @@ pytestmark = [
     # many of theirs stop before they converge, and their own settings do not make errors of it
     pytest.mark.filterwarnings("default"),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_blas_thread() -> Iterator[None]:
+    """scipy's L-BFGS-B waits for others longer than it computes."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture
