@@ -21,7 +21,7 @@ try:
 except ImportError as missing:  # a scikit-learn without its tests
     pytest.skip(f"{missing}", allow_module_level=True)
 
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
 from threadpoolctl import threadpool_limits  # scikit-learn's own dependency
 
 from fastgrad.sklearn import MLPClassifier, MLPRegressor
@@ -87,6 +87,14 @@ def test_the_names_in_the_tables_are_tests_of_theirs() -> None:
     assert {*PRIVATE, *FAILS} <= set(vars(theirs))
 
 
-@parametrize_with_checks([MLPClassifier(), MLPRegressor()])
+def _checks() -> Iterator[Any]:
+    """What check_estimator runs."""
+    for kind in (MLPClassifier, MLPRegressor):
+        for estimator, check in estimator_checks_generator(kind()):
+            name = getattr(check, "func", check).__name__
+            yield pytest.param(estimator, check, id=f"{kind.__name__}-{name}")
+
+
+@pytest.mark.parametrize("estimator, check", list(_checks()))
 def test_checks_of_estimators(estimator: Any, check: Any) -> None:
     check(estimator)
