@@ -9,7 +9,7 @@ import pkgutil
 
 import fastgrad
 
-DOORS = ("torch",)  # modules named as the library that they are for, which may be absent
+DOORS = ("sklearn", "torch")  # modules named as the library that they are for, which may be absent
 
 
 def _is_here(name: str) -> bool:

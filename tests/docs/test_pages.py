@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*/*.md")])
-# by test_readme.py, tests/njit/test_page.py, test_contributing.py and tests/api/test_torch_door.py
-RUN = {"README.md", "docs/njit.md", "CONTRIBUTING.md", "docs/torch.md"}
+# by test_readme.py, tests/njit/test_page.py, test_contributing.py, and the doors' tests in tests/api
+RUN = {"README.md", "docs/njit.md", "CONTRIBUTING.md", "docs/sklearn.md", "docs/torch.md"}
 SIGNATURES = {"docs/api.md"}
 LINK = re.compile(r"\]\(([^()\s]*)(?:\s[^()]*)?\)")
 NAMED = re.compile(r"\b(?:benchmarks|tests|docs|examples|fastgrad)/[\w/]+\.(?:py|md|csv|txt)\b")

@@ -59,6 +59,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "", _C, _R, "reference", "_ops", "testing", "threads", "datasets", "_files", "_mlp",
         "_config", "_bench", "_version", "tables",
     ),
+    "sklearn": ("",),  # the public API alone
     "__main__": ("cli",),
     "torch": ("",),  # a door: on what users have
 }  # fmt: skip
