@@ -11,8 +11,7 @@ from __future__ import annotations
 import io
 import re
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +21,9 @@ from .errors import DataError
 from .layout import Layout
 from .parts import Column, Part, parts_of
 from .source import Source, widths
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _CELLS, _ROWS = 1 << 20, 4096  # that are read at once; each part costs 50 us a column
 LARGE = 1 << 23  # bytes of a file that is read by threads
@@ -100,9 +102,11 @@ def _options(
 
 def _by_threads(pandas: Any, source: Source, found: Layout) -> dict[str, Column] | None:
     """None where the one reader has to look, and to say what is there."""
+    from concurrent.futures import ThreadPoolExecutor  # 3 ms, which `import fastgrad` need not take
+
     threads = min(get_num_threads(), _THREADS)
     columns = dict[str, Column]()
-    running = deque[Future[dict[str, Part] | None]]()
+    running: deque[Future[dict[str, Part] | None]] = deque()
     pieces = source.pieces(_PIECE)
     with ThreadPoolExecutor(threads) as pool:
         while True:
