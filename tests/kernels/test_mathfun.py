@@ -131,12 +131,11 @@ def test_within_2_ulp(name: str, dtype: Any, rng: np.random.Generator) -> None:
     y = Lanes(dtype)(FUNCTIONS[name], x)
     right = references(dtype, name, x)
     error = ulps(dtype, y, right)
-    small = np.abs(y) < np.finfo(dtype).tiny
+    tiny = float(np.finfo(dtype).tiny)
+    small = (np.abs(y) < tiny) & ((np.abs(x) > 4 * tiny) | (name != "silu"))  # x/2 about 0
     if name in ("exp", "sigmoid", "silu"):  # what is below the normal numbers is +0.0
         assert not y[small].any() and small.any()
-        assert all(
-            abs(right[i]) < 1.001 * float(np.finfo(dtype).tiny) for i in np.flatnonzero(small)
-        )
+        assert all(abs(right[i]) < 1.001 * tiny for i in np.flatnonzero(small))
         error[small] = 0
     worst = int(np.argmax(error))
     assert error[worst] <= 2, (x[worst], y[worst], error[worst])
@@ -154,6 +153,9 @@ def test_gelu_within_its_bound(name: str, dtype: Any, rng: np.random.Generator) 
     info = np.finfo(dtype)
     for v, got, r in zip(x.tolist(), y.tolist(), right, strict=True):
         bound = 4 * float(info.eps) * (1 + v * v) * abs(r)
+        if abs(v) < 4 * info.tiny:  # z/2, rounded
+            assert abs(got - r) <= bound + float(info.smallest_subnormal), (v, got)
+            continue
         is_small = got == 0 and abs(r) < 1.001 * float(info.tiny)
         assert is_small or (abs(got) >= info.tiny and abs(got - r) <= bound), (v, got)
 
@@ -331,7 +333,7 @@ def test_the_least_arguments_of_normal_results(dtype: Any) -> None:
     ):  # fmt: skip
         backward = rows[name].backward
         ends += [(rows[name].value, lows[0])]
-        ends += [(lambda ops, z, f=backward: f(ops, z * 0.0 + 1.0, z), lows[1])]
+        ends += [(lambda ops, z, f=backward: f(ops, ops.select(z < 0.0, 1.0, z), z), lows[1])]
     for formula, end in ends:
         low = np.array([end], dtype)
         above = low + np.spacing(low) * np.arange(-2000, 1, dtype=dtype)

@@ -65,7 +65,11 @@ def errors64(name: str, x: Array, g: Array, mpmath: bool = False) -> Array:
         if name not in sweep.ROUNDED:  # what is below the normal numbers is +0.0
             least = math.ldexp(NORMAL, shift)
             is_small = np.abs(high) < sweep.EDGE * least * (w if derivative else 1.0)
-            error = np.where(np.abs(got) < least, np.where(is_small & (got == 0), 0, np.inf), error)
+            off = np.where(is_small & (got == 0), 0, np.inf)
+            near_0 = (np.abs(v) < 4 * NORMAL) & (name in ("silu", "gelu", "gelu_tanh"))  # v/2
+            error = np.where((np.abs(got) < least) & ~near_0, off, error)
+            if name in sweep.QUADRATIC:
+                error = np.maximum(error - np.where(near_0, math.ldexp(TINY, shift), 0.0), 0.0)
         if name not in UNITS:
             out[where] = error / _ulp(high, low, math.ldexp(TINY, shift))
             continue

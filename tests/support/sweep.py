@@ -112,6 +112,7 @@ def _loop(name: str) -> Callable[..., Any]:
     Of a derivative y is for a gradient of 1, and h for g, in [1, 2).
     """
     function, is_rounded = VALUES.get(name) or DERIVATIVES[name], name in ROUNDED
+    is_silu = name == "silu"
     derivative, quadratic = name in DERIVATIVES, name in QUADRATIC
 
     @jit
@@ -120,7 +121,10 @@ def _loop(name: str) -> Callable[..., Any]:
         for i in range(x.size):
             exact = function(np.float64(x[i]))
             error = _distance(np.float64(y[i]), exact)
-            if not is_rounded and abs(y[i]) < NORMAL:  # so it is +0.0, if the value is so small
+            near_0 = (quadratic or is_silu) and abs(x[i]) < 4 * NORMAL  # x/2, rounded
+            if near_0 and quadratic:
+                error -= TINY
+            if not is_rounded and not near_0 and abs(y[i]) < NORMAL:  # so it is +0.0
                 error = 0.0 if y[i] == 0.0 and abs(exact) < EDGE * NORMAL else math.inf
             elif quadratic:
                 if error > 0:

@@ -4,9 +4,9 @@ s is the saved array. All arguments are float32 or float64 vectors of one `ops` 
 or reference.lanes; both give the same bits). With eps the dtype's, sigmoid, tanh and silu are
 within 2 ulp, gelu and gelu_tanh within 4·eps·(1 + z²)·|y|; the bounds of the backwards stand in
 their docstrings, with the largest error found, float32 / float64 (docs/accuracy.md). What would be
-below the smallest normal number is +0.0: values but those of relu and tanh, act'(z), and its
-product with g but that of relu. Products of matrices take 100 times as long where an operand is
-subnormal. At ±Inf the limits are taken: values 0 or z, derivatives 0 or 1.
+below the smallest normal number is +0.0: sigmoid, gelu, gelu_tanh and silu far below 0, act'(z),
+and its product with g but that of relu. Products of matrices take 100 times as long where an
+operand is subnormal. At ±Inf the limits are taken: values 0 or z, derivatives 0 or 1.
 """
 
 from __future__ import annotations
