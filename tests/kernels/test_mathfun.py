@@ -222,17 +222,17 @@ SPECIAL: dict[str, list[tuple[float, float]]] = {
     "sigmoid": [(-INF, 0.0), (-1e5, 0.0), (-0.0, 0.5), (0.0, 0.5), (1e5, 1.0), (INF, 1.0)],
     "relu": [(-INF, 0.0), (-1.0, 0.0), (-0.0, 0.0), (0.0, 0.0), (1e-30, 1e-30), (INF, INF)],
     "gelu": [(-INF, 0.0), (-1e5, 0.0), (-0.0, -0.0), (0.0, 0.0), (1e5, 1e5), (INF, INF)],
-    "gelu_tanh": [(-INF, -0.0), (-1e5, -0.0), (-0.0, -0.0), (0.0, 0.0), (1e5, 1e5), (INF, INF)],
-    "silu": [(-INF, -0.0), (-1e5, -0.0), (-0.0, -0.0), (0.0, 0.0), (1e5, 1e5), (INF, INF)],
+    "gelu_tanh": [(-INF, 0.0), (-1e5, 0.0), (-0.0, -0.0), (0.0, 0.0), (1e5, 1e5), (INF, INF)],
+    "silu": [(-INF, 0.0), (-1e5, 0.0), (-0.0, -0.0), (0.0, 0.0), (1e5, 1e5), (INF, INF)],
 }  # fmt: skip
 # act' as a function of the saved array: (saved, derivative)
 SPECIAL_DERIVATIVE: dict[str, list[tuple[float, float]]] = {
     "relu": [(0.0, 0.0), (-0.0, 0.0), (1e-30, 1.0), (INF, 1.0), (NAN, 1.0)],
     "sigmoid": [(0.0, 0.0), (0.5, 0.25), (1.0, 0.0), (NAN, NAN)],
     "tanh": [(-1.0, 0.0), (-0.0, 1.0), (0.0, 1.0), (1.0, 0.0), (NAN, NAN)],
-    "gelu": [(-INF, -0.0), (-0.0, 0.5), (0.0, 0.5), (INF, 1.0), (NAN, NAN)],
-    "gelu_tanh": [(-INF, -0.0), (-0.0, 0.5), (0.0, 0.5), (INF, 1.0), (NAN, NAN)],
-    "silu": [(-INF, -0.0), (-0.0, 0.5), (0.0, 0.5), (INF, 1.0), (NAN, NAN)],
+    "gelu": [(-INF, 0.0), (-0.0, 0.5), (0.0, 0.5), (INF, 1.0), (NAN, NAN)],
+    "gelu_tanh": [(-INF, 0.0), (-0.0, 0.5), (0.0, 0.5), (INF, 1.0), (NAN, NAN)],
+    "silu": [(-INF, 0.0), (-0.0, 0.5), (0.0, 0.5), (INF, 1.0), (NAN, NAN)],
 }
 
 
