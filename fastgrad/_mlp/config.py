@@ -66,7 +66,7 @@ class Config:
         }
         optimizer, dtype = self.optimizer, checked["dtype"]
         name, eps = type(optimizer).__name__, getattr(optimizer, "eps", 1.0)
-        check_in_dtype(f"MLP: {name}", dtype, optimizer.lr, eps)
+        check_in_dtype(f"MLP: {name}", dtype, lr=optimizer.lr, eps=eps)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 

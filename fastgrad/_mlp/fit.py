@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from .._draws import SHUFFLE, permutation
 from .._ops.checks import flag
 from .._ops.loss_checks import How
-from .._ops.numbers import at_least_0, count
+from .._ops.numbers import count
+from .._ops.optimizers import checked_rate
 from .._ops.schedules import Schedule
 from .batch import Batches, checked_x
 from .config import Config
@@ -188,7 +189,9 @@ def _changes(model: Model, given: Fit, schedule: Schedule | None) -> list[str]:
         if schedule is None:
             if rates[-1:] != [model.step.learning_rate]:
                 found.append("learning_rate was assigned")
-        elif any(not _gave(schedule, epoch, rate) for epoch, rate in enumerate(rates)):
+        elif any(
+            not _gave(model.config, schedule, epoch, rate) for epoch, rate in enumerate(rates)
+        ):
             found.append("schedule changed")
     if run.last_fit is not None:
         found += [f"{name} changed" for name, _, _ in run.last_fit.differences(given)]
@@ -205,7 +208,7 @@ def _epoch(
     """One pass over the data -> what the history says of it."""
     start, run, step = time.perf_counter(), model.run, model.step
     if schedule is not None:
-        step.learning_rate = _rate(schedule, run.epochs)
+        step.learning_rate = _rate(model.config, schedule, run.epochs)
     rows = len(batches.arrays[0])
     if shuffle:
         parts = batches.in_order(permutation(rows, model.config.seed, SHUFFLE, run.epochs))
@@ -241,13 +244,13 @@ def _weighted(step: Step, parts: Iterator[tuple[Array, ...]]) -> float:
     return total / count
 
 
-def _rate(schedule: Schedule, epoch: int) -> float:
-    return at_least_0(_CALLER, f"schedule({epoch})", schedule(epoch))
+def _rate(config: Config, schedule: Schedule, epoch: int) -> float:
+    return checked_rate(_CALLER, f"schedule({epoch})", schedule(epoch), config.dtype)
 
 
-def _gave(schedule: Schedule, epoch: int, rate: float) -> bool:
+def _gave(config: Config, schedule: Schedule, epoch: int, rate: float) -> bool:
     """Whether an epoch that is over could have had its rate from this schedule."""
     try:
-        return _rate(schedule, epoch) == rate
+        return _rate(config, schedule, epoch) == rate
     except Exception:  # one that was made for the epochs to come
         return False

@@ -220,7 +220,7 @@ class MLP(Settings):
         y: Array,
         epochs: int,
         batch_size: int = 32,
-        validation: tuple[Array, Array] | float | None = None,
+        validation: tuple[Array, Array] | tuple[Array, Array, Array] | float | None = None,
         progress: bool = True,
         *,
         weights: Array | None = None,
@@ -238,14 +238,15 @@ class MLP(Settings):
         training, as of each fold of a cross-validation, make a new model or call ``reset()``.
 
         shuffle: in an order drawn from the seed, else as they are. history: "loss", the mean over
-        each pass, "learning_rate", "seconds"; with ``validation=(x, y)`` also "validation_loss"
-        and, but for mse, "validation_accuracy". validation may be a fraction: of every class so
-        many rows, drawn by the seed as ``fastgrad train`` draws them, are kept apart. patience:
-        stop after so many epochs without a better validation loss, with the parameters of the best;
-        a call after that does nothing, unless it has more patience, or other data or options, or
-        ``learning_rate`` was assigned, with which early stopping starts anew. schedule: a function
-        of the number of epochs done that gives the learning rate. checkpoint: save to this path
-        after each epoch. progress: a bar on a terminal, lines in a pipe.
+        each pass, "learning_rate", "seconds"; with ``validation=(x, y)``, or (x, y, weights), also
+        "validation_loss" and, but for mse, "validation_accuracy". validation may be a fraction: of
+        every class so many rows, drawn by the seed as ``fastgrad train`` draws them, are kept
+        apart. patience: stop after so many epochs without a better validation loss, with the
+        parameters of the best; a call after that does nothing, unless it has more patience, or
+        other data or options, or ``learning_rate`` was assigned, with which early stopping starts
+        anew. schedule: a function of the number of epochs done that gives the learning rate.
+        checkpoint: save to this path after each epoch. progress: a bar on a terminal, lines in a
+        pipe.
 
         weights (N,): of the rows, as the loss functions take them; a batch whose weights are all 0
         is passed over. callback: called with this call's history after each epoch; a true answer
@@ -263,7 +264,7 @@ class MLP(Settings):
         y: Array,
         epochs: int,
         batch_size: int,
-        validation: tuple[Array, Array] | float | None = None,
+        validation: tuple[Array, ...] | float | None = None,
         progress: bool = True,
         shuffle: bool = True,
         patience: int | None = None,

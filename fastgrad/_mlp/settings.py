@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._ops.numbers import at_least_0, count, shown
-from .._ops.optimizers import Optimizer
+from .._ops.numbers import count, shown
+from .._ops.optimizers import Optimizer, checked_rate
 from ..tables import Table
 from .config import SETTINGS, Activations, Config, LossName
 from .history import copied
@@ -136,7 +136,8 @@ class Settings:
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        self._step.learning_rate = at_least_0("MLP", "learning_rate", value)
+        dtype = self._config.dtype
+        self._step.learning_rate = checked_rate("MLP", "learning_rate", value, dtype)
 
     @property
     def history(self) -> dict[str, list[float]]:

@@ -14,6 +14,7 @@ from ..datasets.split import validation_split
 from .batch import checked_x
 from .config import Config
 from .targets import checked_y
+from .weighting import counted
 
 Array = NDArray[Any]
 Set = tuple[Array, Array, Array | None]  # x, y, weights: checked
@@ -21,7 +22,8 @@ _CALLER = "MLP.fit"
 
 
 def validation_set(config: Config, validation: Any, data: Set) -> tuple[Set, Set | None]:
-    """validation: None, a pair (x, y), or the fraction of the rows that is kept apart.
+    """validation: None, a tuple (x, y) or (x, y, weights), or the fraction of the rows that is kept
+    apart.
 
     These are drawn by the seed, as the command line draws them: that fraction of every class.
     """
@@ -29,14 +31,15 @@ def validation_set(config: Config, validation: Any, data: Set) -> tuple[Set, Set
         return data, None
     if isinstance(validation, numbers.Real) and not isinstance(validation, bool):
         return _apart(config, validation, data)
-    if not isinstance(validation, tuple) or len(validation) != 2:
+    if not isinstance(validation, tuple) or len(validation) not in (2, 3):
         raise TypeError(
-            f"{_CALLER}: validation is {type(validation).__name__}; pass a tuple (x, y), or the "
-            f"fraction of the rows that is kept apart"
+            f"{_CALLER}: validation is {type(validation).__name__}; pass a tuple (x, y) or (x, y, "
+            f"weights), or the fraction of the rows that is kept apart"
         )
     caller = f"{_CALLER} (validation)"
     x = checked_x(config, caller, validation[0])
-    return data, (x, checked_y(config, caller, validation[1], len(x)), None)
+    weights = counted(caller, validation[2] if len(validation) == 3 else None, len(x)).weights
+    return data, (x, checked_y(config, caller, validation[1], len(x)), weights)
 
 
 def _apart(config: Config, validation: Any, data: Set) -> tuple[Set, Set]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import inspect
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -34,33 +35,44 @@ from . import failures
 Array = NDArray[Any]
 
 
+@cache
+def _words(n: int) -> Any:
+    """The type of n words: to make one anew takes 20 us."""
+    return ctypes.c_int64 * n
+
+
+class _Memory:
+    """What numpy makes a view of."""
+
+    def __init__(
+        self, place: tuple[int, bool], shape: tuple[int, ...], strides: tuple[int, ...], kind: str
+    ) -> None:
+        self.__array_interface__ = {
+            "data": place, "shape": shape, "strides": strides, "typestr": kind, "version": 3,
+        }  # fmt: skip
+
+
 class Operand:
     """A record as Python has it."""
 
     def __init__(self, address: int) -> None:
-        self.record = Record(*(ctypes.c_int64 * len(Record._fields)).from_address(address))
+        self.record = Record(*_words(len(Record._fields)).from_address(address))
         ndim, after = self.record.ndim, address + structs.size(Record)
-        self.lengths = (ctypes.c_int64 * ndim).from_address(after)
-        self.strides = tuple((ctypes.c_int64 * ndim).from_address(after + 8 * ndim))
+        self.lengths = _words(ndim).from_address(after)
+        self.strides = tuple(_words(ndim).from_address(after + 8 * ndim))
 
     def has(self, flag: int) -> bool:
         return bool(self.record.flags & flag)
 
     def array(self) -> Array:
         """A view of the memory, which is the caller's."""
-        kind, shape = self.record.kind, tuple(self.lengths)
-        dtype = _dtype(kind)
-        steps = [(n - 1) * stride for n, stride in zip(shape, self.strides, strict=True)]
-        if 0 in shape:
-            steps = []
-        below, above = -sum(min(s, 0) for s in steps), sum(max(s, 0) for s in steps)
-        memory: Any = ctypes.c_char * (below + above + dtype.itemsize)
-        memory = memory.from_address(self.record.data - below)
-        a: Array = np.ndarray(shape, dtype, memory, below, self.strides)
+        place = self.record.data, self.has(READ_ONLY)
+        dtype = _dtype(self.record.kind)
+        a: Array = np.asarray(_Memory(place, tuple(self.lengths), self.strides, dtype.str))
         before = self.record.flags >> KIND_BEFORE
         if before:
             a = a.astype(_dtype(before))
-        a.flags.writeable = not self.has(READ_ONLY)
+            a.flags.writeable = not self.has(READ_ONLY)
         return a
 
     def value(self) -> Any:
@@ -74,6 +86,7 @@ class Operand:
         return self.array()[()].item() if self.has(SCALAR) else self.array()
 
 
+@cache
 def _dtype(kind: int) -> np.dtype[Any]:
     return np.dtype(f"{chr(kind >> 8)}{kind & 255}")
 
@@ -82,13 +95,13 @@ class Call:
     """A descriptor as Python has it."""
 
     def __init__(self, descriptor: int) -> None:
-        words = (ctypes.c_int64 * len(Descriptor._fields)).from_address(descriptor)
+        words = _words(len(Descriptor._fields)).from_address(descriptor)
         layout, number, count = Descriptor(*words)
         if layout != LAYOUT or not 1 <= number <= len(FUNCTIONS):
             raise RuntimeError(STALE)
         self.function = FUNCTIONS[number - 1]
         after = descriptor + structs.size(Descriptor)
-        self.words = (ctypes.c_int64 * count).from_address(after)
+        self.words = _words(count).from_address(after)
 
     def operand(self, i: int) -> Operand | None:
         return Operand(self.words[i]) if self.words[i] else None
@@ -171,13 +184,17 @@ def _loss(call: Call) -> None:
         call.write(i, value)
 
 
+@cache
+def _names(function: Any) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters)
+
+
 def _any_loss(call: Call) -> None:
     """With its options, by position; the keywords of Python."""
     *args, loss, grad = range(len(call.words))
     function = getattr(losses, call.function.removeprefix("weighted_"))
     values = [call.value(i) for i in args]
-    names = [p.name for p in inspect.signature(function).parameters.values()]
-    results = function(**dict(zip(names, values, strict=True)))
+    results = function(**dict(zip(_names(function), values, strict=True)))
     for i, value in zip((loss, grad), results, strict=True):
         call.write(i, value)
 

@@ -66,6 +66,11 @@ def _checked_forward(
             linear_forward, x, weight, bias, activation, out, preactivation_out
         )
     dtype = checks.result_dtype(x, weight, bias)
+    x, weight = checks.plain(x, dtype), checks.plain(weight, dtype)
+    bias = None if bias is None else checks.plain(bias, dtype)
+    y = builtins.linear_forward(x, weight, bias, activation, out, preactivation_out)
+    if y is not None:  # it was the type or the dtype of an operand
+        return y  # type: ignore[no-any-return]
     _check_layer(f, x, weight)
     width = weight.shape[1]
     if bias is not None and bias.shape != (width,):
@@ -82,7 +87,6 @@ def _checked_forward(
             checks.output(f, name, array, shape, dtype)
     checks.distinct_outputs(f, out=out, preactivation_out=preactivation_out)
 
-    x, weight = checks.cast(x, dtype), checks.cast(weight, dtype)
     row = None if bias is None else np.ascontiguousarray(bias, dtype)
     inputs = [x, weight] if row is None else [x, weight, row]
     y = fresh = np.empty(shape, dtype) if out is None else out
@@ -90,8 +94,9 @@ def _checked_forward(
         fresh = _unless_overlapping(out, *inputs)
     z = preactivation_out
     fresh_z = None if z is None else _unless_overlapping(z, *inputs, y)
-    targets = [fresh] if fresh_z is None else [fresh, fresh_z]
-    _forward(targets, x, weight, row, act.code if act else 0)
+    if builtins.linear_forward(x, weight, row, activation, fresh, fresh_z) is None:
+        targets = [fresh] if fresh_z is None else [fresh, fresh_z]
+        _forward(targets, x, weight, row, act.code if act else 0)
     if fresh is not y:
         y[...] = fresh
     if z is not None and fresh_z is not None and fresh_z is not z:
@@ -171,6 +176,12 @@ def _checked_backward(
             linear_backward, g, x, weight, activation, kept, needed, outs, adds
         ))  # fmt: skip
     dtype = checks.result_dtype(g, x, weight, saved)
+    g, x, weight = (checks.plain(a, dtype) for a in (g, x, weight))
+    if saved is not None:
+        saved = checks.plain(saved, dtype)
+    grads = builtins.linear_backward(g, x, weight, activation, saved, saved, needs, out, accumulate)
+    if grads is not None:  # it was the type or the dtype of an operand
+        return grads  # type: ignore[no-any-return]
     _check_layer(f, x, weight)
     _check_output_shape(f, "grad_output", g, x, weight)
     if saved is not None and act is not None:
@@ -183,8 +194,7 @@ def _checked_backward(
             checks.output(f, names[i], given[i], shapes[i], dtype)
     checks.distinct_outputs(f, **dict(zip(names, given, strict=True)))
 
-    g, x, weight = (checks.cast(a, dtype) for a in (g, x, weight))
-    saved = g if saved is None else checks.cast(saved, dtype)
+    saved = g if saved is None else saved
     fresh: list[Array | None] = [None, None, None]
     for i in range(3):
         to = given[i]
@@ -197,7 +207,12 @@ def _checked_backward(
         elif needed[i]:
             fresh[i] = np.empty(shapes[i], dtype)
     dx, dw, db = fresh
-    _backward((dx, dw, db), g, x, weight, saved, act.code if act else 0, adds)
+    to_all = dx, dw, db
+    done = builtins.linear_backward(
+        g, x, weight, activation, saved, saved, tuple(needed), to_all, tuple(adds)
+    )
+    if done is None:
+        _backward(to_all, g, x, weight, saved, act.code if act else 0, adds)
     for to, values in zip(given, fresh, strict=True):
         if to is not None and values is not None and values is not to:
             to[...] = values

@@ -129,7 +129,8 @@ def mse(
     loss = sum over rows of w*l / D; l = the sum of (p - t)**2; gradient = 2w/D * (p - t).
     weights (N,): w of each row, 0 or more; None: 1. D is the denominator or, where it is None, M
     times the sum of weights, which makes the loss a mean: with the D of a whole batch, the losses
-    and gradients of its parts add up.
+    and gradients of its parts add up, also of one whose weights are all 0: its own are 0. Without a
+    denominator such weights are a ValueError, as negative and infinite ones and NaN always are.
     """
     if weights is None and denominator is None:
         result = builtins.mse(prediction, target)

@@ -82,12 +82,15 @@ def _checked(function: str, a: Any, b: Any, out: Any, accumulate: Any) -> Any:
                 f"use a * b for a scalar"
             )
     dtype = checks.result_dtype(a, b)
+    a, b = checks.plain(a, dtype), checks.plain(b, dtype)
+    fast = getattr(builtins, function)
+    found = fast(a, b, out, accumulate)
+    if found is not None:  # it was the type or the dtype of an operand
+        return found
     left, right, shape = _operands(function, a, b)
     result = np.empty(shape, dtype) if out is None else out
     if out is not None:
         checks.output(function, "out", out, shape, dtype)
-    left, right = checks.cast(left, dtype), checks.cast(right, dtype)
-
     target = result
     if out is not None and (np.may_share_memory(out, left) or np.may_share_memory(out, right)):
         target = out.copy() if accumulate else np.empty(shape, dtype)
@@ -96,7 +99,8 @@ def _checked(function: str, a: Any, b: Any, out: Any, accumulate: Any) -> Any:
         matrices = matrices[..., None, :] if b.ndim > 1 else matrices[..., None]
     if b.ndim == 1:
         matrices = matrices[..., None]
-    _run(matrices, left, right, accumulate)
+    if fast(a, b, target, accumulate) is None:
+        _run(matrices, left, right, accumulate)
     if target is not result:
         result[...] = target
     return result if out is not None or shape else result[()]

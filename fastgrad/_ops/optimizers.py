@@ -146,7 +146,7 @@ def sgd_step(
         )
     state = {} if velocity is None or not momentum else {"velocity": velocity}
     grad = _check_arrays("sgd_step", param, grad, state)
-    check_in_dtype("sgd_step", param.dtype, lr)
+    check_in_dtype("sgd_step", param.dtype, lr=lr)
     _sgd(lr, momentum, nesterov, weight_decay, param, grad, *state.values())
 
 
@@ -186,7 +186,7 @@ def adam_step(
         raise ValueError(f"adam_step: step is {shown(count)}; the first step is 1")
     decoupled = checks.flag("adam_step", "decoupled", decoupled)
     grad = _check_arrays("adam_step", param, grad, {"m": m, "v": v})
-    check_in_dtype("adam_step", param.dtype, lr, eps)
+    check_in_dtype("adam_step", param.dtype, lr=lr, eps=eps)
     _adam(count, lr, betas, eps, weight_decay, decoupled, param, grad, m, v)
 
 
@@ -319,9 +319,16 @@ def _check_adam(
     return lr, (b1, b2), eps, numbers.at_least_0(caller, "weight_decay", weight_decay)
 
 
-def check_in_dtype(caller: str, dtype: np.dtype[Any], lr: float, eps: float = 1.0) -> None:
+def checked_rate(caller: str, name: str, value: Any, dtype: np.dtype[Any]) -> float:
+    """A learning rate that a model is given: 0, or above 0 in its dtype too."""
+    rate = numbers.at_least_0(caller, name, value)
+    check_in_dtype(caller, dtype, **{name: rate})
+    return rate
+
+
+def check_in_dtype(caller: str, dtype: np.dtype[Any], **values: float) -> None:
     """Refuse what is above 0 and becomes 0 in the dtype."""
-    for name, value in (("lr", lr), ("eps", eps)):
+    for name, value in values.items():
         if value > 0 and float(dtype.type(value)) == 0:
             raise ValueError(
                 f"{caller}: {name} is {value}, which is 0 in {dtype}; pass a larger one"

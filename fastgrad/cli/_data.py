@@ -21,17 +21,19 @@ from ..tables import learn as tables
 from ..tables import table as _table
 from ..tables import target as _target
 from ..tables import values as _values
+from ..tables import weights as _weights
 from ..tables.columns import Found
-from ..tables.errors import listed, printable
+from ..tables.errors import counted, listed, printable
 from ..tables.target import CLASSIFICATION, REGRESSION, Target
 from ..tables.values import Numbers, Texts, Values
 from ._errors import UsageError
 
 Array = NDArray[Any]
 Rows = NDArray[np.int64]
+Part = tuple[Array, Array, Array | None]  # x (N, K), y (N,), weights (N,)
 OF_TABLES = (  # options, and what they are when they are not given
-    ("target", None), ("columns", None), ("drop", ()), ("separator", None), ("decimal", None),
-    ("header", None), ("no_standardize", False),
+    ("target", None), ("weights", None), ("columns", None), ("drop", ()), ("separator", None),
+    ("decimal", None), ("header", None), ("no_standardize", False),
 )  # fmt: skip
 
 
@@ -46,11 +48,11 @@ class Data:
     def fit(self, train: Rows) -> None:
         """Learn from the rows that are trained on."""
 
-    def part(self, rows: Rows) -> tuple[Array, Array]:
-        """x (N, K) and y (N,): class numbers, or standardised numbers."""
+    def part(self, rows: Rows) -> Part:
+        """y: class numbers, or standardised numbers."""
         raise NotImplementedError
 
-    def validation(self, path: str) -> tuple[Array, Array]:
+    def validation(self, path: str) -> Part:
         """Likewise, of another file."""
         raise NotImplementedError
 
@@ -77,7 +79,7 @@ def read(args: argparse.Namespace, dtype: np.dtype[Any]) -> Data:
 
 def refuse_option(name: str, path: str | None) -> None:
     shown = "--no-header" if name == "header" else "--" + name.replace("_", "-")
-    what = "names a column of" if name == "target" else "is for"
+    what = "names a column of" if name in ("target", "weights") else "is for"
     more = "give one with --data" if path is None else f"{printable(path)} holds arrays x and y"
     raise UsageError(f"{shown} {what} a table such as a .csv file; {more}")
 
@@ -121,10 +123,10 @@ class _OfArrays(Data):
             self._y = self.target.encode(self._labels, self._where)
             self._use()
 
-    def part(self, rows: Rows) -> tuple[Array, Array]:
-        return self._x[rows], self._y[rows]
+    def part(self, rows: Rows) -> Part:
+        return self._x[rows], self._y[rows], None
 
-    def validation(self, path: str) -> tuple[Array, Array]:
+    def validation(self, path: str) -> Part:
         if is_table(path):
             what = "the digits" if self._args.data is None else f"{self._name}"
             raise DataError(f"{printable(path)}: is a table, but {what} are arrays; use a .npz")
@@ -134,7 +136,7 @@ class _OfArrays(Data):
             raise DataError(
                 f"{name}: has {x.shape[1]} columns of inputs but the data has {self.inputs}"
             )
-        return x, self.target.encode(as_values(y), lambda row: f"{name}: row {row}")
+        return x, self.target.encode(as_values(y), lambda row: f"{name}: row {row}"), None
 
     def lines(self) -> Iterator[str]:
         yield f"target: {self._title}"
@@ -166,7 +168,9 @@ class _OfTable(Data):
         drop = args.drop
         if isinstance(args.validation, str):  # which may have columns to leave out of its own
             drop = [name for name in drop if name in self._read.frame.columns]
-        self._choice = tables.choose(self._read, args.target, args.columns, drop)
+        self._choice = tables.choose(
+            self._read, args.target, args.columns, drop, weights=args.weights
+        )
         self._labels = self._values(self._choice.target)
         self.target, self._title = _target.learn(
             self._read.name, self._choice.target, self._labels, args.task, self._where
@@ -175,6 +179,10 @@ class _OfTable(Data):
         self.strata = np.zeros(len(self._read.frame), np.int64)
         if is_classes:
             self.strata = self.target.encode(self._labels, self._where)
+        self._weights: Array | None = None
+        if args.weights is not None:
+            values = self._values(args.weights)
+            self._weights = _weights.of(args.weights, values, self._where, dtype)
         self._found = list[Found]()
         self._strange = list[str]()
 
@@ -194,16 +202,19 @@ class _OfTable(Data):
                 self._read.name, self._choice.target, self._labels, REGRESSION, self._where, train
             )
         columns = tuple(f.column for f in self._found)
-        self.table = Table(columns, self.target, self._choice.dropped, self._read.header)
+        self.table = Table(
+            columns, self.target, self._choice.dropped, self._read.header, self._args.weights
+        )
         self.inputs = self.table.inputs or 0
         if not self.inputs:
             raise DataError(f"{self._read.name}: the inputs hold no value to learn from")
         self._y = self.target.encode(self._labels, self._where)
 
-    def part(self, rows: Rows) -> tuple[Array, Array]:
-        return _table.write(self._found, self._dtype, rows), self._y[rows]
+    def part(self, rows: Rows) -> Part:
+        weights = None if self._weights is None else self._weights[rows]
+        return _table.write(self._found, self._dtype, rows), self._y[rows], weights
 
-    def validation(self, path: str) -> tuple[Array, Array]:
+    def validation(self, path: str) -> Part:
         assert self.table is not None
         if not is_table(path):
             raise DataError(
@@ -219,16 +230,22 @@ class _OfTable(Data):
             raise DataError(f"{read.name}: no column {target!r}, the target")
         found = find(self.table, read, self._args.drop)
         self._strange += tables.unknown(found)
-        y = self.target.encode(
-            _values.of(read.frame[target]), lambda row: f"{read.name}: {read.where(row)}"
-        )
-        return _table.write(found, self._dtype), y
+        where, weights = (lambda row: f"{read.name}: {read.where(row)}"), None
+        y = self.target.encode(_values.of(read.frame[target]), where)
+        if self.table.weights is not None:
+            if self.table.weights not in read.frame.columns:
+                raise DataError(f"{read.name}: no column {self.table.weights!r}, the weights")
+            values = _values.of(read.frame[self.table.weights])
+            weights = _weights.of(self.table.weights, values, where, self._dtype)
+        return _table.write(found, self._dtype), y, weights
 
     def first_lines(self) -> Iterator[str]:
         yield self._read.title
 
     def lines(self) -> Iterator[str]:
         yield f"target: {self._title}"
+        if self._weights is not None:
+            yield f"weights: {_weights.described(self._args.weights, self._weights)}"
         yield from tables.described(
             self._found, self._choice.dropped, not self._args.no_standardize
         )
@@ -253,18 +270,25 @@ def read_file(
 
 def known(table: Table) -> tuple[str, ...]:
     """Names of all columns that the table had."""
-    return (*(c.name for c in table.columns or ()), table.target.name, *table.dropped)
+    count = () if table.weights is None else (table.weights,)
+    return (*(c.name for c in table.columns or ()), table.target.name, *count, *table.dropped)
 
 
 def named(read: Read, table: Table) -> Read:
-    """A file without header and without the target: its columns get the names of the others."""
+    """A file without header and without the target, and the weights if there are such: its columns
+    get the names of the others."""
     if not table.header and not read.header:
         names = sorted(known(table), key=int)
-        left = [name for name in names if name != table.target.name]
+        left = [name for name in names if name not in (table.target.name, table.weights)]
         for some in (names, left):
             if len(read.frame.columns) == len(some):
                 read.frame.columns = some
                 return read
+        if table.weights is not None:
+            raise DataError(
+                f"{read.name}: has no header and {counted(len(read.frame.columns), 'column')}; the "
+                f"model's table has {len(names)}, or {len(left)} without target and weights"
+            )
     elif table.header and not read.header:
         raise DataError(
             f"{read.name}: has no header, but that of the model's table names the columns "

@@ -16,7 +16,6 @@ from ..tables.target import Target
 from ._errors import UsageError
 
 HIDDEN = 128
-Data = tuple[NDArray[Any], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Job:
     y: NDArray[Any]  # class numbers (N,), or numbers (N, 1) of the model's dtype
     held_x: NDArray[Any]
     held_y: NDArray[Any]
-    validation: Data | None
+    validation: tuple[NDArray[Any], ...] | None  # x, y and, if there are any, weights
     epochs: int  # in all, those before a resumed start included
     batch_size: int
     patience: int | None
@@ -37,6 +36,13 @@ class Job:
     target: Target
     first_lines: tuple[str, ...] = ()  # what the file is
     lines: tuple[str, ...] = ()  # what is learned from it
+    weights: NDArray[Any] | None = None  # (N,), of the rows to train on
+    held_weights: NDArray[Any] | None = None
+
+    @property
+    def counting(self) -> tuple[NDArray[Any], ...]:
+        """The weights, if there are any."""
+        return () if self.weights is None else (self.weights,)
 
     def left(self, model: MLP) -> int:
         """Epochs that ``model`` has to do."""

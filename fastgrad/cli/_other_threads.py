@@ -88,11 +88,14 @@ def _train(job: Job, rows: int, epochs: int, threads: int, limit: float = np.inf
     """On the first ``rows``, for ``epochs`` from the start, until ``limit`` seconds are over."""
     model, watch = _start(job), Watch()
     validation = job.validation if job.patience is not None else None  # else it changes nothing
+    weights = None if job.weights is None else job.weights[:rows]
+    if weights is not None and not weights.any():  # rows of a part of the job: all count alike
+        weights = None
     with num_threads(threads):
         _fit(
             model, job.x[:rows], job.y[:rows], epochs, job.batch_size, validation, progress=False,
             patience=job.patience, schedule=job.schedule,
-            callback=lambda history: watch.seconds() > limit,
+            callback=lambda history: watch.seconds() > limit, weights=weights,
         )  # fmt: skip
     return Run(model, threads, watch.shared())
 

@@ -22,7 +22,7 @@ from ..datasets import DataError, stratified_split, validation_split
 from ..tables.target import CLASSIFICATION, Target
 from . import _data, _resume
 from ._arguments import joined
-from ._data import Data
+from ._data import Data, Part
 from ._errors import UsageError
 from ._job import HIDDEN, Job
 
@@ -70,14 +70,17 @@ def prepare(args: argparse.Namespace) -> Job:
         sizes, activation, loss, optimizer, dtype, args.seed, max_grad_norm=args.max_grad_norm
     )
     vars(model)["_table"] = data.table
-    x, y = data.part(train)
-    held_x, held_y = data.part(held)
+    x, y, weights = data.part(train)
+    held_x, held_y, held_weights = data.part(held)
+    for name, part in (("to train on", weights), ("that are held out", held_weights)):
+        _check_count(f"{args.data}: --weights {args.weights}", name, part)
     job = Job(
         model, x, _as_learned(y, loss, dtype), held_x, _as_learned(held_y, loss, dtype),
-        None if validation is None else (validation[0], _as_learned(validation[1], loss, dtype)),
+        _to_validate(args, validation, loss, dtype),
         args.epochs, min(args.batch_size, len(train)), args.patience,
         SCHEDULES[args.schedule](rate, args.epochs), start=None, target=data.target,
         first_lines=tuple(data.first_lines()), lines=(*data.lines(), *_data.rare(data)),
+        weights=weights, held_weights=held_weights,
     )  # fmt: skip
     if args.resume and os.path.exists(args.save):
         model = _resume.load(args.save, job)
@@ -104,6 +107,21 @@ def _loss(args: argparse.Namespace, target: Target) -> LossName:
 def _as_learned(y: NDArray[Any], loss: LossName, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Class numbers (N,); else numbers (N, 1) as fit makes them, and as it notes them."""
     return y if loss == SOFTMAX else y.astype(dtype)[:, None]
+
+
+def _to_validate(
+    args: argparse.Namespace, part: Part | None, loss: LossName, dtype: np.dtype[Any]
+) -> tuple[NDArray[Any], ...] | None:
+    if part is None:
+        return None
+    x, y, weights = part
+    _check_count(f"--validation {args.validation}", "to validate with", weights)
+    return x, _as_learned(y, loss, dtype), *(() if weights is None else (weights,))
+
+
+def _check_count(what: str, which: str, weights: NDArray[Any] | None) -> None:
+    if weights is not None and not weights.any():
+        raise UsageError(f"{what}: is 0 in all {len(weights)} rows {which}")
 
 
 def _sizes(given: tuple[int, ...] | None, inputs: int, outputs: int) -> tuple[int, ...]:
@@ -134,7 +152,7 @@ def _apart(train: Rows, strata: Rows, args: argparse.Namespace) -> tuple[Rows, R
     return train[rest], train[apart]
 
 
-def _validation_file(path: str, data: Data) -> tuple[NDArray[Any], NDArray[Any]]:
+def _validation_file(path: str, data: Data) -> Part:
     try:
         return data.validation(path)
     except DataError as error:

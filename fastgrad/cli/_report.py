@@ -45,12 +45,14 @@ def summary(job: Job, seed: int) -> Iterator[tuple[str, str]]:
 
 
 def _accuracy(job: Job, seed: int) -> tuple[str, str]:
-    right = int(np.count_nonzero(job.model.predict(job.held_x) == job.held_y.reshape(-1)))
-    held = len(job.held_y)
+    hits = job.model.predict(job.held_x) == job.held_y.reshape(-1)
+    right, held = int(np.count_nonzero(hits)), len(hits)
+    by = "" if job.held_weights is None else ", by weight"
     return (
         "accuracy",
         (
-            f"{100 * right / held:.2f} % of the held-out fifth: {right} of {held} "
+            f"{100 * np.average(hits, weights=job.held_weights):.2f} % of the held-out fifth{by}: "
+            f"{right} of {held} "
             f"(trained on {len(job.y)}, tested on {held}, seed {seed})"
         ),
     )
@@ -61,13 +63,16 @@ def _error(job: Job, seed: int) -> tuple[str, str]:
     target = job.target
     truth = target.decode(job.held_y)
     error = target.decode(job.model.predict(job.held_x)) - truth
-    square = float(np.mean(error * error))
-    plain = float(np.mean((truth - target.center) ** 2))
+    weights = job.held_weights
+    square = float(np.average(error * error, weights=weights))
+    plain = float(np.average((truth - target.center) ** 2, weights=weights))
+    by = "" if weights is None else ", by weight"
     return (
         "error",
         (
-            f"{math.sqrt(square):.4g} root mean square, {float(np.mean(np.abs(error))):.4g} mean "
-            f"absolute, of the held-out fifth; {math.sqrt(plain):.4g} for their mean in training, "
+            f"{math.sqrt(square):.4g} root mean square, "
+            f"{float(np.average(np.abs(error), weights=weights)):.4g} mean absolute, of the "
+            f"held-out fifth{by}; {math.sqrt(plain):.4g} for their mean in training, "
             f"R2 {1 - square / plain if plain else math.nan:.3f} "
             f"(trained on {len(job.y)}, tested on {len(truth)}, seed {seed})"
         ),
@@ -92,6 +97,7 @@ def _options(args: argparse.Namespace) -> str:
     """Those of the table, once more."""
     given = {
         "--target": args.target,
+        "--weights": args.weights,
         "--task": args.task,
         "--columns": args.columns and _names(args.columns),
         "--drop": _names(args.drop) if args.drop else None,

@@ -13,6 +13,8 @@ def configure(parser: argparse.ArgumentParser, is_training: bool = True) -> None
         add("--target", "--label", metavar="COLUMN", help="column to learn (default: the one "
             "called target, label, class or y; or the last, if its values can be classes)",
         )  # fmt: skip
+        add("--weights", metavar="COLUMN", help="column of numbers, 0 or more: how much "
+            "a row counts in the loss and in accuracies (default: all alike)")  # fmt: skip
         add("--columns", type=_arguments.names, metavar="A,B,...",
             help="columns to learn from (default: all others)")  # fmt: skip
         add("--no-standardize", action="store_true",

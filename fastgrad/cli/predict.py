@@ -13,7 +13,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from ..tables import Table, is_table, read_table
 from ..tables import learn as tables
 from ..tables import table as _table
 from ..tables import values as _values
+from ..tables import weights as _weights
 from ..tables.errors import counted, printable
 from ..tables.target import REGRESSION
 from ..tables.values import Numbers
@@ -36,6 +37,15 @@ from ._job import user_errors
 
 HELP = "what a model that train --save wrote says of the rows of a file"
 Array = NDArray[Any]
+
+
+class Rows(NamedTuple):
+    """Of a file. truth: the target, where it is there, as the model learns it."""
+
+    x: Array
+    truth: Array | None
+    weights: Array | None
+    notes: list[str]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +70,7 @@ def _run(args: argparse.Namespace) -> int:
     _check_output(args.output)
     model = _load(args.model)
     with user_errors():
-        x, truth, notes = _read(args, model)
+        x, truth, weights, notes = _read(args, model)
         columns = _columns(model, x, args.proba)
     text = _csv(columns)
     if args.output is None:
@@ -74,7 +84,7 @@ def _run(args: argparse.Namespace) -> int:
     for note in notes:
         print(note, file=sys.stderr)
     if truth is not None:
-        print(_score(model, x, truth), file=sys.stderr)
+        print(_score(model, x, truth, weights), file=sys.stderr)
     return 0
 
 
@@ -102,8 +112,8 @@ def _load(path: str) -> MLP:
 # rows ---------------------------------------------------------------------------------------------
 
 
-def _read(args: argparse.Namespace, model: MLP) -> tuple[Array, Array | None, list[str]]:
-    """x, the target where it is in the file (as the model learns it), and what is to be said."""
+def _read(args: argparse.Namespace, model: MLP) -> Rows:
+    """x, what there is to compare with, and what is to be said."""
     table = model.table
     if table is not None and table.columns is not None:
         if not is_table(args.data):
@@ -122,7 +132,7 @@ def _read(args: argparse.Namespace, model: MLP) -> tuple[Array, Array | None, li
             f"{printable(args.data)}: has {counted(x.shape[1], 'column')} but the model takes "
             f"{model.sizes[0]}"
         )
-    return x, truth, notes
+    return Rows(x, truth, None, notes)
 
 
 def _numbers(args: argparse.Namespace, model: MLP) -> Array:
@@ -149,17 +159,22 @@ def _numbers(args: argparse.Namespace, model: MLP) -> Array:
     return np.stack(columns, axis=1) if columns else np.zeros((0, 0), model.dtype)
 
 
-def _of_table(
-    args: argparse.Namespace, model: MLP, table: Table
-) -> tuple[Array, Array | None, list[str]]:
+def _of_table(args: argparse.Namespace, model: MLP, table: Table) -> Rows:
     names = _data.known(table)
     read = _data.named(_data.read_file(args, args.data, names, table.header), table)
     found = _data.find(table, read, args.drop)
-    truth, notes = None, [*tables.filled(found), *tables.unknown(found)]
+    truth = weights = None
+    notes = [*tables.filled(found), *tables.unknown(found)]
     if table.target.name in read.frame.columns:
         truth, more = _truth(model, _values.of(read.frame[table.target.name]), read.where)
         notes += more
-    return _table.write(found, model.dtype), truth, notes
+    if truth is not None and table.weights in read.frame.columns:
+        try:
+            values = _values.of(read.frame[table.weights])
+            weights = _weights.of(str(table.weights), values, read.where, model.dtype)
+        except DataError as error:
+            notes.append(f"all rows count alike: {error}")
+    return Rows(_table.write(found, model.dtype), truth, weights, notes)
 
 
 def _truth(
@@ -209,14 +224,17 @@ def _csv(columns: list[tuple[str, Array]]) -> str:
     return text.getvalue()
 
 
-def _score(model: MLP, x: Array, truth: Array) -> str:
+def _score(model: MLP, x: Array, truth: Array, weights: Array | None) -> str:
+    by = "" if weights is None else ", by weight"
     predicted = model.predict(x)
     if model.table is not None and model.table.target.task == REGRESSION:
         decode = model.table.decode
         error = decode(predicted) - decode(truth)
         return (
-            f"error: {math.sqrt(float(np.mean(error * error))):.4g} root mean square, "
-            f"{float(np.mean(np.abs(error))):.4g} mean absolute"
+            f"error: {math.sqrt(np.average(error * error, weights=weights)):.4g} root mean square, "
+            f"{np.average(np.abs(error), weights=weights):.4g} mean absolute{by}"
         )
-    right = int(np.count_nonzero(predicted == truth))
-    return f"accuracy: {100 * right / len(truth):.2f} %, {right} of {len(truth)} right"
+    hits = predicted == truth
+    right = int(np.count_nonzero(hits))
+    share = 100 * np.average(hits, weights=weights)
+    return f"accuracy: {share:.2f} %{by}, {right} of {len(truth)} right"

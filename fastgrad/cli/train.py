@@ -13,6 +13,8 @@ import os
 import warnings
 from contextlib import nullcontext
 
+import numpy as np
+
 from .._config import compiling
 from .._files import check_writable
 from .._kernels.runtime import compiler
@@ -145,7 +147,7 @@ def _compile(job: Job) -> None:
     print(f"{compiling()} ...", flush=True)
     model = copy.copy(job.model)
     for rows in {job.batch_size, len(job.x) % job.batch_size} - {0}:
-        model.train_step(job.x[:rows], job.y[:rows])
+        model.train_step(job.x[:rows], job.y[:rows], None if job.weights is None else np.ones(rows))
     model.predict(job.held_x)
     print(
         f"ready: compiling, or loading from the cache, took {compiler.seconds():.2f} s",
@@ -163,7 +165,7 @@ def _train(args: argparse.Namespace, job: Job) -> tuple[float, bool]:
             history = model._fit(
                 job.x, job.y, job.left(model), job.batch_size, job.validation,
                 patience=job.patience, schedule=job.schedule, checkpoint=checkpoint,
-                total=job.epochs,
+                total=job.epochs, weights=job.weights,
             )  # fmt: skip
         if _has_diverged(history):
             raise UsageError(

@@ -108,6 +108,7 @@ def _mean(
         divisor = sum_of_weights(w if counts is None else np.where(counts, w, 0.0), number)
         divisor *= elements
     losses, grad = losses * w, slopes * (w * (factor / divisor)).astype(number)[:, None]
+    _flush(grad)
     if counts is not None:
         losses = np.where(counts, losses, 0.0)
         grad = np.where(counts[:, None], grad, number(0))

@@ -44,18 +44,29 @@ def choose(
     columns: Iterable[str] | None,
     drop: Iterable[str],
     last: bool = False,
+    weights: str | None = None,
 ) -> Choice:
-    """last: where no name says which is the target, it is the last."""
+    """last: where no name says which is the target, it is the last. weights: a column of them."""
     names = [str(name) for name in read.frame.columns]
     drop = tuple(drop)
-    for option_name, given in (("--columns", columns or ()), ("--drop", drop)):
+    count = () if weights is None else (weights,)
+    for option_name, given in (
+        ("--columns", columns or ()),
+        ("--drop", drop),
+        ("--weights", count),
+    ):
         absent = [name for name in given if name not in names]
         if absent:
             raise DataError(
                 f"{read.name}: {option_name}: no column named {listed(absent)} "
                 f"(columns: {listed(names)})"
             )
-    left = [name for name in names if name not in drop]
+    for option_name, named in (("--columns", columns), ("--drop", drop), ("--target", (target,))):
+        if weights is not None and weights in (named or ()):
+            raise DataError(
+                f"{read.name}: column {shown(weights)} is both in --weights and in {option_name}"
+            )
+    left = [name for name in names if name not in (*drop, weights)]
     classy = [] if target is not None else left[-1:] if last else _classy(read, left)
     found = _target.choose(read.name, left, target, classy)
     wanted = left if columns is None else list(columns)
@@ -64,7 +75,7 @@ def choose(
         raise DataError(f"{read.name}: no column is left to learn from beside {shown(found)}")
     if columns is None:
         _refuse_indices(read, inputs)
-    used = {*inputs, found}
+    used = {*inputs, found, weights}
     return Choice(found, inputs, tuple(name for name in names if name not in used))
 
 

@@ -53,6 +53,11 @@ class Source:
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as bad:
             raise DataError(f"{self.name}: not a whole {suffix} file ({bad})") from None
 
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return os.path.getsize(self.path) if self._data is None else len(self._data)
+
     def open(self) -> IO[bytes]:
         stream: IO[bytes] = open(self.path, "rb") if self._data is None else io.BytesIO(self._data)
         stream.seek(self._skip)
@@ -65,6 +70,22 @@ class Source:
             if stream.read(1) and b"\n" in data:
                 data = data[: data.rindex(b"\n") + 1]
         return data.decode("utf-8", "replace")
+
+    def pieces(self, size: int) -> Iterator[bytes]:
+        """Whole lines, about ``size`` bytes of them at a time; a last line may have no end. One
+        that is too long is the last."""
+        rest = b""
+        with self.open() as stream:
+            while piece := stream.read(size):
+                piece = rest + piece
+                cut = piece.rfind(b"\n") + 1
+                rest = piece[cut:]
+                if cut:
+                    yield piece[:cut]
+                elif len(rest) > MAX_LINE:
+                    break
+        if rest:
+            yield rest
 
     def _unzipped(self) -> bytes:
         with zipfile.ZipFile(self.path) as archive:
@@ -147,26 +168,14 @@ class Source:
     def _check_plain(self, separator: str, columns: int) -> int:
         """Without quotes: separators between line ends are counted, a piece at a time."""
         rows = lines = 0
-        rest = b""
-        with self.open() as stream:
-            while piece := stream.read(_PIECE):
-                piece = rest + piece
-                cut = piece.rfind(b"\n") + 1
-                rest = piece[cut:]
-                if cut:
-                    rows += self._count_rows(piece[:cut], separator, columns, lines)
-                    lines += piece.count(b"\n", 0, cut)
-        if rest:
-            rows += self._count_rows(rest + b"\n", separator, columns, lines)
+        for piece in self.pieces(_PIECE):
+            rows += self._count_rows(piece, separator, columns, lines)
+            lines += piece.count(b"\n")
         return rows
 
     def _count_rows(self, piece: bytes, separator: str, columns: int, before: int) -> int:
-        codes = np.frombuffer(piece, np.uint8)
-        ends: NDArray[Any] = np.flatnonzero(codes == 10)
+        ends, marks = widths(piece, separator)
         starts = np.concatenate([[0], ends[:-1] + 1])
-        found = np.flatnonzero(codes == ord(separator))
-        marks = np.searchsorted(found, ends)
-        marks[1:] -= marks[:-1].copy()
         rows = len(ends)
         for i in np.flatnonzero(marks != columns - 1):
             text = piece[starts[i] : ends[i]]
@@ -235,6 +244,17 @@ class Source:
             if i == row + header:
                 return line
         return 0
+
+
+def widths(lines: bytes, separator: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Of whole lines, without quotes: where each ends, and how many separators it has."""
+    codes = np.frombuffer(lines, np.uint8)
+    ends: NDArray[Any] = np.flatnonzero(codes == 10)
+    if not lines.endswith(b"\n"):
+        ends = np.append(ends, len(lines))
+    marks = np.searchsorted(np.flatnonzero(codes == ord(separator)), ends)
+    marks[1:] -= marks[:-1].copy()
+    return ends, marks
 
 
 _UNCLOSED = "a quote is opened there and never closed"

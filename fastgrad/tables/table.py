@@ -17,6 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 from .._ops.numbers import shown
 from . import columns as _columns
 from . import values as _values
+from . import weights as _weights
 from .columns import DATE, NUMBER, TEXT, Column, Found, Where
 from .errors import DataError, listed, option
 from .target import CLASSIFICATION, REGRESSION, TASKS, Target
@@ -32,13 +33,14 @@ class Table:
     target: Target
     dropped: tuple[str, ...] = ()  # columns of the table that are not used
     header: bool = True
+    weights: str | None = None  # the column that says how much a row counts
 
     def encode(self, frame: Any, dtype: DTypeLike = np.float64) -> NDArray[Any]:
         """A pandas.DataFrame with the columns of the table, in any order -> x (N, inputs).
 
-        The target and dropped columns may be there or not; a missing or another one is a ValueError
-        that names it. Unknown texts are 0 in all columns of their own. A model rounds float64 to
-        its own dtype, to the bits that the command line computes with.
+        Target, weights and dropped columns may be there or not; a missing or another one is a
+        ValueError that names it. Unknown texts are 0 in all columns of their own. A model rounds
+        float64 to its own dtype, to the bits that the command line computes with.
         """
         return write(find(self, frame, _row), np.dtype(dtype))
 
@@ -48,6 +50,15 @@ class Table:
         if self.target.name not in frame.columns:
             raise DataError(f"no column {shown(self.target.name)}, the target")
         return self.target.encode(_values.of(frame[self.target.name]), _row)
+
+    def encode_weights(self, frame: Any, dtype: DTypeLike = np.float64) -> NDArray[np.float64]:
+        """How much each row counts (N,), for a model of ``dtype``."""
+        self._check_named()
+        if self.weights is None:
+            raise ValueError("the model was trained without weights")
+        if self.weights not in frame.columns:
+            raise DataError(f"no column {shown(self.weights)}, the weights")
+        return _weights.of(self.weights, _values.of(frame[self.weights]), _row, np.dtype(dtype))
 
     def decode(self, outputs: NDArray[Any]) -> NDArray[Any]:
         """What ``MLP.predict`` returns, as names of classes (N,), or in the target's own unit."""
@@ -72,7 +83,7 @@ def find(table: Table, frame: Any, where: Where, drop: Iterable[str] = ()) -> li
     missing = [name for name in names if name not in there]
     if missing:
         raise DataError(f"no column {listed(missing)}, which the model was trained with")
-    known = {*names, table.target.name, *table.dropped, *drop}
+    known = {*names, table.target.name, table.weights, *table.dropped, *drop}
     extra = [name for name in there if name not in known]
     if extra:
         raise DataError(
@@ -120,6 +131,7 @@ def to_plain(table: Table) -> dict[str, Any]:
         "target": asdict(table.target) | {"classes": list(table.target.classes)},
         "dropped": list(table.dropped),
         "header": table.header,
+        "weights": table.weights,
     }
 
 
@@ -143,7 +155,8 @@ def from_plain(plain: dict[str, Any]) -> Table:
             (int if target.kind == "integer" else float)(name)
     if type(plain["header"]) is not bool:
         raise TypeError(f"header is {shown(plain['header'])}")
-    return Table(columns, target, _texts(plain["dropped"]), plain["header"])
+    weights = None if plain["weights"] is None else _text(plain["weights"])
+    return Table(columns, target, _texts(plain["dropped"]), plain["header"], weights)
 
 
 def check(table: Table, inputs: int, outputs: int) -> None:

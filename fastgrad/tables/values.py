@@ -131,7 +131,7 @@ def as_texts(values: Values) -> Texts:
 
 def plain(value: float) -> str:
     """A number as people write it: 3, not 3.0."""
-    return str(int(value)) if value == int(value) and abs(value) < 1e16 else repr(value)
+    return str(int(value)) if abs(value) < 1e16 and value == int(value) else repr(value)
 
 
 # dates in texts -----------------------------------------------------------------------------------

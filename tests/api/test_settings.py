@@ -207,3 +207,18 @@ def test_reset_of_a_loaded_and_of_a_copied_model(tmp_path: Path) -> None:
         twin.reset()
         assert digest(twin) == digest(model()) and twin.history == {}
     assert net.epochs == 2 and len(net.history["loss"]) == 2
+
+
+def test_a_rate_that_is_0_in_the_dtype(rng: np.random.Generator) -> None:
+    x, y = rng.standard_normal((8, 3)), np.arange(8) % 2
+    model = MLP((3, 2))
+    with pytest.raises(ValueError, match=r"^MLP: learning_rate is 1e-60, which is 0 in float32; "):
+        model.learning_rate = 1e-60
+    with pytest.raises(
+        ValueError, match=r"^MLP.fit: schedule\(0\) is 1e-60, which is 0 in float32"
+    ):
+        model.fit(x, y, 1, progress=False, schedule=lambda epoch: 1e-60)
+    assert model.learning_rate == 0.01 and model.steps == 0
+    model.learning_rate = 0.0
+    model.fit(x, y, 1, progress=False, schedule=lambda epoch: 0)
+    MLP((3, 2), dtype=np.float64).learning_rate = 1e-60

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastgrad.tables import DataError, read, read_table, source
+from fastgrad.tables import DataError, read_table, source
+from fastgrad.tables import text as reader
 
 pandas = pytest.importorskip("pandas")
 
@@ -216,8 +217,8 @@ def test_columns_have_types(kind: str, tmp_path: Path) -> None:
     ],
 )
 def test_parts_of_a_file_agree(cells, kind, some, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(read, "_CELLS", 512)
-    monkeypatch.setattr(read, "_ROWS", 100)
+    monkeypatch.setattr(reader, "_CELLS", 512)
+    monkeypatch.setattr(reader, "_ROWS", 100)
     text = "a,b\n" + "".join(f"{cell},{i}\n" for i, cell in enumerate(cells))
     column = found(tmp_path, text).frame["a"]
     if kind != "text":
@@ -252,3 +253,77 @@ def test_without_pandas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "pandas", None)
     text = refused(tmp_path, "a,b\n1,2\n")
     assert text == "to read tables takes pandas: pip install 'fastgrad[tables]'"
+
+
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Files of any size are read by threads, 64 bytes at a time -> whether each could be."""
+    monkeypatch.setattr(reader, "LARGE", 0)
+    monkeypatch.setattr(reader, "_PIECE", 64)
+    seen, by_threads = list[bool](), reader._by_threads
+
+    def watched(*args):
+        columns = by_threads(*args)
+        seen.append(columns is not None)
+        return columns
+
+    monkeypatch.setattr(reader, "_by_threads", watched)
+    return seen
+
+
+CELLS = {
+    "numbers": lambda i: f"{i},{i / 7!r},{i * 3000}",
+    "texts": lambda i: f"{i},é{i % 5},{i % 2 == 0}",
+    "gaps": lambda i: f"{i},{'' if i % 3 else 0.5},{'' if i % 4 else '?'}",
+    "spaces": lambda i: f" {i}, {i % 3} x,  {i}",
+}
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", ""])
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("kind", CELLS)
+def test_threads_read_what_one_does(
+    kind: str, header: bool, ends: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [CELLS[kind](i) for i in range(100)]
+    data = (ends or "\n").join((["a,b,c"] if header else []) + rows) + ends
+    one = found(tmp_path, data, header=header)
+    seen = small_pieces(monkeypatch)
+    many = found(tmp_path, data, header=header)
+    assert seen == [True] and many.title == one.title and many.where(50) == one.where(50)
+    pandas.testing.assert_frame_equal(one.frame, many.frame)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["1,2"] * 50 + ["1,2,3", "1"] + ["3,4"] * 50,  # as many separators as there should be
+        ["1,2"] * 50 + ["1,2,3"] + ["3,4"] * 50,
+        ["1,2"] * 50 + ["1"] + ["3,4"] * 50,
+        ["1,2"] * 50 + [""] + ["3,4"] * 50,
+        ["1,2"] * 50 + ["x,4"] + ["3,4"] * 50,
+        ["1,2"] * 50 + ['"3",4'] + ["3,4"] * 50,
+        ["1,2"] * 50 + ['"3', '3",4'] + ["3,4"] * 50,
+        ["1,2"] * 50 + ['"3,4'] + ["3,4"] * 50,
+        ["1,2"] * 50 + ["\0,4"] + ["3,4"] * 50,
+        ["1,2"] * 50 + ["1" * 400 + ",4"] + ["3,4"] * 50,
+        ["1,2"] * 50 + ["\udce9,4"] + ["3,4"] * 50,
+    ],
+)
+def test_threads_leave_what_is_unusual(
+    rows: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = ("a,b\n" + "".join(row + "\n" for row in rows)).encode("utf-8", "surrogateescape")
+
+    def outcome():
+        try:
+            return found(tmp_path, data).frame
+        except DataError as error:
+            return str(error)
+
+    one = outcome()
+    small_pieces(monkeypatch)
+    many = outcome()
+    if isinstance(one, str):
+        assert many == one
+    else:
+        pandas.testing.assert_frame_equal(one, many)

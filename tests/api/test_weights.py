@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastgrad
-from fastgrad import MLP, Adam
+from fastgrad import MLP, Adam, mse, softmax_cross_entropy
 from fastgrad._mlp.checkpoint import digest
 from fastgrad._mlp.config import LOSSES
 from support.oracles import assert_same_bits
@@ -204,3 +204,17 @@ def test_denominators_that_are_none(value: Any) -> None:
     with pytest.raises((ValueError, TypeError), match=r"^MLP.loss_and_grads: denominator is"):
         model.loss_and_grads(x, y, denominator=value)
     assert model.loss_and_grads(x, y) == model.loss_and_grads(x, y, denominator=12)
+
+
+@pytest.mark.parametrize("function", [softmax_cross_entropy, mse])
+def test_a_part_without_a_row_that_counts(function: Any) -> None:
+    """With the whole batch's denominator it adds nothing; alone it has no mean."""
+    z, y = np.ones((3, 4), np.float32), np.array([0, 1, 2])
+    target = y if function is softmax_cross_entropy else z + 1
+    loss, grad = function(z, target, weights=np.zeros(3), denominator=5.0)
+    assert loss == 0.0 and not grad.any()
+    with pytest.raises(ValueError, match="weights are all 0; a mean needs 1 row that counts"):
+        function(z, target, weights=np.zeros(3))
+    if function is softmax_cross_entropy:
+        loss, grad = function(z, target * 0 - 1, ignore_index=-1, denominator=5.0)
+        assert loss == 0.0 and not grad.any()

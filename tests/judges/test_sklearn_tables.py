@@ -1,7 +1,11 @@
 """Accuracy on files as people have them, beside scikit-learn's pipeline on the same rows.
 
 The pipeline fills, standardises and one-hot encodes, and trains a network of the same shape by the
-same optimizer; three seeds of each give a spread. ``pytest -m judges -rP`` prints the table.
+same optimizer. The medians over first weights are compared: of three in each run, of ten in the
+nightly one. ``pytest -m judges -rP`` prints the table.
+
+What is left apart are the first weights themselves: ours are He's, theirs Glorot's, a quarter as
+large with ten inputs. On the look-alike of wine's quality that is two points, in their favour.
 """
 
 from __future__ import annotations
@@ -21,7 +25,8 @@ from support.lookalikes import FORMATS, Sample
 pandas = pytest.importorskip("pandas")
 pytest.importorskip("sklearn")
 Capture = pytest.CaptureFixture[str]
-EPOCHS, SEEDS = 60, range(3)
+EPOCHS = 60
+APART = 0.03  # of a share or of R2; or half more than a row
 
 
 def score(sample: Sample, truth, predicted, mean: float) -> float:
@@ -30,14 +35,14 @@ def score(sample: Sample, truth, predicted, mean: float) -> float:
     return float(np.mean(predicted == truth))
 
 
-def ours(sample: Sample, frame, first: MLP, train, held) -> list[float]:
+def ours(sample: Sample, frame, first: MLP, train, held, seeds: int) -> list[float]:
     """The model of the command line, and others of its table with other first weights."""
     table = first.table
     assert table is not None
     x, y = table.encode(frame), table.encode_target(frame)
     truth = frame[table.target.name].to_numpy()[held]
     found = []
-    for seed in SEEDS:
+    for seed in range(seeds):
         model = first
         if seed:
             model = MLP(first.sizes, loss=first.loss, optimizer=Adam(0.003), seed=seed)
@@ -47,7 +52,7 @@ def ours(sample: Sample, frame, first: MLP, train, held) -> list[float]:
     return found
 
 
-def theirs(sample: Sample, frame, target: str, train, held) -> list[float]:
+def theirs(sample: Sample, frame, target: str, train, held, seeds: int) -> list[float]:
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer
     from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -62,7 +67,7 @@ def theirs(sample: Sample, frame, target: str, train, held) -> list[float]:
     numbers = [n for n in x.columns if x[n].dtype.kind in "iuf"]
     texts = [n for n in x.columns if n not in numbers]
     found = []
-    for seed in SEEDS:
+    for seed in range(seeds):
         net = (MLPRegressor if sample.is_regression else MLPClassifier)(
             hidden_layer_sizes=(128,), alpha=0, learning_rate_init=0.003, batch_size=32,
             max_iter=EPOCHS, n_iter_no_change=EPOCHS, random_state=seed,
@@ -86,9 +91,10 @@ def theirs(sample: Sample, frame, target: str, train, held) -> list[float]:
     return found
 
 
+@pytest.mark.parametrize("seeds", [3, pytest.param(10, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", FORMATS)
 def test_beside_sklearn(
-    name: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    name: str, seeds: int, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sample = FORMATS[name]()
     monkeypatch.chdir(tmp_path)
@@ -107,13 +113,13 @@ def test_beside_sklearn(
     if not sample.is_regression:
         strata = model.table.encode_target(frame)
     train, held = stratified_split(strata)
-    mine = ours(sample, frame, model, train, held)
-    peers = theirs(sample, frame, target.name, train, held)
+    mine = ours(sample, frame, model, train, held, seeds)
+    peers = theirs(sample, frame, target.name, train, held, seeds)
     print(
-        f"{name:<17} {min(mine):.3f} to {max(mine):.3f}  "
-        f"scikit-learn {min(peers):.3f} to {max(peers):.3f}"
+        f"{name:<17} {np.median(mine):.3f} ({min(mine):.3f} to {max(mine):.3f})  scikit-learn "
+        f"{np.median(peers):.3f} ({min(peers):.3f} to {max(peers):.3f}), {seeds} seeds"
     )
     shown = r"^error .* R2 (\S+) " if sample.is_regression else r"^accuracy +(\S+) %"
     value = float(re.findall(shown, out, re.M)[0])
     assert value == pytest.approx(mine[0] * (1 if sample.is_regression else 100), abs=0.006)
-    assert max(mine) >= min(peers) - 1.5 / len(held)
+    assert np.median(mine) >= np.median(peers) - max(APART, 1.5 / len(held))

@@ -62,12 +62,20 @@ def errors64(name: str, x: Array, g: Array, mpmath: bool = False) -> Array:
         over = np.abs(high) >= top
         high, low = np.clip(high, -top, top), np.where(over, 0.0, low)
         error = np.abs((got - high) - low)
+        if name not in sweep.ROUNDED:  # what is below the normal numbers is +0.0
+            least = math.ldexp(NORMAL, shift)
+            is_small = np.abs(high) < sweep.EDGE * least * (w if derivative else 1.0)
+            off = np.where(is_small & (got == 0), 0, np.inf)
+            near_0 = (np.abs(v) < 4 * NORMAL) & (name in ("silu", "gelu", "gelu_tanh"))  # v/2
+            error = np.where((np.abs(got) < least) & ~near_0, off, error)
+            if name in sweep.QUADRATIC:
+                error = np.maximum(error - np.where(near_0, math.ldexp(TINY, shift), 0.0), 0.0)
         if name not in UNITS:
             out[where] = error / _ulp(high, low, math.ldexp(TINY, shift))
             continue
-        aside = math.ldexp(TINY, shift) * (np.where(w == 1, 1, w + 0.5) if derivative else 1.0)
-        small = np.abs(high) < math.ldexp(NORMAL, shift) * (w if derivative else 1.0)
-        error = np.maximum(error - np.where(small, aside, 0.0), 0.0)
+        if derivative:  # act' is rounded, of a saved output that is subnormal itself
+            aside = math.ldexp(TINY, shift) * np.where(w == 1, 1, w + 0.5)
+            error = np.maximum(error - np.where(is_small, aside, 0.0), 0.0)
         with np.errstate(over="ignore", invalid="ignore"):  # far out nothing is off
             unit = EPS * terms * (1 + v * v if name in sweep.QUADRATIC else 1.0)
         out[where] = np.divide(error, unit, where=error != 0, out=np.zeros_like(error))

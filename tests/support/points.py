@@ -91,14 +91,16 @@ def thresholds(name: str) -> Array:
         return np.concatenate([near, -near, [K.tanh_end, -K.tanh_end, 1.0]])
     if base in ("sigmoid", "silu"):
         found = halves[(-760 < halves) & (halves < 60)]
-        return np.concatenate([found, K.logistic_ends, [-1.2784645427610738, 36.74, -36.74]])
+        return np.concatenate(
+            [found, K.logistic_ends, K.silu_lows, [-1.2784645427610738, 36.74, -36.74]]
+        )
     if base in ("erf", "erfc"):
         near = np.sqrt(positive[positive < 800])
         ends = [1.0, K.erf_end, K.erfc_end, 26.543258454250980, 27.226017111108366]
         return np.concatenate([near, -near, ends, np.negative(ends)])
     if base == "gelu":
         near = np.sqrt(2 * positive[positive < 800])
-        ends = [K.gelu_end, -0.7517915246935645, 37.5193793471445, 38.4674056172]
+        ends = [*K.gelu_lows, -0.7517915246935645, 37.5193793471445, 38.4674056172]
         return np.concatenate([near, -near, ends, np.negative(ends)])
     if base == "gelu_tanh":
         v = halves[(-760 < halves) & (halves < 60)]
@@ -108,7 +110,7 @@ def thresholds(name: str) -> Array:
             z -= (z * (activations.SLOPE + activations.CUBIC * square) - v) / (
                 activations.SLOPE + 3 * activations.CUBIC * square
             )
-        return np.concatenate([z, K.gelu_tanh_ends, [-0.7524614220710162]])
+        return np.concatenate([z, K.gelu_tanh_lows, [K.gelu_tanh_end, -0.7524614220710162]])
     raise KeyError(name)
 
 

@@ -3,9 +3,10 @@
 s is the saved array. All arguments are float32 or float64 vectors of one `ops` (the SIMD back end
 or reference.lanes; both give the same bits). With eps the dtype's, sigmoid, tanh and silu are
 within 2 ulp, gelu and gelu_tanh within 4·eps·(1 + z²)·|y|; the bounds of the backwards stand in
-their docstrings, with the largest error found, float32 / float64 (docs/accuracy.md). Of subnormal
-results one smallest subnormal is left aside; of a subnormal act'(z) one times |g|, and the rounding
-of its product with g. At ±Inf the limits are taken: values 0 or z, derivatives 0 or 1.
+their docstrings, with the largest error found, float32 / float64 (docs/accuracy.md). What would be
+below the smallest normal number is +0.0: sigmoid, gelu, gelu_tanh and silu far below 0, act'(z),
+and its product with g but that of relu. Products of matrices take 100 times as long where an
+operand is subnormal. At ±Inf the limits are taken: values 0 or z, derivatives 0 or 1.
 """
 
 from __future__ import annotations
@@ -46,18 +47,21 @@ def relu_backward(ops: Any, g: Any, y: Any) -> Any:
 
 def sigmoid_backward(ops: Any, g: Any, y: Any) -> Any:
     """g·y·(1 - y), within 1.5·eps of itself."""
-    return g * (y * (1.0 - y))
+    return elementary.normal(ops, g * (y * (1.0 - y)))
 
 
 def tanh_backward(ops: Any, g: Any, y: Any) -> Any:
     """g·(1 - y²), within eps of itself."""
-    return g * ops.fma(-y, y, 1.0)
+    return elementary.normal(ops, g * ops.fma(-y, y, 1.0))
 
 
-def _gelu_parts(ops: Any, z: Any) -> tuple[Any, Any, Any]:
-    """z (lanes) -> t, e, r: t = |z|, 1 - Phi(t) = e·r·2^-scale, r = erfcx(t/sqrt(2)), e normal."""
+def _gelu_parts(ops: Any, z: Any, low: float) -> tuple[Any, Any, Any]:
+    """z (lanes) -> t, e, r: t = min(|z|, -low), 1 - Phi(t) = e·r·2^-scale, e normal.
+
+    r = erfcx(t/sqrt(2)).
+    """
     k = elementary.table(ops)
-    t = elementary.clamped_abs(ops, z, k.gelu_end)
+    t = elementary.clamped_abs(ops, z, -low)
     s, r = elementary.exp_parts(ops, t * (t * -0.5), k.scale - 1)
     e = s * ops.fma(r, elementary.polynomial(ops, r, k.exp), 1.0)
     return t, e, elementary.erfcx(ops, t * SQRT_HALF)
@@ -66,8 +70,11 @@ def _gelu_parts(ops: Any, z: Any) -> tuple[Any, Any, Any]:
 def gelu(ops: Any, z: Any) -> Any:
     """z·Phi(z) = z·erfc(-z/sqrt(2))/2, as max(z, 0) - t·(1 - Phi(t)) with t = |z|; 0.0 at -Inf."""
     # t²/2 is rounded, as the bound allows: half the operations of erfc, which carries that error.
-    t, e, r = _gelu_parts(ops, z)
-    return ops.select(z < 0.0, 0.0, z) - t * (e * r) * 2.0 ** -elementary.table(ops).scale
+    k = elementary.table(ops)
+    low = k.gelu_lows[0]
+    t, e, r = _gelu_parts(ops, z, low)
+    y = ops.select(z < 0.0, 0.0, z) - t * (e * r) * 2.0**-k.scale
+    return ops.select(z < low, 0.0, y)
 
 
 def gelu_backward(ops: Any, g: Any, z: Any) -> Any:
@@ -75,19 +82,21 @@ def gelu_backward(ops: Any, g: Any, z: Any) -> Any:
 
     Within 4·eps·(1 + z²)·|g|·(Phi(z) + |z|·phi(z)); found: 3.9 / 3.3 of the 4.
     """
-    t, e, r = _gelu_parts(ops, z)
-    below = (
-        e * ops.fma(t, -SQRT_2_PI, r) * 2.0 ** -elementary.table(ops).scale
-    )  # the derivative at -t
-    return g * ops.select(z < 0.0, below, 1.0 - below)
+    k = elementary.table(ops)
+    low = k.gelu_lows[1]
+    t, e, r = _gelu_parts(ops, z, low)
+    below = e * ops.fma(t, -SQRT_2_PI, r) * 2.0**-k.scale  # the derivative at -t
+    slope = ops.select(z < 0.0, below, 1.0 - below)
+    return elementary.normal(ops, g * ops.select(z < low, 0.0, slope))
 
 
 def silu(ops: Any, z: Any) -> Any:
-    """z·sigmoid(z); -0.0 at -Inf. 1.86 / 1.97 ulp."""
+    """z·sigmoid(z); 0.0 at -Inf. 1.86 / 1.97 ulp."""
     k = elementary.table(ops)
-    end = k.logistic_ends[1]
-    x = elementary.clamp(ops, z, *k.logistic_ends)
-    return ops.select(z > end, z, x / elementary.one_plus_exp(ops, -x) * 2.0**-k.scale)
+    low, end = k.silu_lows[0], k.logistic_ends[1]
+    x = elementary.clamp(ops, z, low, end)
+    y = ops.select(z > end, z, x / elementary.one_plus_exp(ops, -x) * 2.0**-k.scale)
+    return ops.select(z < low, 0.0, y)
 
 
 def silu_backward(ops: Any, g: Any, z: Any) -> Any:
@@ -95,17 +104,20 @@ def silu_backward(ops: Any, g: Any, z: Any) -> Any:
 
     Within 4·eps·|g|·s·(1 + |z|·(1 - s)); found: 2.5 / 2.6 of the 4.
     """
-    z = elementary.clamp(ops, z, *elementary.table(ops).logistic_ends)
-    return g * _gate_derivative(ops, z, z)
+    k = elementary.table(ops)
+    low = k.silu_lows[1]
+    x = elementary.clamp(ops, z, low, k.logistic_ends[1])
+    return elementary.normal(ops, g * ops.select(z < low, 0.0, _gate_derivative(ops, x, x)))
 
 
 def gelu_tanh(ops: Any, z: Any) -> Any:
-    """z·sigmoid(2u), u = sqrt(2/pi)·(z + 0.044715·z³); -0.0 at -Inf."""
+    """z·sigmoid(2u), u = sqrt(2/pi)·(z + 0.044715·z³); 0.0 at -Inf."""
     k = elementary.table(ops)
-    end = k.gelu_tanh_ends[1]
-    x = elementary.clamp(ops, z, *k.gelu_tanh_ends)
+    low, end = k.gelu_tanh_lows[0], k.gelu_tanh_end
+    x = elementary.clamp(ops, z, low, end)
     d, _ = elementary.one_plus_exp_fast(ops, -(x * ops.fma(x * x, CUBIC, SLOPE)))
-    return ops.select(z > end, z, x / d * 2.0**-k.scale)
+    y = ops.select(z > end, z, x / d * 2.0**-k.scale)
+    return ops.select(z < low, 0.0, y)
 
 
 def gelu_tanh_backward(ops: Any, g: Any, z: Any) -> Any:
@@ -113,10 +125,13 @@ def gelu_tanh_backward(ops: Any, g: Any, z: Any) -> Any:
 
     Within 4·eps·(1 + z²)·|g|·s·(1 + |z|·v'·(1 - s)); found: 2.2 / 2.0 of the 4.
     """
-    z = elementary.clamp(ops, z, *elementary.table(ops).gelu_tanh_ends)
-    square = z * z
+    k = elementary.table(ops)
+    low = k.gelu_tanh_lows[1]
+    x = elementary.clamp(ops, z, low, k.gelu_tanh_end)
+    square = x * x
     slope = ops.fma(square, 3.0 * CUBIC, SLOPE)
-    return g * _gate_derivative(ops, z * ops.fma(square, CUBIC, SLOPE), z * slope)
+    slope = _gate_derivative(ops, x * ops.fma(square, CUBIC, SLOPE), x * slope)
+    return elementary.normal(ops, g * ops.select(z < low, 0.0, slope))
 
 
 def _gate_derivative(ops: Any, v: Any, slope: Any) -> Any:

@@ -1,8 +1,10 @@
 """exp, log, tanh, sigmoid, erf, erfc: formulas f(ops, x) -> y on float32 or float64 vectors.
 
-Each is within 2 ulp over the whole range: subnormal results are rounded once, overflow gives Inf,
-odd functions keep the sign of zero, NaN gives NaN. `ops` is the SIMD back end or reference.lanes;
-both give the same bits. Special ranges are selected, never branched on.
+Each is within 2 ulp over the whole range: overflow gives Inf, odd functions keep the sign of zero,
+NaN gives NaN. Where e^x or sigmoid would be below the smallest normal number it is +0.0, and no
+operation on the way has a subnormal result: one takes 100 cycles and more. (erfc rounds it once.)
+`ops` is the SIMD back end or reference.lanes; both give the same bits. Special ranges are selected,
+never branched on.
 
 The ulp in a docstring is the largest error found: float32 over every float, float64 over the
 points of docs/accuracy.md. The operations (one division among them, except in exp) are counted
@@ -33,13 +35,16 @@ class Table:
     sqrt_half: int  # bits of sqrt(1/2)
     ln2: tuple[float, float]  # ln 2 in two parts; n times the first is exact for every n of exp
     scale: int  # intermediate results are kept 2^scale away from overflow or underflow
+    # The lower ends are the least arguments whose results are normal: found on every float near.
     exp_ends: tuple[float, float]  # e^x is 0 below, Inf above
-    logistic_ends: tuple[float, float]  # sigmoid is 1 above; it and x·sigmoid(x) are 0 below
+    logistic_ends: tuple[float, float]  # sigmoid is 0 below, 1 above
+    silu_lows: tuple[float, float]  # x·sigmoid(x), its derivative: 0 below
     tanh_end: float  # tanh is 1 beyond
     erf_end: float  # erf is 1 beyond
     erfc_end: float  # erfc is 0 beyond
-    gelu_end: float  # z·Phi(z) is 0 or z beyond
-    gelu_tanh_ends: tuple[float, float]  # z·sigmoid(2u) is 0 below, z above
+    gelu_lows: tuple[float, float]  # z·Phi(z), its derivative: 0 below
+    gelu_tanh_lows: tuple[float, float]  # z·sigmoid(2u), its derivative: 0 below
+    gelu_tanh_end: float  # z·sigmoid(2u) is z above
     exp: tuple[float, ...]  # e^r = 1 + r·p(r), |r| <= ln2/2
     tanh: tuple[float, ...]  # tanh(h) = h + h³·p(h²), |h| <= ln2/4
     log: tuple[float, ...]  # log((1 + s)/(1 - s)) = 2s + s³·p(s²), |s| <= 3 - sqrt(8)
@@ -55,13 +60,15 @@ FLOAT32 = Table(
     sqrt_half=0x3F3504F3,
     ln2=(float.fromhex("0x1.62e4p-1"), 1.4286068203094173e-06),
     scale=60,
-    exp_ends=(-104.0, 89.0),
-    logistic_ends=(-110.0, 30.0),
+    exp_ends=(float.fromhex("-0x1.5d589ep+6"), 89.0),
+    logistic_ends=(float.fromhex("-0x1.5d589ep+6"), 30.0),
+    silu_lows=(float.fromhex("-0x1.6f6d56p+6"), float.fromhex("-0x1.6f62p+6")),
     tanh_end=9.1,
     erf_end=4.0,
     erfc_end=10.6,
-    gelu_end=15.0,
-    gelu_tanh_ends=(-11.0, 7.0),
+    gelu_lows=(float.fromhex("-0x1.a4ae0cp+3"), float.fromhex("-0x1.aaf0b2p+3")),
+    gelu_tanh_lows=(float.fromhex("-0x1.43386cp+3"), float.fromhex("-0x1.47851ep+3")),
+    gelu_tanh_end=7.0,
     exp=(
         1.0, 0.4999999403953552, 0.1666652262210846, 0.04166828840970993, 0.008368531242012978,
         0.0013818448642268777,
@@ -94,13 +101,15 @@ FLOAT64 = Table(
     sqrt_half=0x3FE6A09E667F3BCD,
     ln2=(float.fromhex("0x1.62e42fefa4p-1"), -1.7239444525614835e-13),
     scale=300,
-    exp_ends=(-746.0, 710.0),
-    logistic_ends=(-760.0, 45.0),
+    exp_ends=(float.fromhex("-0x1.6232bdd7abcd2p+9"), 710.0),
+    logistic_ends=(float.fromhex("-0x1.6232bdd7abcd2p+9"), 45.0),
+    silu_lows=(float.fromhex("-0x1.657bfcf5db0ccp+9"), float.fromhex("-0x1.657bcf0857817p+9")),
     tanh_end=20.0,
     erf_end=6.0,
     erfc_end=27.6,
-    gelu_end=39.0,
-    gelu_tanh_ends=(-22.0, 8.0),
+    gelu_lows=(float.fromhex("-0x1.2ced4c5dd8ab4p+5"), float.fromhex("-0x1.2db2ae357ee16p+5")),
+    gelu_tanh_lows=(float.fromhex("-0x1.52d480630b9cbp+4"), float.fromhex("-0x1.539497992a40cp+4")),
+    gelu_tanh_end=8.0,
     exp=(
         1.0, 0.500000000000001, 0.166666666666666, 0.041666666666540536, 0.00833333333341114,
         0.0013888888940517617, 0.000198412696387112, 2.4801496409094588e-05,
@@ -163,6 +172,11 @@ def clamp(ops: Any, x: Any, low: float, high: float) -> Any:
     return ops.select(x < low, low, x)
 
 
+def normal(ops: Any, x: Any) -> Any:
+    """x (lanes), or +0.0 where it is below the smallest normal number."""
+    return ops.select(ops.abs(x) < 2.0 ** (1 - table(ops).bias), 0.0, x)
+
+
 def clamped_abs(ops: Any, x: Any, high: float) -> Any:
     """x (lanes) -> min(|x|, high); NaN stays NaN."""
     t = ops.abs(x)
@@ -193,13 +207,15 @@ def exp_parts(ops: Any, x: Any, exponent: int) -> tuple[Any, Any]:
 def exp(ops: Any, x: Any) -> Any:
     """e^x. 0.89 / 0.88 ulp; 20 / 25 operations."""
     k = table(ops)
+    below = x < k.exp_ends[0]
     x = clamp(ops, x, *k.exp_ends)
     # n has more values than 2^n has exponents, so 2^n is two factors: 2^(n//2)·2^(n - n//2).
     i, n = nearest(ops, x, LOG2_E, 2 * k.bias)
     r = reduce(ops, x, n)
     half = i >> 1
     y = ops.fma(r, polynomial(ops, r, k.exp), 1.0)
-    return y * ops.from_bits(half << k.digits) * ops.from_bits((i - half) << k.digits)
+    y = y * ops.from_bits(half << k.digits) * ops.from_bits((i - half) << k.digits)
+    return ops.select(below, 0.0, y)
 
 
 def log(ops: Any, x: Any) -> Any:
@@ -227,12 +243,13 @@ def log(ops: Any, x: Any) -> Any:
 def sigmoid(ops: Any, x: Any) -> Any:
     """1/(1 + e^-x). 1.81 / 1.81 ulp; 22 / 27 operations."""
     k = table(ops)
-    x = clamp(ops, x, *k.logistic_ends)
-    return 2.0**-k.scale / one_plus_exp(ops, -x)
+    low, high = k.logistic_ends
+    y = 2.0**-k.scale / one_plus_exp(ops, -clamp(ops, x, low, high))
+    return ops.select(x < low, 0.0, y)
 
 
 def one_plus_exp(ops: Any, x: Any) -> Any:
-    """x (lanes, -x within logistic_ends) -> (1 + e^x)·2^-scale, which is normal."""
+    """x (lanes, -x from the least low to an end) -> (1 + e^x)·2^-scale, which is normal."""
     k = table(ops)
     c = 2.0**-k.scale
     s, r = exp_parts(ops, x, -k.scale)
@@ -243,7 +260,7 @@ def one_plus_exp(ops: Any, x: Any) -> Any:
 
 
 def one_plus_exp_fast(ops: Any, x: Any) -> tuple[Any, Any]:
-    """x (lanes, -x within logistic_ends) -> (1 + e^x, e^x)·2^-scale, each within 1.5·eps."""
+    """x (lanes, -x from the least low to an end) -> (1 + e^x, e^x)·2^-scale, within 1.5·eps."""
     k = table(ops)
     s, r = exp_parts(ops, x, -k.scale)
     sr, p = s * r, polynomial(ops, r, k.exp)

@@ -2,8 +2,9 @@
 
 Lanes are rows, because a sum along a row is one chain: as many rows as a vector has lanes are
 transposed into panels (columns, lanes), where every step is a vector. Terms are of the dtype, sums
-float64: see loss_sums.py. The losses of rows, times their weights, wait until a block of KC rows is
-full. Their sum is divided, and rounded to the dtype once.
+float64: see loss_sums.py. A gradient below the smallest normal number is +0.0: the products of a
+backward would take 100 times as long with it. The losses of rows, times their weights, wait until a
+block of KC rows is full. Their sum is divided, and rounded to the dtype once.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def _softmax(ops: Simd, state: ir.Value) -> Callable[..., tuple[Value, Value]]:
         target = t * keep + share
         term = target * (log_total - (z - top))
         term = ops.select(target == 0.0, 0.0, term)
-        return term, (e * inverse - target) * scale
+        return term, elementary.normal(ops, (e * inverse - target) * scale)
 
     return column
 
@@ -122,7 +123,7 @@ def _binary(ops: Simd, state: ir.Value) -> Callable[..., tuple[Value, Value]]:
             t, log1p, sigmoid = w * t, both * log1p, both * sigmoid
         slope = ops.select(z > 0.0, not_t, -t)  # max(z, 0) - z*t = slope*z, and 0*Inf is 0 here
         term = ops.select(slope == 0.0, 0.0, slope * z) + log1p
-        return term, (sigmoid - t) * scale
+        return term, elementary.normal(ops, (sigmoid - t) * scale)
 
     return column
 
@@ -132,7 +133,7 @@ def _squares(ops: Simd, state: ir.Value) -> Callable[..., tuple[Value, Value]]:
 
     def column(p: Value, e: Value, t: Value, w: Value | None) -> tuple[Value, Value]:
         d = p - t
-        return d * d, d * scale
+        return d * d, elementary.normal(ops, d * scale)
 
     return column
 
@@ -167,7 +168,8 @@ def _finish_labels(
         before = Value(ops, b.load(logit))
         b.store(ops.select(here, ops.load(at(z)), before).ir, logit)
         target = ops.select(here, 1.0, 0.0)
-        ops.store((ops.load(at(e)) * inverse - target) * scale, at(e))
+        slope = (ops.load(at(e)) * inverse - target) * scale
+        ops.store(elementary.normal(ops, slope), at(e))
     put(ops, Value(ops, b.load(logit)), state, LOGIT)
 
 

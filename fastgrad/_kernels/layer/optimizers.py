@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
 from llvmlite import ir
 
 from ..codegen import atomics, structs
@@ -22,6 +21,7 @@ from ..codegen.memory import word
 from ..codegen.simd import FLOAT, I32, Simd, Value, at_most, declare, for_range, i64
 from ..codegen.structs import on_stack
 from ..codegen.target import current
+from ..formulas.elementary import normal
 from ..gemm import thresholds
 from ..runtime.pool_kernels import fork_join, run_task, threads_in_force
 from ..runtime.registry import Floats, Task, kernel, task
@@ -66,11 +66,6 @@ def _sqrt(ops: Simd, x: Value) -> Value:
     return Value(ops, ops.builder.call(f, [x.ir]))
 
 
-def _normal(ops: Simd, x: Value) -> Value:
-    """x, or +0.0 where it is below the smallest normal number."""
-    return ops.select(ops.abs(x) < float(np.finfo(ops.dtype).tiny), 0.0, x)
-
-
 def _sgd_step(ops: Simd, mode: int, n: Numbers) -> Callable[..., list[Value]]:
     lr, momentum, decay = (_number(ops, bits) for bits in (n.lr, n.momentum, n.decay))
 
@@ -78,7 +73,7 @@ def _sgd_step(ops: Simd, mode: int, n: Numbers) -> Callable[..., list[Value]]:
         direction = g + p * decay if mode & 1 else g
         if mode < 2:
             return [p - direction * lr]
-        v = _normal(ops, state[0] * momentum + direction)
+        v = normal(ops, state[0] * momentum + direction)
         direction = direction + v * momentum if mode >= 4 else v
         return [p - direction * lr, v]
 
@@ -93,9 +88,9 @@ def _adam_step(ops: Simd, mode: int, n: Numbers) -> Callable[..., list[Value]]:
     def step(p: Value, g: Value, m: Value, v: Value) -> list[Value]:
         if mode == ADAM_MODES + 2:
             g = g + p * decay
-        m = _normal(ops, m * b1 + g * rest1)
+        m = normal(ops, m * b1 + g * rest1)
         g = ops.select(ops.abs(g) < least, 0.0, g)  # its square would not be a normal number
-        v = _normal(ops, v * b2 + g * rest2 * g)
+        v = normal(ops, v * b2 + g * rest2 * g)
         if mode == ADAM_MODES + 1:
             p = p - p * decay
         return [p - m / (_sqrt(ops, v) / root + eps) * lr, m, v]
