@@ -6,8 +6,12 @@ Each was chosen by ``python benchmarks/sweeps/settings.py NAME``, which compares
 # Packing pays when B is read by more rows than this and the product is larger than that.
 DIRECT_ROWS = 24
 DIRECT_FMAS = 1 << 20
-# So does packing A where it is read by more micro-panels of B than this.
+# So does packing A where it is read by more micro-panels of B than this: where it lies along m, or
+# along k.
 DIRECT_PANELS = 2
+DIRECT_ROW_PANELS = 8
+# Columns of B that are packed at a time where C is written row by row.
+GROUP_COLUMNS = 1024
 # or where one step of k is so far from the next that each is a page of its own.
 FAR_BYTES = 1024
 
@@ -72,12 +76,10 @@ LINE_NS = 5
 # How many blocks of k a thread has buffers for at a time.
 RING_OF_A_THREAD = 4
 
-# Products of fewer fused multiply-adds than this (float32) are cut into parts once, so many a
-# thread; larger ones share packed B and meet at each of its blocks.
-PARTS_FMAS = 1 << 27
+# C is cut into this many parts a thread; from so many fused multiply-adds (float32) into more,
+# which even out what threads differ by.
 PARTS_OF_A_THREAD = 2
-
-# The general path cuts C into this many tasks a thread (the last ones even out what threads differ
-# by), but not into blocks of fewer tiles.
+MORE_PARTS_FMAS = 1 << 27
+MORE_PARTS_OF_A_THREAD = 4
+# A stack of products likewise.
 TASKS_OF_A_THREAD = 4
-TASK_TILES = 4
