@@ -78,8 +78,8 @@ RING_OF_A_THREAD = 4
 
 # C is cut into this many parts a thread; from so many fused multiply-adds (float32) into more,
 # which even out what threads differ by.
-PARTS_OF_A_THREAD = 2
+PARTS_OF_A_THREAD = 1
 MORE_PARTS_FMAS = 1 << 27
-MORE_PARTS_OF_A_THREAD = 4
-# A stack of products likewise.
+MORE_PARTS_OF_A_THREAD = 2
+# A stack of products, into so many tasks a thread.
 TASKS_OF_A_THREAD = 4
