@@ -120,7 +120,7 @@ def emit_tile(
         masks[-1] = ops.first(p.tail)
 
     c_rows = [b.add(p.c.data, b.mul(p.c.row, i64(r))) for r in range(rows)]
-    chains = _emit_chains(function, ops, p, rows, vectors, masks, kind)
+    chains = _emit_chains(function, ops, p, rows, vectors, masks, kind, isa.registers)
 
     with b.if_else(b.icmp_signed("!=", p.plain, i64(0))) as (then, otherwise):
         with then:
@@ -149,11 +149,12 @@ def _emit_chains(
     vectors: int,
     masks: list[ir.Value | None],
     kind: str,
+    registers: int,
 ) -> list[Value]:
     """The loop over k; leaves the builder behind it and returns the accumulators.
 
-    Two steps a turn, and the last one of an odd count behind the loop: with one step a turn,
-    counting takes issue slots from the FMAs, 8 % of a 6 x 4 tile whose operands come from L2. A
+    Some steps a turn, and what is left of them one by one: with one step a turn, counting takes
+    issue slots from the FMAs, 8 % of a 6 x 4 tile whose operands come from L2. A
     WHOLE tile fetches C on the way, from the last row to the first: all of it before the loop would
     take the line fill buffers that B needs, 5 % at 1024 x 1024.
     """
@@ -162,6 +163,10 @@ def _emit_chains(
     steps = [i64(0), p.a.row, b.mul(p.a.row, i64(2)), b.mul(p.a.row, i64(3))]
     zero = ops.constant(0.0).ir
     start = [*groups, p.b.data, p.copy, *([zero] * (rows * vectors))]
+
+    # where accumulators leave few registers free, loads wait for their turn; such tiles are small,
+    # and have more steps a turn
+    tight = rows * vectors + vectors + 1 == registers - 1
 
     def step(state: list[ir.Value]) -> list[ir.Value]:
         a, b_row, copy, chains = (
@@ -173,49 +178,64 @@ def _emit_chains(
         if kind == PACKING:
             for v in range(vectors):
                 ops.store(columns[v], copy, v * ops.bytes)
-        fused = []
+        fused: list[ir.Value] = []
         for r in range(rows):
-            base, part = a[r // _ROWS_PER_POINTER], r % _ROWS_PER_POINTER
-            x = ops.broadcast(b.add(base, steps[part]) if part else base)
+            group, part = r // _ROWS_PER_POINTER, r % _ROWS_PER_POINTER
+            if tight and fused:
+                fused[-vectors:], a[group] = ops.in_turn(fused[-vectors:], a[group])
+            x = ops.broadcast(b.add(a[group], steps[part]) if part else a[group])
             fused += [
                 ops.fma(x, columns[v], Value(ops, chains[r * vectors + v])).ir
                 for v in range(vectors)
             ]
+        b_row = b.add(b_row, p.b.row)
+        if tight:
+            fused[-vectors:], b_row = ops.in_turn(fused[-vectors:], b_row)
         following = [b.add(group, p.a.column) for group in a]
-        return [*following, b.add(b_row, p.b.row), b.add(copy, i64(vectors * ops.bytes)), *fused]
+        return [*following, b_row, b.add(copy, i64(vectors * ops.bytes)), *fused]
 
     # rows / kc in units of 2^-32: how fast the prefetch moves over the rows of C
     pace = b.udiv(i64(rows << 32), b.or_(p.kc, i64(1))) if kind == WHOLE else None
     before = b.block
-    names = ("pairs", "odd", "last", "epilogue")
-    pairs, odd, last, after = (function.append_basic_block(name) for name in names)
-    count = b.and_(p.kc, i64(-2))
-    b.cbranch(b.icmp_signed(">", count, i64(0)), pairs, odd)
+    steps_of_turn = 4 if tight else 2
+    turns, behind, single, after = (
+        function.append_basic_block(name) for name in ("turns", "behind", "single", "epilogue")
+    )
+    count = b.and_(p.kc, i64(-steps_of_turn))
+    b.cbranch(b.icmp_signed(">", count, i64(0)), turns, behind)
 
-    b.position_at_end(pairs)
+    b.position_at_end(turns)
     left = _phi(b, (count, before))
     state = [_phi(b, (x, before)) for x in start]
     if pace is not None:
         row = b.lshr(b.mul(left, pace), i64(32))
-        line = b.and_(b.mul(left, i64(32)), i64(vectors * ops.bytes - 64))
+        line = b.and_(b.mul(left, i64(64 // steps_of_turn)), i64(vectors * ops.bytes - 1))
         ops.prefetch(b.add(b.add(p.c.data, line), b.mul(row, p.c.row)))
-    paired = step(step(state))
-    rest = b.sub(left, i64(2))
-    for phi, following in zip([left, *state], [rest, *paired], strict=True):
-        phi.add_incoming(following, pairs)
-    keep_rolled(b.cbranch(b.icmp_signed(">", rest, i64(0)), pairs, odd))
+    turned = state
+    for _ in range(steps_of_turn):
+        turned = step(turned)
+    rest = b.sub(left, i64(steps_of_turn))
+    for phi, following in zip([left, *state], [rest, *turned], strict=True):
+        phi.add_incoming(following, turns)
+    keep_rolled(b.cbranch(b.icmp_signed(">", rest, i64(0)), turns, behind))
 
-    b.position_at_end(odd)
-    state = [_phi(b, (x, before), (y, pairs)) for x, y in zip(start, paired, strict=True)]
-    b.cbranch(b.icmp_signed("!=", b.and_(p.kc, i64(1)), i64(0)), last, after)
-    b.position_at_end(last)
-    final = step(state)
-    b.branch(after)
+    b.position_at_end(behind)
+    state = [_phi(b, (x, before), (y, turns)) for x, y in zip(start, turned, strict=True)]
+    count = b.sub(p.kc, count)
+    b.cbranch(b.icmp_signed(">", count, i64(0)), single, after)
+    b.position_at_end(single)
+    left = _phi(b, (count, behind))
+    singly = [_phi(b, (x, behind)) for x in state]
+    final = step(singly)
+    rest = b.sub(left, i64(1))
+    for phi, following in zip([left, *singly], [rest, *final], strict=True):
+        phi.add_incoming(following, single)
+    keep_rolled(b.cbranch(b.icmp_signed(">", rest, i64(0)), single, after))
 
     b.position_at_end(after)
     chains = slice(-rows * vectors, None)
     return [
-        Value(ops, _phi(b, (x, odd), (y, last)))
+        Value(ops, _phi(b, (x, behind), (y, single)))
         for x, y in zip(state[chains], final[chains], strict=True)
     ]
 
