@@ -55,9 +55,6 @@ def _path_of(t: Floats) -> Any:
         wide = n >= thresholds.FEW_ROWS_COLUMNS
         if m <= thresholds.FEW_ROWS and n * k >= least_b and (wide or not b_dense):
             return _FEW_ROWS
-        far = n * k * size > thresholds.FAR_ROWS_BYTES
-        if m <= thresholds.FAR_ROWS and far and b_dense and wide:
-            return _FEW_ROWS
         if e.y.data == 0 and m * k >= thresholds.FEW_COLUMNS_ELEMENTS:
             tall = m >= thresholds.FEW_ROWS_COLUMNS or (n <= 4 and m >= 16)
             gathered = n * size <= 4 * thresholds.GATHER_ROWS

@@ -4,7 +4,7 @@ Each was chosen by ``python benchmarks/sweeps/settings.py NAME``, which compares
 """
 
 # Packing pays when B is read by more rows than this and the product is larger than that.
-DIRECT_ROWS = 24
+DIRECT_ROWS = 12
 DIRECT_FMAS = 1 << 20
 # So does packing A where it is read by more micro-panels of B than this: where it lies along m, or
 # along k.
@@ -37,10 +37,7 @@ FMAS_PER_NS = 32
 SPLIT_K_BYTES = 1 << 16
 
 # Products with this many rows or fewer stream B past; those with this many columns stream A, ...
-FEW_ROWS = 16
-# (more rows where B lies along n and has more bytes than this: then it is read from afar)
-FAR_ROWS = 32
-FAR_ROWS_BYTES = 1 << 20
+FEW_ROWS = 8
 # (so many columns, half of it in float64, where A lies along k and is to be transposed first)
 GATHER_ROWS = 8
 # ... if B has this many elements (for one row; A, for few columns).
