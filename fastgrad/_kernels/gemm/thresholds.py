@@ -26,7 +26,7 @@ STACK_FMAS = 1 << 15
 OUTER_K = 64
 
 # A tile with this many steps of k or more fetches its C on the way: with fewer, C is in cache.
-FETCH_K = 192
+FETCH_K = 64
 
 # Several threads pay from this many fused multiply-adds (float32; half as many in float64).
 FORK_FMAS = 1 << 19
