@@ -48,6 +48,7 @@ PATHS = {
     "C strided": ("C", "C", "every other row, third column"),
 }
 
+pytestmark = pytest.mark.usefixtures("smallest_l2")
 by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)
 # Every depth where the activation does not matter, every activation where the depth does not.
 by_depth_and_activation = pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from support.oracles import (
 )
 
 BATCHES = (1, 2, 7, edges.ISA.rows, edges.ISA.rows + 1, edges.block_rows("float32") + 1)
+pytestmark = pytest.mark.usefixtures("smallest_l2")
 by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)
 by_activation = pytest.mark.parametrize("activation", [None, "relu", "tanh", "gelu_tanh"])
 
