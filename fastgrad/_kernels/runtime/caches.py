@@ -44,7 +44,7 @@ def _given() -> int:
 
 
 def _asked() -> int:
-    with suppress(OSError, ValueError, AttributeError):
+    with suppress(OSError, ValueError, LookupError, AttributeError):
         if sys.platform == "linux":
             return _linux(Path("/sys/devices/system/cpu/cpu0"))
         if sys.platform == "darwin":
