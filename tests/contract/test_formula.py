@@ -35,8 +35,8 @@ from support.oracles import (
 # Layouts of a, b and out: each row is a path through the kernels, small (tiles on the operands'
 # own strides unless B has to be packed) and large (packed).
 PATHS = {
-    "A by rows": ("C", "C", "C"),
-    "A by k": ("F", "C", "C"),
+    "A along k": ("C", "C", "C"),
+    "A along m": ("F", "C", "C"),
     "B transposed": ("C", "F", "C"),
     "both transposed": ("F", "F", "C"),
     "A strided": ("every third column", "C", "C"),

@@ -208,7 +208,7 @@ def _wide(d: Draw, dtype: str) -> tuple[int, int, int]:
     """Several chunks of columns, blocks of rows and of k, if L2 is the smallest."""
     deep, rows = d.upto(2) == 1, edges.block_rows(dtype)
     return (
-        d.near(rows, rows + d.upto(rows)),
+        thresholds.FAR_ROWS + d.upto(2 * rows),
         d.near(edges.block_columns(dtype) if deep else thresholds.GROUP_COLUMNS, 1700),
         d.near(edges.KC[dtype]) if deep else d.near(8, thresholds.OUTER_K),
     )

@@ -72,9 +72,9 @@ def cases(dtype: str) -> dict[str, Case]:
         "one panel": Case((12 * of_block + 1, columns, kc + 1),
                           {"parts", "blocks", "B in place", "rows in several blocks"}),
         "one block of rows": Case(
-            (of_block, 12 * columns + 5, 2 * kc + 3),
+            (thresholds.FAR_ROWS + 7, 12 * columns + 5, kc // 2),
             {"parts", "blocks", "B packed on the way", "B packed before", "panel by panel",
-             "A in panels", "k in several blocks"},
+             "A in panels"},
         ),
         "large parts": Case(
             (10 * rows, 12 * columns + 5, 2 * kc + 3),
