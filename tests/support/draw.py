@@ -205,19 +205,19 @@ def _packed(d: Draw, dtype: str) -> tuple[int, int, int]:
 
 
 def _wide(d: Draw, dtype: str) -> tuple[int, int, int]:
-    """Several blocks of columns and of k."""
-    depth = edges.KC[dtype] * edges.ISA.block_chains
+    """Several chunks of columns, blocks of rows and of k, if L2 is the smallest."""
+    deep, rows = d.upto(2) == 1, edges.block_rows(dtype)
     return (
-        d.near(thresholds.FAR_ROWS),
-        d.near(edges.block_columns(dtype), 1100),
-        d.near(depth),
+        thresholds.FAR_ROWS + d.upto(2 * rows),
+        d.near(edges.block_columns(dtype) if deep else thresholds.GROUP_COLUMNS, 1700),
+        d.near(edges.KC[dtype]) if deep else d.near(8, thresholds.OUTER_K),
     )
 
 
 def _shared(d: Draw, dtype: str) -> tuple[int, int, int]:
-    """Threads share packed B."""
-    fmas = thresholds.PARTS_FMAS * 4 // edges.itemsize(dtype)
-    k = d.near(edges.KC[dtype], edges.KC[dtype] * edges.ISA.block_chains)
+    """More parts."""
+    fmas = thresholds.MORE_PARTS_FMAS * 4 // edges.itemsize(dtype)
+    k = d.near(edges.KC[dtype], 2 * edges.KC[dtype])
     m = d.near(edges.ISA.rows * d.upto(40, 6))
     return m, fmas // (m * k) + d.upto(40, -1), k
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import warnings
 from contextlib import suppress
 from glob import glob
 from pathlib import Path
@@ -22,13 +23,28 @@ LEAST_L2_BYTES, MOST_L2_BYTES = 128 << 10, 4 << 20  # beyond: a block of A would
 
 def l2_bytes() -> int:
     """In bytes; a cache that several cores share counts by the part of one."""
-    given = os.environ.get(VARIABLE, "")
-    found = int(given) if given.isascii() and given.isdigit() else _asked() or GUESS
+    found = _given() or _asked() or GUESS
     return min(max(found, LEAST_L2_BYTES), MOST_L2_BYTES)
 
 
+def _given() -> int:
+    """What the variable says; 0 if it is not set or, with a warning, no size."""
+    text = os.environ.get(VARIABLE, "").strip()
+    with suppress(ValueError):
+        if int(text) > 0:
+            return int(text)
+    if text:
+        warnings.warn(
+            f"fastgrad: {VARIABLE} is {text!r}, expected a whole number of 1 or more; it is "
+            f"ignored",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return 0
+
+
 def _asked() -> int:
-    with suppress(OSError, ValueError, AttributeError):
+    with suppress(OSError, ValueError, LookupError, AttributeError):
         if sys.platform == "linux":
             return _linux(Path("/sys/devices/system/cpu/cpu0"))
         if sys.platform == "darwin":
