@@ -48,7 +48,6 @@ SWEEPS = {
     "MORE_PARTS_OF_A_THREAD": ([2, 4, 8], SHARED),
     "TASKS_OF_A_THREAD": ([2, 4, 8], ["stack,64x64x64,float32,2"]),
     "FEW_ROWS": ([4, 16, 32], FEW),
-    "FAR_ROWS": ([16, 32, 48], FEW),
     "FEW_ROWS_ELEMENTS": ([512, 2048, 8192], ["nn,1x64x64,float32,1", "nn,4x64x32,float32,1"]),
     "GATHER_ROWS": ([0, 4, 8, 16], NARROW),
     "RUN_BYTES": ([1 << 13, 1 << 14, 1 << 15], ["nn,1x3072x768,float32,1", *FEW]),

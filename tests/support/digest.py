@@ -92,7 +92,7 @@ def _products(dtype: str) -> dict[str, tuple[int, int, int, str, str, int]]:
         "few rows": (13, kc + 9, 333, "C", "C", 3),
         "few rows, strided": (3, kc + 9, 1333, "F", "every third column", 3),
         "few rows, several runs": (13, kc + 9, 700, "C", "C", 1),
-        "rows from afar": (31, kc + 9, 600, "C", "C", 3),
+        "panel by panel": (31, kc + 9, 600, "C", "C", 3),
         "few columns": (1333, kc + 9, 3, "F", "C", 3),
         "few columns, A by rows": (1333, kc + 9, 2, "C", "C", 3),
         "few columns, strided": (1333, kc + 9, 2, "every third column", "F", 3),

@@ -161,14 +161,6 @@ def _few_rows(d: Draw, dtype: str) -> tuple[int, int, int]:
     return m, max(1, min(long, 4_000_000 // (m * max(k, 1)))), k
 
 
-def _far_rows(d: Draw, dtype: str) -> tuple[int, int, int]:
-    m, k = (
-        d.near(*range(thresholds.FEW_ROWS + 1, thresholds.FAR_ROWS + 1)),
-        d.near(edges.KC[dtype]),
-    )
-    return m, thresholds.FAR_ROWS_BYTES // (k * edges.itemsize(dtype)) + d.upto(80, -1), k
-
-
 def _few_columns(d: Draw, dtype: str) -> tuple[int, int, int]:
     n, m, k = _few_rows(d, dtype)
     return m, n, k
@@ -208,7 +200,7 @@ def _wide(d: Draw, dtype: str) -> tuple[int, int, int]:
     """Several chunks of columns, blocks of rows and of k, if L2 is the smallest."""
     deep, rows = d.upto(2) == 1, edges.block_rows(dtype)
     return (
-        thresholds.FAR_ROWS + d.upto(2 * rows),
+        thresholds.FEW_ROWS + 1 + d.upto(2 * rows),
         d.near(edges.block_columns(dtype) if deep else thresholds.GROUP_COLUMNS, 1700),
         d.near(edges.KC[dtype]) if deep else d.near(8, thresholds.OUTER_K),
     )
@@ -233,7 +225,6 @@ SIZES: dict[str, Callable[[Draw, str], tuple[int, int, int]]] = {
     "outer": _outer,
     "parts": _parts,
     "packed": _packed,
-    "far rows": _far_rows,
     "wide": _wide,
     "shared": _shared,
 }

@@ -9,11 +9,7 @@ from support import edges
 
 TASKS = ("macrokernel", "part", "runs")  # of a product
 ODD = "both reversed, strided"
-FEW = (
-    *range(1, thresholds.FEW_ROWS + 1),
-    thresholds.FAR_ROWS - 1,
-    thresholds.FAR_ROWS,
-)
+FEW = tuple(range(1, thresholds.FEW_ROWS + 1))
 WAYS_OF_FEW_ROWS = {"few rows", "runs in tasks", "as it lies", "transposed", "gathered"}
 WAYS_OF_FEW_COLUMNS = {"few columns", "runs in tasks", "as it lies", "transposed", "gathered",
                   "C gathered"}  # fmt: skip
@@ -30,8 +26,6 @@ def long_run(rows: int, k: int, dtype: str) -> int:
         2 * thresholds.FEW_ROWS_COLUMNS,
         fork_fmas(dtype) // (rows * k),
         thresholds.FEW_ROWS_FORK_NS * thresholds.BYTES_PER_NS // (k * edges.itemsize(dtype)),
-        (thresholds.FAR_ROWS_BYTES if rows > thresholds.FEW_ROWS else 0)
-        // (k * edges.itemsize(dtype)),
     )
     return least + edges.lanes(dtype) + 3
 
@@ -72,7 +66,7 @@ def cases(dtype: str) -> dict[str, Case]:
         "one panel": Case((12 * of_block + 1, columns, kc + 1),
                           {"parts", "blocks", "B in place", "rows in several blocks"}),
         "one block of rows": Case(
-            (thresholds.FAR_ROWS + 7, 12 * columns + 5, kc // 2),
+            (39, 12 * columns + 5, kc // 2),
             {"parts", "blocks", "B packed on the way", "B packed before", "panel by panel",
              "A in panels"},
         ),
@@ -111,9 +105,6 @@ def forward_shapes(dtype: str) -> dict[str, tuple[tuple[int, int, int], set[str]
     wide = edges.block_columns(dtype) + columns + 7
     return {
         "few rows": ((3, kc + 1, long_run(3, kc, dtype)), {"few rows"}),
-        "rows from afar": (
-            (thresholds.FAR_ROWS, kc + 1, long_run(32, kc, dtype)), {"few rows"},
-        ),
         "few columns": ((long_run(2, kc, dtype), kc + 1, 2), set()),
         "parts": ((65, kc + 1, 131), {"parts"}),
         "chunks": (
