@@ -21,6 +21,7 @@ NEEDS = (
     "fastgrad._kernels.runtime.compiler.OPTIONS",
     "fastgrad._kernels.runtime.registry.Floats",
     "fastgrad._kernels.codegen.structs.View",
+    "fastgrad._kernels.gemm.microkernel.WHOLE",
     "fastgrad._kernels.gemm.microkernel.tile_name",
 )
 _LABEL = re.compile(r"^(\.L\w+):", re.MULTILINE)
@@ -42,7 +43,7 @@ def loops(dtype: str) -> list[list[str]]:
     body = macrokernel.build(Floats(dtype))
     signature = numba.types.int64(structs.View(macrokernel.struct))
     text = numba.cfunc(signature, **OPTIONS)(body)._library.get_asm_str()  # not from a cache
-    prefix = microkernel.tile_name(0, 0, 0, False).partition("f0")[0]
+    prefix = microkernel.tile_name(0, 0, 0, microkernel.WHOLE).partition("f0")[0]
     found = []
     for piece in re.split(rf"^(?={prefix}f\w+:)", text, flags=re.MULTILINE)[1:]:
         rest = piece.partition(":")[2]

@@ -12,6 +12,7 @@ import numpy as np
 from ._kernels.bind import builtins, step_builtin
 from ._kernels.codegen import target
 from ._kernels.runtime import compiler, registry
+from ._kernels.runtime.table import L2_BYTES, TABLE
 from ._version import __version__
 from .threads import get_num_threads
 
@@ -53,6 +54,7 @@ def config() -> dict[str, str]:
         "vectors": f"{isa.name}, {8 * isa.vector_bytes} bits" + ("" if isa.fma else ", no FMA"),
         "tiles": ", ".join(tiles),
         "KC": ", ".join(f"{name} {k}" for name, k in target.KC.items()),
+        "L2": f"{TABLE[L2_BYTES] >> 10} kB of a core, which blocks are made for",
         "threads": f"{get_num_threads()} (the machine has {os.cpu_count()} logical CPUs)",
         "cache": compiler.cache_path(),
     }

@@ -1,4 +1,4 @@
-"""One setting against others: a threshold of thresholds.py, a number of the table of tiles, or KC.
+"""One setting against others: a threshold of thresholds.py, the size of L2, or KC.
 
     python benchmarks/sweeps/settings.py FEW_ROWS
     python benchmarks/sweeps/settings.py OUTER_K=16 OUTER_K=99 --cells tn,256x32x8192,float32,1
@@ -31,22 +31,23 @@ NARROW = ["nn,256x6x256,float32,1", "nn,512x8x512,float32,1", "nn,512x12x512,flo
           "nn,256x6x256,float64,1", "nn,512x8x512,float64,1"]  # fmt: skip
 SWEEPS = {
     "KC": ([256, 512], BIG),
-    "block_chains": ([1, 2, 4], BIG + SHARED),
-    "a_bytes": ([400_000, 800_000, 1_200_000], BIG + SHARED),
-    "block_columns": ([512, 1024, 2048], BIG),
+    "FASTGRAD_L2_BYTES": ([1 << 18, 1 << 19, 1 << 20, 1 << 21], BIG + SHARED),
     "DIRECT_ROWS": ([12, 24, 48, 96], ["nn,40x512x512,float32,1", "nn,100x256x256,float32,1"]),
     "DIRECT_FMAS": ([1 << 18, 1 << 20, 1 << 22], ["nn,96x96x96,float32,1", *FEW[2:4]]),
-    "DIRECT_PANELS": ([0, 2, 8], ["nn,512x48x512,float32,1", "nn,512x128x512,float32,1"]),
+    "DIRECT_PANELS": ([0, 2, 8], ["tn,512x48x512,float32,1", "tn,512x128x512,float32,1",
+                                  "tn,512x512x512,float32,1"]),
+    "DIRECT_ROW_PANELS": ([0, 2, 4, 8, 16, 1 << 20],
+                          [*BIG, "nn,512x512x512,float32,1", "nn,128x512x784,float32,1"]),
+    "GROUP_COLUMNS": ([256, 512, 1024], ["nn,2048x2048x8,float32,1", "nn,1024x1024x64,float32,1"]),
     "FAR_BYTES": ([512, 1024, 1 << 40], ["tn,50000x32x100,float32,1", "tn,256x32x8192,float32,1"]),
     "OUTER_K": ([0, 16, 64, 256], ["nn,2048x2048x8,float32,1", "nn,1024x1024x64,float32,1"]),
     "FORK_FMAS": ([1 << 16, 1 << 18, 1 << 20], [f"nn,{n}x{n}x{n},float32,2" for n in (48, 64, 96)]),
     "SPLIT_K_BYTES": ([0, 1 << 16], ["tn,64x10x16384,float32,2", "tn,64x64x16384,float32,2"]),
-    "PARTS_FMAS": ([0, 1 << 25, 1 << 27, 1 << 31],
-                   [*SHARED, "nn,64x300x784,float32,2", "nn,100x1200x784,float32,2"]),
     "PARTS_OF_A_THREAD": ([1, 2, 4], ["nn,64x300x784,float32,2", "nn,128x512x784,float32,2"]),
-    "TASKS_OF_A_THREAD": ([2, 4, 8], SHARED),
+    "MORE_PARTS_FMAS": ([1 << 25, 1 << 27, 1 << 31], SHARED),
+    "MORE_PARTS_OF_A_THREAD": ([2, 4, 8], SHARED),
+    "TASKS_OF_A_THREAD": ([2, 4, 8], ["stack,64x64x64,float32,2"]),
     "FEW_ROWS": ([4, 16, 32], FEW),
-    "FAR_ROWS": ([16, 32, 48], FEW),
     "FEW_ROWS_ELEMENTS": ([512, 2048, 8192], ["nn,1x64x64,float32,1", "nn,4x64x32,float32,1"]),
     "GATHER_ROWS": ([0, 4, 8, 16], NARROW),
     "RUN_BYTES": ([1 << 13, 1 << 14, 1 << 15], ["nn,1x3072x768,float32,1", *FEW]),
@@ -59,23 +60,23 @@ SWEEPS = {
 
 def serve(name: str, value: str) -> None:
     """A worker: times the cells it is asked for."""
-    import dataclasses
     import time
 
     import numpy as np
 
     from fastgrad._kernels.codegen import target
     from fastgrad._kernels.gemm import thresholds
+    from fastgrad._kernels.runtime import caches
+    from fastgrad._kernels.runtime.table import L2_BYTES, TABLE
 
-    isa = target.current().isa
     if name == "KC":
         target.KC.update(float32=int(value), float64=int(value))
-    elif name and hasattr(thresholds, name):
+    elif name == caches.VARIABLE:
+        TABLE[L2_BYTES] = int(value)
+    elif hasattr(thresholds, name):
         setattr(thresholds, name, int(value))
     elif name:
-        symbol = next(s for s in ("AVX512", "AVX2", "NEON", "SSE") if getattr(target, s) == isa)
-        setattr(target, symbol, dataclasses.replace(isa, **{name: int(value)}))
-        target.current.cache_clear()
+        sys.exit(f"settings.py: no setting {name}")
     import fastgrad
 
     products = {"nn": fastgrad.matmul, "nt": fastgrad.matmul_nt, "tn": fastgrad.matmul_tn}
@@ -83,6 +84,9 @@ def serve(name: str, value: str) -> None:
     def make(op: str, shape: str, dtype: str):  # type: ignore[no-untyped-def]
         m, n, k = map(int, shape.split("x"))
         rng = np.random.default_rng(0)
+        if op == "stack":
+            pair = [rng.standard_normal((64, *s)).astype(dtype) for s in ((m, k), (k, n))]
+            return lambda: fastgrad.matmul(*pair)
         shapes = ((k, m) if op == "tn" else (m, k), (n, k) if op == "nt" else (k, n), (m, n))
         a, b, c = (rng.standard_normal(s).astype(dtype) for s in shapes)
         if op == "backward":

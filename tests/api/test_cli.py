@@ -239,7 +239,7 @@ def test_an_end_in_the_second_run(error, code, line, npz, capsys: Capture, monke
 def test_info(capsys: Capture) -> None:
     assert main(["info"]) == 0
     out = capsys.readouterr().out
-    for word in ("fastgrad", "numpy", "numba", "BITS_VERSION", "cache", "threads", "KC"):
+    for word in ("fastgrad", "numpy", "numba", "BITS_VERSION", "cache", "threads", "KC", "L2"):
         assert word in out
 
 

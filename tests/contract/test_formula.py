@@ -35,19 +35,20 @@ from support.oracles import (
 # Layouts of a, b and out: each row is a path through the kernels, small (tiles on the operands'
 # own strides unless B has to be packed) and large (packed).
 PATHS = {
-    "A by rows": ("C", "C", "C"),
-    "A by k": ("F", "C", "C"),
+    "A along k": ("C", "C", "C"),
+    "A along m": ("F", "C", "C"),
     "B transposed": ("C", "F", "C"),
     "both transposed": ("F", "F", "C"),
     "A strided": ("every third column", "C", "C"),
     "B strided": ("C", "both reversed, strided", "C"),
-    "A by rows, C by columns": ("C", "C", "F"),
-    "A by k, C by columns": ("F", "C", "F"),
+    "A along k, C by columns": ("C", "C", "F"),
+    "A along m, C by columns": ("F", "C", "F"),
     "B transposed, C by columns": ("C", "F", "F"),
     "both transposed, C by columns": ("F", "F", "padded columns"),
     "C strided": ("C", "C", "every other row, third column"),
 }
 
+pytestmark = pytest.mark.usefixtures("smallest_l2")
 by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)
 # Every depth where the activation does not matter, every activation where the depth does not.
 by_depth_and_activation = pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from support.oracles import (
 # One product that is small, one that is packed; k crosses a block of the contract in both.
 SIZES = ("small", "large")
 by_size = pytest.mark.parametrize("size", SIZES)
+pytestmark = pytest.mark.usefixtures("smallest_l2")
 by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)
 
 

@@ -20,7 +20,9 @@ from support.oracles import (
     saved_for,
 )
 
-BATCHES = (1, 2, 7, edges.ISA.rows, edges.ISA.rows + 1, edges.block_rows("float32") + 1)
+BLOCK = edges.block_rows("float32") + edges.ISA.rows + 1  # two blocks of rows
+BATCHES = (1, 2, 7, edges.ISA.rows, edges.ISA.rows + 1, BLOCK)
+pytestmark = pytest.mark.usefixtures("smallest_l2")
 by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)
 by_activation = pytest.mark.parametrize("activation", [None, "relu", "tanh", "gelu_tanh"])
 
@@ -28,7 +30,7 @@ by_activation = pytest.mark.parametrize("activation", [None, "relu", "tanh", "ge
 def _layer(dtype: str, rng: np.random.Generator) -> tuple[Array, ...]:
     """x (n, k), w (k, m), bias (m,), g and z (n, m): packed as a whole, direct row by row."""
     k = edges.KC[dtype] + 1
-    n, m = edges.large(dtype, k)
+    n = 2 * BLOCK + 1
     m = edges.KC[dtype] + edges.tile_columns(dtype) + 3  # dX too has two blocks
     shapes = ((n, k), (k, m), (m,), (n, m), (n, m))
     return tuple(floats(rng, *s, dtype=dtype) for s in shapes)

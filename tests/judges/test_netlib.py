@@ -24,7 +24,8 @@ by_order = pytest.mark.parametrize("order", netlib.ORDERS)
 def _run(dtype: str, order: str, sizes: Any, rng: np.random.Generator) -> netlib.Outcome:
     if np.finfo(netlib.WIDE[dtype]).nmant - np.finfo(dtype).nmant < 11:
         pytest.skip("long double is double here: no expected values to judge float64 by")
-    outcome = netlib.run(OURS, dtype, order, sizes, rng)
+    with edges.l2():
+        outcome = netlib.run(OURS, dtype, order, sizes, rng)
     print(f"{dtype}, {order}: {outcome.calls} calls, worst test ratio {outcome.worst:.2f}")
     return outcome
 

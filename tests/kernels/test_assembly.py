@@ -1,4 +1,5 @@
-"""The loop over k of every register tile: its FMAs and nothing that a spilled register leaves."""
+"""The loop over k of every register tile, two steps a turn: its FMAs, loads of A and B, the stores
+of a packing tile, little counting, and nothing that a spilled register leaves."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from fastgrad._kernels.codegen import target
+from fastgrad._kernels.gemm.microkernel import MASKED, PACKING, WHOLE
 from support import assembly, edges
 from support.programs import environment
 
@@ -23,6 +25,9 @@ pytestmark = pytest.mark.skipif(
 )
 REGISTER = {64: "zmm", 32: "ymm"}
 SUFFIX = {"float32": "ps", "float64": "pd"}
+COUNTING = 0.05  # at most, of the widest and tallest tile
+_STORE = re.compile(r"v?mov\w*\s+%\w+,\s*[^%\s]*\(")
+_COUNTING = re.compile(r"(?:add|sub)q\s+\$-?2,|(?:cmp|test)q\b|(?:inc|dec)q\b|j\w+\s")
 AVX2 = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi2,+f16c"}
 
 
@@ -33,8 +38,8 @@ def _faults(tile: dict[str, Any], isa: target.Isa, dtype: str) -> Iterator[str]:
         yield f"{len(loops)} loops with an FMA, expected 1"
     for loop in loops:
         fmas = [line for line in loop if assembly.FMA.match(line)]
-        if len(fmas) != tile["rows"] * tile["vectors"]:
-            yield f"{len(fmas)} FMAs for {tile['rows'] * tile['vectors']} accumulators"
+        if len(fmas) != 2 * tile["rows"] * tile["vectors"]:
+            yield f"{len(fmas)} FMAs for two steps of {tile['rows'] * tile['vectors']} accumulators"
         full = re.compile(rf"vfmadd\d+{SUFFIX[dtype]}\s.*%{REGISTER[isa.vector_bytes]}\d+$")
         narrow = [line for line in fmas if not full.match(line)]
         if narrow:
@@ -43,12 +48,22 @@ def _faults(tile: dict[str, Any], isa: target.Isa, dtype: str) -> Iterator[str]:
         stack = [line for line in loop if re.search(r"%[re]sp\b|^(push|pop|call)", line)]
         if stack:
             yield f"stack traffic or calls: {stack}"
+        stores = [line for line in loop if _STORE.match(line)]
+        copied = 2 * tile["vectors"] if tile["kind"] == PACKING else 0
+        if len(stores) != copied or any(REGISTER[isa.vector_bytes] not in line for line in stores):
+            yield f"stores of {copied} whole vectors expected: {stores}"
+        # issue slots: a comparison and its jump are one. Addresses of A, B, C are not counting.
+        counting = sum(map(bool, map(_COUNTING.match, loop))) - 1
+        if (tile["rows"], tile["vectors"]) == (isa.rows, isa.vectors):
+            if counting > COUNTING * len(loop):
+                yield f"{counting} of {len(loop)} instructions count"
 
 
 def _check(tiles: dict[str, Any], isa: target.Isa, dtype: str) -> None:
-    compiled = sorted((tile["vectors"], tile["rows"]) for tile in tiles.values())
-    expected = [(v, r) for v, rows in enumerate(isa.tile_rows, 1) for r in rows]
-    assert compiled == sorted([*expected, (isa.vectors, isa.rows)])  # the widest without a mask too
+    compiled = sorted((tile["kind"], tile["vectors"], tile["rows"]) for tile in tiles.values())
+    expected = [(MASKED, v, r) for v, rows in enumerate(isa.tile_rows, 1) for r in rows]
+    expected += [(PACKING, v, isa.rows) for v in range(isa.packing_vectors, isa.vectors + 1)]
+    assert compiled == sorted([*expected, (WHOLE, isa.vectors, isa.rows)])
     wrong = [f"{name}: {f}" for name, tile in tiles.items() for f in _faults(tile, isa, dtype)]
     assert not wrong, "\n".join(wrong)
 

@@ -7,7 +7,8 @@ import pytest
 
 from fastgrad import BITS_VERSION, KC
 from fastgrad._kernels.codegen import target
-from fastgrad._kernels.runtime import scratch
+from fastgrad._kernels.gemm import thresholds
+from fastgrad._kernels.runtime import caches, scratch
 from support import edges
 
 ISAS = {isa.name: isa for isa in (target.AVX512, target.AVX2, target.NEON, target.SSE)}
@@ -81,15 +82,38 @@ def test_lanes_and_columns(isa: target.Isa, dtype: str) -> None:
 
 @by_isa
 @by_dtype
-def test_blocks_fit_an_arena(isa: target.Isa, dtype: str) -> None:
+@pytest.mark.parametrize("l2", [caches.LEAST_L2_BYTES, caches.MOST_L2_BYTES])
+def test_blocks_fit_an_arena(isa: target.Isa, dtype: str, l2: int) -> None:
+    """A block of A and, behind it, copies of B: two micro-panels at least, of any width."""
     size = edges.itemsize(dtype)
-    depth = isa.block_chains * KC[dtype]
-    assert isa.block_columns % isa.columns(size) == 0
-    block_of_b = isa.block_columns * depth * size
-    rows = isa.a_bytes // (depth * size)
-    assert rows >= isa.most_rows
-    block_of_a = rows * (depth * size + 64)
-    assert scratch.HEADER + max(block_of_a, block_of_b) <= scratch.ARENA_BYTES  # an arena each
+    line = KC[dtype] * size
+    rows = l2 // (2 * line)
+    assert rows >= 2 * isa.most_rows, "a block is more than a tile"
+    room = scratch.ARENA_BYTES - scratch.HEADER - caches.MOST_L2_BYTES // 2
+    assert scratch.HEADER + rows * line + room <= scratch.ARENA_BYTES
+    assert 2 * isa.columns(size) * line <= room
+    assert thresholds.GROUP_COLUMNS * thresholds.OUTER_K * size <= room
+    assert isa.columns(size) <= thresholds.GROUP_COLUMNS
+
+
+@by_isa
+def test_the_first_tile_is_as_high_as_the_packing_tile(isa: target.Isa) -> None:
+    """It writes so many rows. Packed on the way: all of more than DIRECT_ROWS, or whole tiles."""
+    plan = [*isa.next_rows(isa.vectors), isa.rows]
+    whole_tiles = range(3 * isa.rows, 2 * isa.most_rows + 1, isa.rows)
+    for count in (*whole_tiles, *range(thresholds.DIRECT_ROWS + 1, 2 * isa.most_rows + 1)):
+        assert plan[min(count, len(plan) - 1)] == isa.rows, count
+    for dtype in edges.DTYPES:  # a block of rows is that high: half of what the smallest L2 holds
+        least = caches.LEAST_L2_BYTES // (2 * KC[dtype] * edges.itemsize(dtype)) // isa.rows
+        assert min(-(-t // -(-t // least)) for t in range(least + 1, 99)) >= min(3, least)
+    assert isa.packing_vectors <= isa.vectors
+
+
+@by_isa
+def test_all_micro_panels_but_the_last_have_packing_tiles(isa: target.Isa) -> None:
+    for vectors in range(isa.vectors + 1, 99):
+        width = -(-vectors // -(-vectors // isa.vectors))
+        assert isa.packing_vectors <= width <= isa.vectors
 
 
 X86 = "x86_64-unknown-linux-gnu"

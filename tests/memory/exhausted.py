@@ -21,8 +21,9 @@ import numpy as np
 
 import fastgrad
 from fastgrad import MLP, Adam, linear_backward, linear_forward, matmul, matmul_nt, num_threads
-from fastgrad._kernels.gemm.blocked import part
-from fastgrad._kernels.gemm.macrokernel import macrokernel, pack_b
+from fastgrad._kernels.gemm.blocked import blocked
+from fastgrad._kernels.gemm.macrokernel import macrokernel
+from fastgrad._kernels.gemm.parts import part, parts
 from fastgrad._kernels.runtime import pool_kernels, registry, scratch
 from fastgrad._kernels.runtime.table import DTYPES, SCRATCH, TABLE
 from support.layouts import Placed, place
@@ -221,7 +222,8 @@ def first_threads() -> None:
     with num_threads(1):
         matmul(a, a, out)
     out[:] = 0
-    for kernel in (pool_kernels.join_job, pool_kernels.pool_worker, part, macrokernel, pack_b):
+    workers = pool_kernels.join_job, pool_kernels.pool_worker
+    for kernel in (*workers, parts, part, blocked, macrokernel):
         registry.compile_slot(kernel.slot(DTYPES[0]))
     threading.stack_size(64 << 20)
     with num_threads(8), no_memory(spare=16 << 20):

@@ -23,6 +23,7 @@ from fastgrad import MLP, SGD, AdamW, num_threads
 from fastgrad._kernels.gemm.args import Formula, Rows
 from fastgrad._kernels.gemm.elementwise import KERNELS
 from fastgrad._kernels.runtime import scratch
+from fastgrad._kernels.runtime.caches import MOST_L2_BYTES
 from fastgrad._kernels.runtime.table import OK, SCRATCH, TABLE
 from fastgrad._mlp import parameters as _parameters
 from fastgrad._mlp import table as _table
@@ -233,6 +234,20 @@ def guard_arenas() -> None:
         KEPT.append(memory)
 
 
+def fill_an_arena() -> None:
+    """The largest block of A, and as many copies of B behind it as there is room for."""
+    rng = np.random.default_rng(0)
+    for dtype in edges.DTYPES:
+        k, columns = edges.KC[dtype], edges.tile_columns(dtype)
+        rows = MOST_L2_BYTES // (2 * k * edges.itemsize(dtype)) // edges.ISA.rows * edges.ISA.rows
+        a = rng.integers(-4, 5, (2 * rows, k)).astype(dtype)
+        b = rng.integers(-4, 5, (k, edges.block_columns(dtype) + columns + 1)).astype(dtype)
+        right = a @ b
+        for right_operand in (b, np.asfortranarray(b)):
+            with edges.l2(MOST_L2_BYTES), num_threads(1):
+                assert (fastgrad.matmul(a, right_operand) == right).all(), dtype
+
+
 def draw(
     number: int, kinds: tuple[Check, ...], sizes: tuple[str, ...], kind: type[Guarded] = Guarded
 ) -> Guarded:
@@ -263,4 +278,6 @@ def run(first: int, last: int, long: bool) -> dict[str, Any]:
 if __name__ == "__main__":
     faulthandler.enable()
     guard_arenas()
+    if sys.argv[1] == "0":
+        fill_an_arena()
     print(json.dumps(run(int(sys.argv[1]), int(sys.argv[2]), "long" in sys.argv)))

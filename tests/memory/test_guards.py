@@ -45,9 +45,12 @@ def _cases(count: int, *arguments: str, **variables: str) -> dict[str, Any]:
 
 def test_nothing_outside_of_operands_is_touched() -> None:
     found = _cases(QUICK)
-    assert {"A in place", "B packed", "C gathered", "H by columns", "transposed"} <= {
-        *found["ways"]
-    }
+    usual = {
+        "A in place", "A in panels", "B packed before", "B packed on the way",
+        "rows in several blocks", "k in several blocks", "copies found again",
+        "panels found again", "C gathered", "H by columns", "transposed",
+    }  # fmt: skip
+    assert usual <= {*found["ways"]}, usual - {*found["ways"]}
 
 
 @pytest.mark.fuzz

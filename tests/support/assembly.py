@@ -16,12 +16,12 @@ from numba import types
 
 from fastgrad._kernels.codegen import structs, target
 from fastgrad._kernels.gemm.macrokernel import macrokernel
-from fastgrad._kernels.gemm.microkernel import tile_name
+from fastgrad._kernels.gemm.microkernel import WHOLE, tile_name
 from fastgrad._kernels.runtime.compiler import OPTIONS
 from fastgrad._kernels.runtime.registry import Floats, Kernel
 
-PREFIX = tile_name(0, 0, 0, False).partition("f0")[0]
-_TILE = re.compile(rf"^({PREFIX}f(\d+)_(\d+)x(\d+)\w*):", re.MULTILINE)
+PREFIX = tile_name(0, 0, 0, WHOLE).partition("f0")[0]
+_TILE = re.compile(rf"^({PREFIX}f(\d+)_(\d+)x(\d+)_(\w+)):", re.MULTILINE)
 _SYMBOL = re.compile(r"^[A-Za-z_]\w*:", re.MULTILINE)
 _LABEL = re.compile(r"^(\.L\w+):", re.MULTILINE)
 # Everything that multiplies and adds, packed or not, and everything that adds.
@@ -64,13 +64,15 @@ def _loops(function: str) -> list[list[str]]:
 
 
 def tiles(dtype: str) -> dict[str, dict[str, Any]]:
-    """name -> rows, vectors and loops of every tile in a fresh build of the macro-kernel."""
+    """name -> rows, vectors, kind and loops of every tile in a fresh build of the macro-kernel."""
     text = assembly(macrokernel, dtype)
     found = {}
     for match in _TILE.finditer(text):
-        name, _, rows, vectors = match.groups()
+        name, _, rows, vectors, kind = match.groups()
         body = _SYMBOL.split(text[match.end() :], maxsplit=1)[0]
-        found[name] = {"rows": int(rows), "vectors": int(vectors), "loops": _loops(body)}
+        found[name] = {
+            "rows": int(rows), "vectors": int(vectors), "kind": kind, "loops": _loops(body),
+        }  # fmt: skip
     return found
 
 

@@ -65,7 +65,7 @@ class Both:
         self.ways: set[str] = set()
 
     def run(self, function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
-        with Watch(self.dtype) as watch:
+        with edges.l2(), Watch(self.dtype) as watch:  # several blocks of all that are not small
             result = function(*args, **keywords)
         self.ways |= watch.ways()
         return result
@@ -74,13 +74,17 @@ class Both:
 def _products(dtype: str) -> dict[str, tuple[int, int, int, str, str, int]]:
     """name -> m, k, n, layouts, threads. The sizes do not depend on the CPU's tiles."""
     kc = edges.KC[dtype]
-    shared = (1 << 27) * 4 // edges.itemsize(dtype)  # fused multiply-adds: see PARTS_FMAS
+    more = (1 << 27) * 4 // edges.itemsize(dtype)  # fused multiply-adds: see MORE_PARTS_FMAS
     return {
         "one by one": (1, 7, 1, "C", "C", 1),
         "nothing to add": (5, 0, 9, "C", "C", 1),
         "direct": (7, kc + 1, 33, "C", "C", 1),
         "one step": (13, 1, 65, "F", "C", 1),
         "packed, one thread": (70, 2 * kc + 1, 130, "C", "F", 1),
+        "packed on the way": (70, 2 * kc + 1, 130, "C", "C", 1),
+        "packed, chunks of columns": (40, kc + 3, 1700, "C", "C", 1),
+        "packed, chunks of columns, A by k": (40, kc + 3, 1700, "F", "F", 1),
+        "outer, chunks of columns": (270, 64, 1100, "C", "C", 1),
         "packed, A by k": (90, kc + 3, 1300, "F", "F", 1),
         "dot": (1, 40 * kc + 7, 1, "C", "C", 1),
         "one row": (1, kc + 9, 700, "C", "C", 3),
@@ -88,7 +92,7 @@ def _products(dtype: str) -> dict[str, tuple[int, int, int, str, str, int]]:
         "few rows": (13, kc + 9, 333, "C", "C", 3),
         "few rows, strided": (3, kc + 9, 1333, "F", "every third column", 3),
         "few rows, several runs": (13, kc + 9, 700, "C", "C", 1),
-        "rows from afar": (31, kc + 9, 600, "C", "C", 3),
+        "panel by panel": (31, kc + 9, 600, "C", "C", 3),
         "few columns": (1333, kc + 9, 3, "F", "C", 3),
         "few columns, A by rows": (1333, kc + 9, 2, "C", "C", 3),
         "few columns, strided": (1333, kc + 9, 2, "every third column", "F", 3),
@@ -96,7 +100,7 @@ def _products(dtype: str) -> dict[str, tuple[int, int, int, str, str, int]]:
         "parts": (65, kc + 40, 131, "C", "C", 3),
         "parts, strided": (65, kc + 40, 131, "both reversed, strided", "one byte off", 3),
         "tall": (9, 40 * kc + 3, 17, "F", "C", 3),
-        "shared": (301, 2 * kc + 5, shared // (301 * 2 * kc) + 31, "C", "C", 3),
+        "more parts": (301, 2 * kc + 5, more // (301 * 2 * kc) + 31, "C", "C", 3),
     }
 
 
@@ -261,7 +265,8 @@ def layouts_agree() -> bool:
             a, b = floats(rng, m, k, dtype=dtype), floats(rng, k, n, dtype=dtype)
             expected = bits(matmul(a, b))
             for left, right in (("F", "C"), ("C", "F"), ("every third column", "one byte off")):
-                c = matmul(laid_out(a, left), laid_out(b, right))
+                with edges.l2():
+                    c = matmul(laid_out(a, left), laid_out(b, right))
                 if (bits(c) != expected).any():
                     return False
     return True

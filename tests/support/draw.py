@@ -161,14 +161,6 @@ def _few_rows(d: Draw, dtype: str) -> tuple[int, int, int]:
     return m, max(1, min(long, 4_000_000 // (m * max(k, 1)))), k
 
 
-def _far_rows(d: Draw, dtype: str) -> tuple[int, int, int]:
-    m, k = (
-        d.near(*range(thresholds.FEW_ROWS + 1, thresholds.FAR_ROWS + 1)),
-        d.near(edges.KC[dtype]),
-    )
-    return m, thresholds.FAR_ROWS_BYTES // (k * edges.itemsize(dtype)) + d.upto(80, -1), k
-
-
 def _few_columns(d: Draw, dtype: str) -> tuple[int, int, int]:
     n, m, k = _few_rows(d, dtype)
     return m, n, k
@@ -205,19 +197,19 @@ def _packed(d: Draw, dtype: str) -> tuple[int, int, int]:
 
 
 def _wide(d: Draw, dtype: str) -> tuple[int, int, int]:
-    """Several blocks of columns and of k."""
-    depth = edges.KC[dtype] * edges.ISA.block_chains
+    """Several chunks of columns, blocks of rows and of k, if L2 is the smallest."""
+    deep, rows = d.upto(2) == 1, edges.block_rows(dtype)
     return (
-        d.near(thresholds.FAR_ROWS),
-        d.near(edges.block_columns(dtype), 1100),
-        d.near(depth),
+        thresholds.FEW_ROWS + 1 + d.upto(2 * rows),
+        d.near(edges.block_columns(dtype) if deep else thresholds.GROUP_COLUMNS, 1700),
+        d.near(edges.KC[dtype]) if deep else d.near(8, thresholds.OUTER_K),
     )
 
 
 def _shared(d: Draw, dtype: str) -> tuple[int, int, int]:
-    """Threads share packed B."""
-    fmas = thresholds.PARTS_FMAS * 4 // edges.itemsize(dtype)
-    k = d.near(edges.KC[dtype], edges.KC[dtype] * edges.ISA.block_chains)
+    """More parts."""
+    fmas = thresholds.MORE_PARTS_FMAS * 4 // edges.itemsize(dtype)
+    k = d.near(edges.KC[dtype], 2 * edges.KC[dtype])
     m = d.near(edges.ISA.rows * d.upto(40, 6))
     return m, fmas // (m * k) + d.upto(40, -1), k
 
@@ -233,7 +225,6 @@ SIZES: dict[str, Callable[[Draw, str], tuple[int, int, int]]] = {
     "outer": _outer,
     "parts": _parts,
     "packed": _packed,
-    "far rows": _far_rows,
     "wide": _wide,
     "shared": _shared,
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -9,11 +11,15 @@ import numpy as np
 from fastgrad._kernels.codegen import target
 from fastgrad._kernels.formulas.activations import BY_NAME
 from fastgrad._kernels.gemm import thresholds
+from fastgrad._kernels.runtime.caches import LEAST_L2_BYTES, MOST_L2_BYTES
+from fastgrad._kernels.runtime.scratch import ARENA_BYTES, HEADER
+from fastgrad._kernels.runtime.table import L2_BYTES, TABLE
 
 ISA = target.current().isa
 KC = target.KC
 DTYPES = ("float32", "float64")
 ACTIVATIONS = tuple(BY_NAME)
+SIZES_OF_L2 = (LEAST_L2_BYTES, 512 << 10)  # small products have several blocks, and one
 
 
 def depths(dtype: str) -> dict[str, int]:
@@ -46,13 +52,26 @@ def tile_columns(dtype: str) -> int:
     return ISA.columns(itemsize(dtype))
 
 
+@contextmanager
+def l2(size: int = LEAST_L2_BYTES) -> Iterator[None]:
+    """Blocks for an L2 of that size. In the smallest one small products have several of them."""
+    before = TABLE[L2_BYTES]
+    TABLE[L2_BYTES] = size
+    try:
+        yield
+    finally:
+        TABLE[L2_BYTES] = before
+
+
 def block_columns(dtype: str) -> int:
-    return ISA.block_columns
+    """Of a full chunk: B's copies have room, for blocks of rows that find them again."""
+    one = tile_columns(dtype) * KC[dtype] * itemsize(dtype)
+    return (ARENA_BYTES - HEADER - MOST_L2_BYTES // 2) // one * tile_columns(dtype)
 
 
 def block_rows(dtype: str) -> int:
-    """Of a full block of A."""
-    return ISA.a_bytes // (ISA.block_chains * KC[dtype] * itemsize(dtype))
+    """Of a full block of A, in the smallest L2."""
+    return LEAST_L2_BYTES // (2 * KC[dtype] * itemsize(dtype)) // ISA.rows * ISA.rows
 
 
 def around(*sizes: int) -> tuple[int, ...]:
@@ -72,7 +91,8 @@ def column_edges(dtype: str) -> tuple[int, ...]:
 
 
 def large(dtype: str, k: int) -> tuple[int, int]:
-    """(m, n) past the edges of packed blocks, and large enough to be packed whatever the layout."""
+    """(m, n) past the edges of packed blocks in the smallest L2 (``l2()``), and large enough to be
+    packed whatever the layout."""
     n = block_columns(dtype) + tile_columns(dtype) + 1
     m = max(block_rows(dtype) + ISA.rows + 1, thresholds.DIRECT_ROWS + 1)
     return max(m, thresholds.DIRECT_FMAS // (n * max(k, 1)) + 2), n

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from fastgrad import linear_backward, linear_forward, matmul, matmul_nt, matmul_tn, num_threads
+from fastgrad._kernels.runtime.caches import LEAST_L2_BYTES
+from fastgrad._kernels.runtime.table import L2_BYTES, TABLE
 from support import edges
 from support.control_word import flushing
 from support.draw import SIZES, Draw
@@ -36,13 +38,16 @@ class Case(Draw):
         self.dtype = edges.DTYPES[number % 2]
         self.kind = kinds[number // 2 % len(kinds)]
         self.log += [self.dtype, self.kind]
+        self.l2 = TABLE[L2_BYTES] if number // (2 * len(kinds)) % 2 else LEAST_L2_BYTES
+        self.log.append(f"L2 of {self.l2} bytes")
         self.flush = flush
         self.threads = self.pick("threads", 1, 1, *THREADS)
         self.ways: set[str] = set()
 
     def call(self, function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
         """Watched every second time: a spy on each kernel disturbs what threads do."""
-        with num_threads(self.threads), flushing() if self.flush else nullcontext():
+        flush = flushing() if self.flush else nullcontext()
+        with edges.l2(self.l2), num_threads(self.threads), flush:
             if self.rng.random() < 0.5:
                 return function(*args, **keywords)
             with Watch(self.dtype) as watch:

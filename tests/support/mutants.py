@@ -17,6 +17,7 @@ SIMD, REDUCE, BACKWARD = (
     "_kernels/gemm/reduce.py",
     "_kernels/layer/backward.py",
 )
+BLOCKED, PARTS = "_kernels/gemm/blocked.py", "_kernels/gemm/parts.py"
 STEPS, POOL = "_kernels/gemm/row_steps.py", "_kernels/runtime/pool_kernels.py"
 
 FORMULA = "contract/test_formula.py::"
@@ -41,7 +42,17 @@ class Mutant(NamedTuple):
 MUTANTS: dict[str, Mutant] = {
     "last k dropped": Mutant(
         product("KC-1"),
-        ((TILE, 'icmp_signed(">", left, i64(1))', 'icmp_signed(">", left, i64(2))'),),
+        ((TILE, 'icmp_signed(">", rest, i64(0))', 'icmp_signed(">", rest, i64(2))'),),
+    ),
+    "odd last step dropped": Mutant(
+        product("KC-1"),
+        (
+            (
+                TILE,
+                'b.icmp_signed("!=", b.and_(p.kc, i64(1)), i64(0))',
+                'b.icmp_signed("!=", b.and_(p.kc, i64(0)), i64(0))',
+            ),
+        ),
     ),
     "edge read twice": Mutant(
         # packing by transposes: the column before the last stands in for the last
@@ -118,16 +129,11 @@ MUTANTS: dict[str, Mutant] = {
         (
             (
                 TILE,
-                "    before = b.block\n",
+                "    start = [*groups, p.b.data, p.copy, *([zero] * (rows * vectors))]\n",
                 "    starts = [b.add(p.old.data, b.mul(p.old.row, i64(r))) for r in range(rows)]\n"
                 "    starts = [ops.load(s, v * ops.bytes, masks[v]).ir"
                 " for s in starts for v in range(vectors)]\n"
-                "    before = b.block\n",
-            ),
-            (
-                TILE,
-                "chains = [_phi(b, zero, before) for _ in range(rows * vectors)]",
-                "chains = [_phi(b, start, before) for start in starts]",
+                "    start = [*groups, p.b.data, p.copy, *starts]\n",
             ),
             (
                 TILE,
@@ -157,19 +163,29 @@ MUTANTS: dict[str, Mutant] = {
         (
             (
                 TILE,
-                "    columns = [ops.load(b_row",
-                "    others = [_phi(b, zero, before) for _ in chains]\n"
-                "    columns = [ops.load(b_row",
+                "*([zero] * (rows * vectors))]",
+                "*([zero] * (2 * rows * vectors))]",
             ),
             (
                 TILE,
-                "    for phi, following in zip(\n",
-                "    sums = [b.fadd(x, y) for x, y in zip(fused, others)]\n"
-                "    for phi, following in zip(\n",
+                "            state[-rows * vectors :],\n",
+                "            state[-2 * rows * vectors :],\n",
             ),
-            (TILE, "[left, *a, b_row, *chains],", "[left, *a, b_row, *chains, *others],"),
-            (TILE, "            *fused,\n", "            *others,\n            *fused,\n"),
-            (TILE, "    for x in fused:\n", "    for x in sums:\n"),
+            (
+                TILE,
+                "b.add(copy, i64(vectors * ops.bytes)), *fused]",
+                "b.add(copy, i64(vectors * ops.bytes)), *chains[rows * vectors :], *fused]",
+            ),
+            (
+                TILE,
+                "        Value(ops, _phi(b, (x, odd), (y, last)))\n"
+                "        for x, y in zip(state[chains], final[chains], strict=True)\n",
+                "        Value(ops, _phi(b, (x, odd), (y, last)))"
+                " + Value(ops, _phi(b, (v, odd), (w, last)))\n"
+                "        for x, y, v, w in zip(state[chains], final[chains],\n"
+                "            state[-2 * rows * vectors : -rows * vectors],"
+                " final[-2 * rows * vectors : -rows * vectors])\n",
+            ),
         ),
     ),
     "blocks out of order": Mutant(
@@ -183,7 +199,7 @@ MUTANTS: dict[str, Mutant] = {
                 "                from_k = k if depth < 2 * kc_max else kc_max - k",
             ),
             (BLOCK, "panel + k * a_k", "panel + from_k * a_k"),
-            (BLOCK, "b + k * block.b.row", "b + from_k * block.b.row"),
+            (BLOCK, "b + k * b_row", "b + from_k * b_row"),
         ),
     ),
     "k equalised": Mutant(
@@ -301,9 +317,76 @@ MUTANTS: dict[str, Mutant] = {
         shared("test_products[float32-parts"),
         (
             (
-                "_kernels/gemm/blocked.py",
+                PARTS,
                 "i = quotient(p.task, plan.beside) * rows",
                 "i = quotient(p.task, plan.beside) * (rows - 6)",
+            ),
+        ),
+    ),
+    "parts: bias of the first columns": Mutant(
+        shared("test_forward[float32-chunks-None"),
+        ((PARTS, "pick(e.bias, e.bias + j * size, 0)", "pick(e.bias, e.bias, 0)"),),
+    ),
+    "chunks: bias of the first columns": Mutant(
+        shared("test_forward[float32-chunks-None"),
+        ((BLOCKED, "pick(last * e.bias, e.bias + j * size, 0)", "last * e.bias"),),
+    ),
+    "copy of the micro-panel before": Mutant(
+        shared("test_products[float32-chunks"),
+        (
+            (
+                BLOCK,
+                "packed = copy + quotient(j, width) * copy_step",
+                "packed = copy + quotient(most(j - (i != 0) * width, 0), width) * copy_step",
+            ),
+            (BLOCK, "import least, pick", "import least, most, pick"),
+        ),
+    ),
+    "copies share one place": Mutant(
+        shared("test_products[float32-chunks"),
+        ((BLOCKED, "copy_step=layout.b_step,", "copy_step=0,"),),
+    ),
+    "copies of the first block of k stay": Mutant(
+        shared("test_products[float32-chunks"),
+        (
+            (
+                BLOCKED,
+                "first = 1 if i == 0 or layout.b_step == 0 else 0",
+                "first = 1 if (i == 0 and k == 0) or layout.b_step == 0 else 0",
+            ),
+        ),
+    ),
+    "panels of the first block of rows overwritten": Mutant(
+        shared("test_products[float32-chunks"),
+        ((BLOCKED, "block.copy += layout.b_step", "block.copy += 0"),),
+    ),
+    "copy one vector short": Mutant(
+        shared("test_products[float32-chunks"),
+        (
+            (
+                TILE,
+                "(vectors):\n                ops.store(columns[v], copy",
+                "(vectors - 1):\n                ops.store(columns[v], copy",
+            ),
+        ),
+    ),
+    "A's panels of another height": Mutant(
+        shared("test_products[float32-large parts"),
+        (
+            (
+                BLOCKED,
+                "height = next_rows(layout.row_plan, rows - i)",
+                "height = next_rows(layout.row_plan, least(rows - i, 4))",
+            ),
+        ),
+    ),
+    "A of the first block of rows": Mutant(
+        shared("test_products[float32-chunks"),
+        (
+            (
+                BLOCKED,
+                "block.a.data = a.data + i * a.row + block.step * a.column",
+                "block.a.data = a.data + block.step * a.column",
             ),
         ),
     ),

@@ -19,7 +19,8 @@ THREADS = (1, 2, 3, 8)  # more than there are cores, too
 def on_all(
     dtype: str, meet: tuple[str, ...], call: Callable[[], Any], check: Callable[[Any, str], None]
 ) -> set[str]:
-    """Call and check with each number of threads: undisturbed, then watched. The ways taken.
+    """Call and check with each number of threads: undisturbed, with blocks for this machine's L2,
+    then watched, with blocks for the smallest. The ways taken.
 
     meet: tasks that are shared by threads; without any, nobody else may take part.
     """
@@ -27,7 +28,7 @@ def on_all(
     for threads in THREADS:
         with num_threads(threads):
             check(call(), f"{threads} threads")
-            with Watch(dtype, *(meet if threads > 1 else ())) as watch:
+            with edges.l2(), Watch(dtype, *(meet if threads > 1 else ())) as watch:
                 result = call()
             check(result, f"{threads} threads, watched")
             assert watch.met.is_set() == bool(meet and threads > 1), "no other thread took part"

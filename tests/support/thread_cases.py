@@ -9,11 +9,7 @@ from support import edges
 
 TASKS = ("macrokernel", "part", "runs")  # of a product
 ODD = "both reversed, strided"
-FEW = (
-    *range(1, thresholds.FEW_ROWS + 1),
-    thresholds.FAR_ROWS - 1,
-    thresholds.FAR_ROWS,
-)
+FEW = tuple(range(1, thresholds.FEW_ROWS + 1))
 WAYS_OF_FEW_ROWS = {"few rows", "runs in tasks", "as it lies", "transposed", "gathered"}
 WAYS_OF_FEW_COLUMNS = {"few columns", "runs in tasks", "as it lies", "transposed", "gathered",
                   "C gathered"}  # fmt: skip
@@ -30,8 +26,6 @@ def long_run(rows: int, k: int, dtype: str) -> int:
         2 * thresholds.FEW_ROWS_COLUMNS,
         fork_fmas(dtype) // (rows * k),
         thresholds.FEW_ROWS_FORK_NS * thresholds.BYTES_PER_NS // (k * edges.itemsize(dtype)),
-        (thresholds.FAR_ROWS_BYTES if rows > thresholds.FEW_ROWS else 0)
-        // (k * edges.itemsize(dtype)),
     )
     return least + edges.lanes(dtype) + 3
 
@@ -45,37 +39,55 @@ class Case(NamedTuple):
 
 def cases(dtype: str) -> dict[str, Case]:
     kc, lanes, columns = edges.KC[dtype], edges.lanes(dtype), edges.tile_columns(dtype)
-    chains, blocks, rows = edges.ISA.block_chains, edges.block_columns(dtype), edges.ISA.rows
-    shared = thresholds.PARTS_FMAS * 4 // edges.itemsize(dtype)
+    rows, of_block = edges.ISA.rows, edges.block_rows(dtype)
+    more = thresholds.MORE_PARTS_FMAS * 4 // edges.itemsize(dtype)
     ring = 8 * thresholds.RING_OF_A_THREAD  # blocks of k: of 8 threads
-    wide, deep = blocks + columns + lanes + 1, (chains + 1) * kc + 5
+    wide = edges.block_columns(dtype) + columns + lanes + 1
     odd = ((ODD, ODD, "F"), ("C", "C", "padded columns"))
     return {
         "direct": Case((7, 70, 90), {"direct", "A in place"}, meet=()),
+        "direct, two blocks of k": Case((7, 40, kc + 9), {"direct", "several chains in a tile"},
+                                        meet=()),
         "inner product": Case((1, 1, (2 * lanes + 3) * kc + 7), {"inner product"},
                     (("C", "C", "C"), ("F", "F", "F")), ()),
-        "outer product": Case((700, 800, 2), {"parts", "A by k"}),
-        "parts": Case((65, 131, kc + 40), {"parts", "several chains in a tile", "B in place",
-                                           "B packed"}),
-        "parts, odd": Case((65, 131, kc + 40), {"parts", "B packed"}, odd),
+        "outer product": Case((700, 800, 2), {"parts", "blocks", "A in panels", "B packed before"}),
+        "outer product, chunks": Case(
+            (9 * of_block, thresholds.GROUP_COLUMNS + columns + 1, thresholds.OUTER_K),
+            {"parts", "blocks", "B packed before", "panels found again", "rows in several blocks",
+             "columns in several chunks", "A in panels"},
+        ),
+        "parts": Case(
+            (65, 131, kc + 40),
+            {"parts", "blocks", "B packed before", "B packed on the way", "copies found again",
+             "panels found again", "panel by panel", "rows in several blocks",
+             "k in several blocks", "A in place", "A in panels"},
+        ),
+        "parts, odd": Case((65, 131, kc + 40), {"parts", "B packed before"}, odd),
+        "one panel": Case((12 * of_block + 1, columns, kc + 1),
+                          {"parts", "blocks", "B in place", "rows in several blocks"}),
+        "one block of rows": Case(
+            (39, 12 * columns + 5, kc // 2),
+            {"parts", "blocks", "B packed on the way", "B packed before", "panel by panel",
+             "A in panels"},
+        ),
         "large parts": Case(
-            (10 * rows, 12 * columns + 5, 2 * kc + 3), {"parts", "A by rows", "A by k", "B packed"},
+            (10 * rows, 12 * columns + 5, 2 * kc + 3),
+            {"parts", "A in panels", "B packed on the way", "B packed before"},
         ),
-        "blocks by rows": Case(
-            (11 * rows + 300, wide, deep),
-            {"blocks", "blocks by rows", "columns in several blocks", "k in several blocks",
-             "B packed", "A by rows", "A by k"},
+        "chunks": Case(
+            (of_block + rows + 4, wide, kc + 5),
+            {"parts", "blocks", "columns in several chunks", "rows in several blocks",
+             "k in several blocks", "copies found again", "panels found again", "panel by panel",
+             "B packed before", "B packed on the way", "A in panels"},
         ),
-        "blocks by columns": Case(
-            (7 * rows, wide, shared // (7 * rows * wide) + kc),
-            {"blocks", "blocks by columns", "columns in several blocks"},
+        "chunks, odd": Case((of_block + rows + 4, wide, kc + 5),
+                            {"blocks", "B packed before", "panels found again"}, odd),
+        "more parts": Case(
+            (50 * rows, 12 * columns + 5, more // (50 * rows * 12 * columns) + kc // 2 + 3),
+            {"parts", "more parts", "B packed on the way"}, (("C", "C", "C"),),
         ),
-        "blocks of B": Case((11 * rows + 300, wide, deep), {"blocks", "B packed"}, odd,
-                            ("pack_b",)),
-        "blocks, A in place": Case(
-            (shared // (2 * columns * kc) + 5, 2 * columns - 1, kc + 1), {"blocks", "A in place"},
-            (("C", "C", "C"),),
-        ),
+        "A in place": Case((3 * of_block + 1, 2 * columns - 1, kc + 1),
+                           {"blocks", "A in place", "B packed on the way"}, (("C", "C", "C"),)),
         "split k": Case(
             (9, 7, (ring + 1) * kc + 3), {"split k", "ring used again"},
             (("C", "C", "C"), ("F", "C", "C"), ("F", "C", "F")),
@@ -90,16 +102,14 @@ def cases(dtype: str) -> dict[str, Case]:
 def forward_shapes(dtype: str) -> dict[str, tuple[tuple[int, int, int], set[str]]]:
     """name -> (n, k, m), ways"""
     kc, columns, rows = edges.KC[dtype], edges.tile_columns(dtype), edges.ISA.rows
-    shared = thresholds.PARTS_FMAS * 4 // edges.itemsize(dtype)
+    wide = edges.block_columns(dtype) + columns + 7
     return {
         "few rows": ((3, kc + 1, long_run(3, kc, dtype)), {"few rows"}),
-        "rows from afar": (
-            (thresholds.FAR_ROWS, kc + 1, long_run(32, kc, dtype)), {"few rows"},
-        ),
         "few columns": ((long_run(2, kc, dtype), kc + 1, 2), set()),
         "parts": ((65, kc + 1, 131), {"parts"}),
-        "blocks": (
-            (11 * rows + 300, kc + 1, max(shared // (366 * kc), columns) + 7), {"blocks"},
+        "chunks": (
+            (edges.block_rows(dtype) + rows + 4, kc + 1, wide),
+            {"parts", "blocks", "columns in several chunks", "rows in several blocks"},
         ),
     }  # fmt: skip
 

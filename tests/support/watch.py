@@ -17,11 +17,12 @@ from numba import types
 from fastgrad._kernels.codegen import atomics, structs
 from fastgrad._kernels.codegen.memory import table
 from fastgrad._kernels.gemm import thresholds
-from fastgrad._kernels.gemm.blocked import blocked, part
+from fastgrad._kernels.gemm.blocked import blocked
 from fastgrad._kernels.gemm.dispatch import gemm
 from fastgrad._kernels.gemm.few_rows import few_rows, runs
 from fastgrad._kernels.gemm.inner_product import inner_product
-from fastgrad._kernels.gemm.macrokernel import macrokernel, pack_b
+from fastgrad._kernels.gemm.macrokernel import macrokernel
+from fastgrad._kernels.gemm.parts import part, parts
 from fastgrad._kernels.gemm.reduce import fold
 from fastgrad._kernels.gemm.split_k import split_k
 from fastgrad._kernels.layer.backward import (
@@ -40,8 +41,8 @@ PATIENCE = 20.0  # seconds that a caller waits for a worker to come
 
 # Kernels of a product, or of a layer, and tasks.
 KERNELS: tuple[Kernel, ...] = (
-    gemm, blocked, few_rows, split_k, inner_product, fold, linear_backward,
-    macrokernel, pack_b, runs, part, activation_gradient, product_of_pair,
+    gemm, blocked, parts, few_rows, split_k, inner_product, fold, linear_backward,
+    macrokernel, runs, part, activation_gradient, product_of_pair,
 )  # fmt: skip
 
 
@@ -130,10 +131,10 @@ class Watch:
 
 # Tests together are to take all of them: see contract/test_promise_1_threads.py.
 WAYS = frozenset({
-    "direct", "inner product", "parts", "blocks", "split k", "ring used again",
-    "A in place", "A by rows", "A by k", "B in place", "B packed",
-    "blocks by rows", "blocks by columns", "columns in several blocks", "k in several blocks",
-    "several chains in a tile",
+    "direct", "inner product", "parts", "more parts", "blocks", "split k", "ring used again",
+    "A in place", "A in panels", "B in place", "B packed before", "B packed on the way",
+    "panel by panel", "rows in several blocks", "columns in several chunks", "k in several blocks",
+    "panels found again", "copies found again", "several chains in a tile",
     "few rows", "few columns", "as it lies", "transposed", "gathered",
     "runs in tasks", "several runs", "C gathered",
     "dX beside dW", "H in tasks", "H by rows", "H by columns", "H in place",
@@ -142,19 +143,26 @@ WAYS = frozenset({
 
 def _of_all(calls: list[Call]) -> Iterable[str]:
     kernels = [call.kernel for call in calls]
-    paths = {"blocked": "blocks", "inner_product": "inner product", "split_k": "split k"}
-    if "macrokernel" in kernels and not {*paths} & {*kernels}:
+    paths = {"parts": "parts", "inner_product": "inner product", "split_k": "split k"}
+    if "macrokernel" in kernels and not {*paths, "blocked"} & {*kernels}:
         yield "direct"
     yield from (way for kernel, way in paths.items() if kernel in kernels)
+    if "blocked" in kernels and "parts" not in kernels:
+        yield "blocks"
+    if kernels.count("parts") == 1:
+        (whole,) = (call.words for call in calls if call.kernel == "parts")
+        few = thresholds.PARTS_OF_A_THREAD * whole["threads"]
+        yield from {"more parts"} if kernels.count("part") > few else ()
+    product: dict[int, dict[str, int]] = {}  # that a thread is at
+    for call in calls:
+        if call.kernel == "blocked":
+            product[call.thread] = call.words
+        elif call.kernel == "macrokernel" and call.thread in product:
+            yield from _of_block(product[call.thread], call.words)
+        elif call.kernel in ("gemm", *paths):
+            product.pop(call.thread, None)
     if kernels.count("split_k") == 1 and kernels.count("fold") > 1:
         yield "ring used again"
-    if "blocked" in kernels:
-        yield "B packed" if "pack_b" in kernels else "B in place"
-    if kernels.count("blocked") == 1:
-        (whole,) = (call.words for call in calls if call.kernel == "blocked")
-        some = [call.words for call in calls if call.kernel == "macrokernel"]
-        yield from {"columns in several blocks"} if min(w["n"] for w in some) < whole["n"] else ()
-        yield from {"k in several blocks"} if min(w["k"] for w in some) < whole["k"] else ()
     if kernels.count("linear_backward") == 1:
         (layer,) = (call.words for call in calls if call.kernel == "linear_backward")
         some = [call.words for call in calls if call.kernel == "activation_gradient"]
@@ -162,18 +170,29 @@ def _of_all(calls: list[Call]) -> Iterable[str]:
         yield from {"H by columns"} if any(w["columns"] < layer["m"] for w in some) else ()
 
 
+def _of_block(whole: dict[str, int], w: dict[str, int]) -> Iterable[str]:
+    """Of a block of blocked.py: the product, and the plan of a block of it."""
+    ends = [whole["b.data"] + (whole["k"] - 1) * whole["b.row"] * i
+            + (whole["n"] - 1) * whole["b.column"] * j for i in (0, 1) for j in (0, 1)]  # fmt: skip
+    before = not min(ends) <= w["b.data"] <= max(ends)
+    packed = "before" if before else "on the way"
+    yield f"B packed {packed}" if before or w["copy"] else "B in place"
+    tests = {
+        "panel by panel": w["n"] <= w["width"] < whole["n"],
+        "rows in several blocks": w["m"] < whole["m"],
+        "columns in several chunks": w["width"] < w["n"] < whole["n"],
+        "k in several blocks": w["k"] < whole["k"],
+        "copies found again": w["copy"] and not w["copies"],
+        "panels found again": before and not w["copies"],
+    }
+    yield from (way for way, taken in tests.items() if taken)
+
+
 def _of_one(call: Call, dtype: str) -> Iterable[str]:
     w, size = call.words, edges.itemsize(dtype)
-    if call.kernel == "part":
-        yield "parts"
-    elif call.kernel == "macrokernel" and w["depth"]:
-        yield ("A in place", "A by rows", "A by k")[w["pack_a"]]
-        tests = {
-            "blocks by rows": w["row_blocks"] > 1,
-            "blocks by columns": w["column_groups"] > 1,
-            "several chains in a tile": w["depth"] > edges.KC[dtype],
-        }
-        yield from (way for way, taken in tests.items() if taken)
+    if call.kernel == "macrokernel" and w["depth"]:
+        yield "A in panels" if w["a_panels"] else "A in place"
+        yield from {"several chains in a tile"} if w["depth"] > edges.KC[dtype] else ()
     elif call.kernel == "runs":
         whole_vectors = thresholds.RUN_BYTES // (size * w["m"] * edges.lanes(dtype))
         run = max(thresholds.RUN_COLUMNS, whole_vectors * edges.lanes(dtype))

@@ -294,6 +294,22 @@ class Simd:
         f = declare(self.builder.module, "llvm.prefetch.p0", VOID, [a.type for a in args])
         self.builder.call(f, args)
 
+    def in_turn(self, values: list[ir.Value], address: ir.Value) -> tuple[list[ir.Value], ir.Value]:
+        """All as they are, but what is loaded from the address is loaded after the values are made.
+
+        LLVM likes to load early, and spills what then waits for a register. No instruction is left
+        of this; a CPU that reorders goes on doing so.
+        """
+        given = [*values, address]
+        kinds = [x.type for x in given]
+        places = ["=x"] * len(values) + ["=r"] + [str(i) for i in range(len(given))]
+        asm = ir.InlineAsm(
+            ir.FunctionType(ir.LiteralStructType(kinds), kinds), "", ",".join(places)
+        )
+        found = self.builder.call(asm, given)
+        *values, address = (self.builder.extract_value(found, i) for i in range(len(given)))
+        return values, address
+
     def shuffle(self, a: Value, b: Value, lanes: list[int]) -> Value:
         mask = ir.Constant(ir.VectorType(I32, self.lanes), lanes)
         return Value(self, self.builder.shuffle_vector(a.ir, b.ir, mask))

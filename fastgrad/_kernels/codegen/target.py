@@ -1,4 +1,4 @@
-"""CPU that numba compiles for -> vector length, register tile, cache blocks: the one table.
+"""CPU that numba compiles for -> vector length and register tile: the one table.
 
 The compiler is asked, not the machine: NUMBA_CPU_NAME and NUMBA_CPU_FEATURES are honoured, so
 that code for another CPU can be generated, read and (where the host can) run.
@@ -47,11 +47,9 @@ class Isa:
 
     name: str
     vector_bytes: int
+    registers: int  # for vectors
     fma: bool
     tile_rows: tuple[tuple[int, ...], ...]
-    block_chains: int  # blocks of KC steps packed at a time: C is in cache for all but the first
-    block_columns: int  # NC, of B packed at a time, for all threads: in L3, a strip of it in L2
-    a_bytes: int  # of A packed at a time: a part of L2
 
     def __post_init__(self) -> None:
         assert all(set(self.tile_rows[-1]) <= set(rows) for rows in self.tile_rows)
@@ -64,6 +62,11 @@ class Isa:
     def rows(self) -> int:
         """Of the widest tile."""
         return self.tile_rows[-1][0]
+
+    @property
+    def packing_vectors(self) -> int:
+        """Packing tiles are this wide or wider: of equal micro-panels, all but the last are."""
+        return self.vectors // 2 + 1
 
     @property
     def most_rows(self) -> int:
@@ -89,7 +92,7 @@ class Isa:
                 for r in self.tile_rows[vectors - 1]
                 if r <= left
             ]
-            best = min(options)
+            best = min(options, key=lambda option: (option[0], -option[1]))  # the tallest first
             cost.append(best[0])
             plan.append(best[1])
         return tuple(plan)
@@ -99,12 +102,12 @@ class Isa:
 # Of the shapes that do, the one with the fewest loads an FMA, (rows + vectors) / (rows * vectors):
 # 6 x 4 against 12 x 2 is worth 10 % in float32 on a core whose other thread is busy.
 AVX512 = Isa(
-    "AVX-512", 64, True,
-    ((12, 6, 4, 2, 1), (12, 6, 4, 2, 1), (8, 6, 4, 2, 1), (6, 4, 2, 1)), 2, 1024, 800_000,
+    "AVX-512", 64, 32, True,
+    ((12, 6, 4, 2, 1), (12, 6, 4, 2, 1), (8, 6, 4, 2, 1), (6, 4, 2, 1)),
 )  # fmt: skip
-AVX2 = Isa("AVX2", 32, True, ((12, 6, 4, 2, 1), (6, 4, 2, 1)), 2, 1024, 400_000)
-NEON = Isa("NEON", 16, True, ((16, 8, 4, 2, 1), (12, 8, 4, 2, 1), (8, 4, 2, 1)), 2, 960, 400_000)
-SSE = Isa("128-bit without FMA", 16, False, ((12, 6, 4, 2, 1), (6, 4, 2, 1)), 2, 1024, 400_000)
+AVX2 = Isa("AVX2", 32, 16, True, ((12, 6, 4, 2, 1), (6, 4, 2, 1)))
+NEON = Isa("NEON", 16, 32, True, ((16, 8, 4, 2, 1), (12, 8, 4, 2, 1), (8, 4, 2, 1)))
+SSE = Isa("128-bit without FMA", 16, 16, False, ((12, 6, 4, 2, 1), (6, 4, 2, 1)))
 
 _PROBE = """
 target triple = "{triple}"

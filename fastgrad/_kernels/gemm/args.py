@@ -82,7 +82,10 @@ class BlockPlan(NamedTuple):
     to: Rows
     to_chunk: int  # from the output of one chunk of k to that of the next
     epilogue: Epilogue
-    pack_a: int  # IN_PLACE, BY_ROWS or BY_K
+    a_panels: int  # 1: A lies in packed panels, each as high as the tile that reads it, k-major
+    copy: int  # of the first micro-panel of B, which the tiles below the first read; 0: none
+    copy_step: int  # to that of the next; 0: they share one place
+    copies: int  # 1: the first tiles make the copies; 0: they are there
     rows: int  # of a task
     row_blocks: int
     columns: int  # of a task
@@ -90,21 +93,6 @@ class BlockPlan(NamedTuple):
     depth: int  # steps of k in a chunk
     width: int  # columns of a micro-panel: a tile's
     row_plan: int  # vectors of the tiles that rows are cut for
-
-
-# How A is read: where it lies, packed row by row, or packed k-major in panels a tile high
-IN_PLACE, BY_ROWS, BY_K = 0, 1, 2
-
-
-class PackPlan(NamedTuple):
-    """A job that packs a block of B; task t has micro-panels t * panels ..."""
-
-    b: Matrix  # (kc, n)
-    kc: int
-    n: int
-    to: int
-    panels: int  # of a task
-    width: int  # columns of a micro-panel
 
 
 class PartPlan(NamedTuple):

@@ -1,9 +1,10 @@
-"""The general path: B in packed blocks of KC x NC that all threads share, a pass over C for each.
+"""The general path, on one thread: blocks of k and of rows, whose A stays in L2 as B passes by.
 
-Assumptions: those of macrokernel.py. Tasks are blocks of C. Each packs the rows of A that it
-needs, a few tiles' worth that stay in L2 while the micro-panels of B pass by. What gains nothing by
-packing is read where it lies. Where the product is too short for threads to wait for each other at
-every block, C is cut into a few parts instead, each a product that one thread does alone.
+Assumptions: those of macrokernel.py. A block is KC deep, and as high as half of L2 holds of A; of B
+there is one micro-panel in L2 at a time. What several tiles read is packed once: A panel by panel,
+ahead of its block; B by the first block of rows, on the way through its first tiles or, where it
+has to be transposed, just before. Other blocks of rows find these copies in L3. What gains nothing
+by packing is read where it lies.
 """
 
 from __future__ import annotations
@@ -11,236 +12,229 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..codegen.calls import call, subroutine
-from ..codegen.integers import ceil_div, least, most, pick, quotient, remainder
-from ..codegen.structs import on_stack, view
-from ..runtime.pool_kernels import ensure, fork_join, run_task
-from ..runtime.registry import Floats, kernel, task
+from ..codegen.integers import ceil_div, least, most, pick, quotient
+from ..codegen.memory import table, word
+from ..codegen.structs import load, on_stack
+from ..runtime.caches import MOST_L2_BYTES
+from ..runtime.pool_kernels import run_task
+from ..runtime.registry import Floats, kernel
 from ..runtime.scratch import ARENA_BYTES, HEADER, acquire, release
-from ..runtime.table import OK, OUT_OF_MEMORY
+from ..runtime.table import L2_BYTES, OK, OUT_OF_MEMORY
 from . import thresholds
-from .args import (
-    BY_K,
-    BY_ROWS,
-    IN_PLACE,
-    BlockPlan,
-    Epilogue,
-    Gemm,
-    Matrix,
-    PackPlan,
-    Panels,
-    PartPlan,
-    Rows,
-)
-from .macrokernel import macrokernel, pack_b
+from .args import BlockPlan, Copy, Epilogue, Gemm, Matrix, Panels, Rows
+from .macrokernel import macrokernel
+from .microkernel import next_rows
+from .packing import copy
 
 
 class Layout(NamedTuple):
-    """How a product is cut, whatever the number of threads."""
+    """How a product is cut, and what is packed."""
 
     width: int  # columns of a micro-panel
     row_plan: int  # vectors of the tiles that rows are cut for
-    depth: int  # steps of k packed at a time
-    packed: int  # where B is packed to; 0: it is read where it lies
-    pack_a: int
-    rows: int  # of a task on one thread
-    columns: int  # NC: of B packed at a time
+    depth: int  # steps of k in a block
+    rows: int  # of a block
+    chunk: int  # columns that all rows go through before the next ones: B's copies have room
+    columns: int  # of a group: of B that is packed at a time, or all of a chunk
+    a_panels: int  # where A is packed to; 0: it is not
+    b_panels: int  # 1: B is packed before its tiles
+    b_copy: int  # 1: on the way
+    b_step: int  # from the copy of a micro-panel to that of the next; 0: they share one place
 
 
-@subroutine
-def cheapest_cut(m, n, tasks, most_across, least_down, most_down, threads):  # type: ignore[no-untyped-def]
-    """How many blocks of C side by side and, in the lower half of the word, one below the other.
+class Block(NamedTuple):
+    """Some rows and steps of k, and a group of columns."""
 
-    The cost is what is packed and read: A (m rows) once for each block beside another, B (n
-    columns) once for each below another. If neither count is a multiple of ``threads``, the last
-    round of tasks leaves threads idle, so there are more blocks below.
-    """
-    cut, cheapest = (1 << 32) | 1, 1 << 62
-    for across in range(1, least(tasks, most_across) + 1):
-        if remainder(tasks, across) == 0:
-            down = most(least_down, least(quotient(tasks, across), most_down))
-            if remainder(across, threads) != 0:
-                down = ceil_div(down, threads) * threads
-            if across * m + down * n < cheapest:
-                cut, cheapest = (across << 32) | down, across * m + down * n
-    return cut
-
-
-@task(PartPlan)
-def part(t: Floats) -> Any:
-    """A part of C, alone."""
-    size, whole_product = t.size, t[blocked]
-
-    def body(p):  # type: ignore[no-untyped-def]
-        plan = view(p.plan, PartPlan)
-        whole, rows, columns = plan.whole, plan.rows, plan.columns
-        i = quotient(p.task, plan.beside) * rows
-        j = remainder(p.task, plan.beside) * columns
-        a, b, to, e = whole.a, whole.b, whole.to, whole.epilogue
-        return call(whole_product, Gemm(
-            m=least(rows, whole.m - i), n=least(columns, whole.n - j), k=whole.k,
-            a=Matrix(data=a.data + i * a.row, row=a.row, column=a.column),
-            b=Matrix(data=b.data + j * b.column, row=b.row, column=b.column),
-            to=Rows(data=to.data + i * to.row + j * size, row=to.row),
-            epilogue=Epilogue(
-                accumulate=e.accumulate, bias=pick(e.bias, e.bias + j * size, 0), relu=e.relu,
-                y=Rows(data=pick(e.y.data, e.y.data + i * e.y.row + j * size, 0), row=e.y.row),
-                activation=e.activation,
-            ),
-            threads=1,
-        ))  # fmt: skip
-
-    return body
-
-
-def _in_parts(t: Floats) -> Any:
-    size, lanes = t.size, t.lanes
-    rows_max, columns_max = t.isa.rows, t.isa.columns(size)
-    part_task, block, pack = t[part], t[macrokernel], t[pack_b]
-
-    @subroutine
-    def in_parts(p):  # type: ignore[no-untyped-def]
-        """Parts of C, each a product of its own: a few for each thread."""
-        m, n = p.m, p.n
-        tasks = thresholds.PARTS_OF_A_THREAD * p.threads
-        cut = cheapest_cut(m, n, tasks, 2 * ceil_div(n, columns_max), 0, tasks, 1)
-        across = cut >> 32
-        rows = ceil_div(ceil_div(m, rows_max), quotient(tasks, across)) * rows_max
-        columns = ceil_div(ceil_div(n, lanes), across) * lanes
-        beside = ceil_div(n, columns)
-        plan = on_stack(PartPlan(whole=p, rows=rows, columns=columns, beside=beside))
-        status = ensure(block) | ensure(pack)
-        if status != OK:
-            return status
-        ns = quotient(m * n * p.k * size, 4 * thresholds.FMAS_PER_NS)
-        return fork_join(part_task, plan, beside * ceil_div(m, rows), ns)
-
-    return in_parts
+    row: int
+    step: int
+    column: int
+    rows: int
+    depth: int
+    columns: int
+    end: int  # of the chunk's columns
+    a: Matrix  # (rows, depth), or its panels
+    b: Panels  # (depth, columns)
+    copy: int  # of B: where it is, or will be
 
 
 def _layout(t: Floats) -> Any:
-    size, lanes, isa = t.size, t.lanes, t.isa
+    size, lanes, kc_max, isa = t.size, t.lanes, t.kc, t.isa
     rows_max, columns_max, most_vectors = isa.rows, isa.columns(size), isa.vectors
-    nc_max, depth_max, a_bytes = isa.block_columns, t.kc * isa.block_chains, isa.a_bytes
-    most_panels = nc_max // columns_max
-    assert HEADER + depth_max * nc_max * size <= ARENA_BYTES >= 2 * a_bytes
+    room = ARENA_BYTES - HEADER - MOST_L2_BYTES // 2  # for B
+    assert max(thresholds.GROUP_COLUMNS * thresholds.OUTER_K, kc_max * columns_max) * size <= room
 
     @subroutine
     def lay_out(p, to):  # type: ignore[no-untyped-def]
-        """Fill a Layout: widths, and what is packed."""
+        """Fill a Layout; its addresses are 0 or 1: what is packed."""
         m, n, k, a, b = p.m, p.n, p.k, p.a, p.b
         panels = ceil_div(n, columns_max)
         # micro-panels of equal vectors: of 5, 3 and 2, not 4 and 1
-        vectors = ceil_div(ceil_div(least(n, nc_max), lanes), least(panels, most_panels))
+        vectors = ceil_div(ceil_div(n, lanes), panels)
         to.width, to.row_plan = vectors * lanes, pick(panels - 1, most_vectors, vectors)
-        panels = ceil_div(n, to.width)
-        depth = least(depth_max, most(k, 1))
+        to.depth = least(kc_max, most(k, 1))
         large = m * n * k > thresholds.DIRECT_FMAS
-        to.packed = 0
-        if (b.column != size and n > 1) or (m > thresholds.DIRECT_ROWS and large):
-            to.packed = 1
-        to.pack_a, to.rows, to.columns, to.depth = IN_PLACE, m, n, depth
+        flat = to.depth <= thresholds.OUTER_K  # goes row by row through all micro-panels
+        to.chunk, to.b_panels, to.b_copy, to.b_step = n, 0, 0, 0
+        read_often = large and m > thresholds.DIRECT_ROWS
+        if (b.column != size and n > 1) or (read_often and flat):
+            to.b_panels = 1
+        elif read_often and panels > 1:
+            to.b_copy = 1
         by_k = a.row == size and a.column != size
-        read_often = panels > thresholds.DIRECT_PANELS and (by_k or depth > thresholds.OUTER_K)
+        most_in_place = thresholds.DIRECT_PANELS if by_k else thresholds.DIRECT_ROW_PANELS
+        read_often = panels > most_in_place and (by_k or not flat)
+        to.a_panels = 0
         if large and (read_often or (by_k and a.column >= thresholds.FAR_BYTES)):
-            to.pack_a = BY_K if by_k else BY_ROWS
-            rows = quotient(a_bytes, depth * size + 64)
-            to.rows = ceil_div(ceil_div(m, rows_max), ceil_div(m, rows)) * rows_max
-        if to.packed != 0:
-            to.columns = ceil_div(panels, ceil_div(n, nc_max)) * to.width
+            to.a_panels = 1
+        rows = quotient(word(table(), L2_BYTES), 2 * to.depth * size)
+        to.rows = m
+        if m > rows:
+            rows = most(quotient(rows, rows_max), 1)
+            tiles = ceil_div(m, rows_max)
+            to.rows = ceil_div(tiles, ceil_div(tiles, rows)) * rows_max
+        one = to.width * to.depth * size
+        if to.b_panels != 0 and flat:
+            to.b_step = one
+            to.chunk = least(n, quotient(thresholds.GROUP_COLUMNS, to.width) * to.width)
+        elif (to.b_panels | to.b_copy) != 0 and to.rows < m:
+            to.b_step = one
+            to.chunk = least(n, quotient(room, one) * to.width)
+        to.columns = to.chunk
+        if to.b_panels != 0 and not flat:
+            to.columns = to.width
         return OK
 
     return lay_out
 
 
-def _over_k(t: Floats) -> Any:
-    size, rows_max = t.size, t.isa.rows
-    block, pack = t[macrokernel], t[pack_b]
+def _pack_a(t: Floats) -> Any:
+    size, pack = t.size, t[copy]
 
     @subroutine
-    def over_k(p, layout, j0):  # type: ignore[no-untyped-def]
-        """The columns of C from j0: for each block of k, pack B and go over all rows."""
-        m, n, k, threads = p.m, least(layout.columns, p.n - j0), p.k, p.threads
-        a, b, to, e = p.a, p.b, p.to, p.epilogue
-        width, here = layout.width, j0 * size
-        panels, rows, groups = ceil_div(n, width), layout.rows, 1
-        if threads > 1:
-            most_blocks = most(ceil_div(m, rows_max) // thresholds.TASK_TILES, 1)
-            tasks = thresholds.TASKS_OF_A_THREAD * threads
-            cut = cheapest_cut(m, n, tasks, panels, ceil_div(m, rows), most_blocks, threads)
-            groups, rows = cut >> 32, 2 * ceil_div(m, 2 * (cut & 0xFFFFFFFF))
-        group_panels = ceil_div(panels, groups)
-        groups, row_blocks = ceil_div(panels, group_panels), ceil_div(m, rows)
-        status = OK
-        k0 = 0
-        while True:
-            kc = least(layout.depth, k - k0)
-            last = 1 if k0 + kc >= k else 0
-            source = b.data + k0 * b.row + j0 * b.column
-            row, panel = b.row, width * b.column
-            if layout.packed != 0:
-                of_task = ceil_div(panels, 2 * threads)
-                packing = on_stack(PackPlan(
-                    b=Matrix(data=source, row=b.row, column=b.column), kc=kc, n=n,
-                    to=layout.packed, panels=of_task, width=width,
-                ))  # fmt: skip
-                tasks = ceil_div(panels, of_task)
-                if threads > 1:
-                    status |= fork_join(pack, packing, tasks, quotient(kc * n, 4))
-                else:
-                    for index in range(tasks):
-                        status |= run_task(pack, packing, index)
-                source, row, panel = layout.packed, width * size, width * size * kc
-            plan = on_stack(BlockPlan(
-                m=m, n=n, k=kc,
-                a=Matrix(data=a.data + k0 * a.column, row=a.row, column=a.column),
-                b=Panels(data=source, row=row, panel=panel),
-                to=Rows(data=to.data + here, row=to.row), to_chunk=0,
-                epilogue=Epilogue(
-                    accumulate=pick(k0, 1, e.accumulate),
-                    bias=pick(last * e.bias, e.bias + here, 0), relu=last * e.relu,
-                    y=Rows(data=pick(last * e.y.data, e.y.data + here, 0), row=e.y.row),
-                    activation=e.activation,
-                ),
-                pack_a=layout.pack_a, rows=rows, row_blocks=row_blocks,
-                columns=group_panels * width, column_groups=groups,
-                depth=kc, width=width, row_plan=layout.row_plan,
-            ))  # fmt: skip
-            if threads > 1:
-                ns = quotient(m * n * kc * size, 4 * thresholds.FMAS_PER_NS)
-                status |= fork_join(block, plan, row_blocks * groups, ns)
-            else:
-                for index in range(row_blocks * groups):
-                    status |= run_task(block, plan, index)
-            k0 += layout.depth
-            if k0 >= k or status != OK:
-                return status
+    def pack_a(layout, block):  # type: ignore[no-untyped-def]
+        """A of the block to panels as high as the tiles that will read them, k-major.
 
-    return over_k
+        Where A lies along m, a line of it is part of several panels: some steps of k at a time go
+        to all of them.
+        """
+        a, rows, depth, to = block.a, block.rows, block.depth, layout.a_panels
+        chunk = thresholds.PACK_K if a.row == size else depth
+        for k in range(0, depth, most(chunk, 1)):
+            some = least(chunk, depth - k)
+            i = 0
+            while i < rows:
+                height = next_rows(layout.row_plan, rows - i)
+                source = Matrix(data=a.data + i * a.row + k * a.column, row=a.column, column=a.row)
+                panel = Rows(data=to + (i * depth + k * height) * size, row=height * size)
+                call(pack, Copy(rows=some, columns=height, source=source, to=panel))
+                i += height
+        a.data, a.row, a.column = to, size, 0
+        return OK
+
+    return pack_a
+
+
+def _pack_b(t: Floats) -> Any:
+    size, pack = t.size, t[copy]
+
+    @subroutine
+    def pack_b(p, layout, block):  # type: ignore[no-untyped-def]
+        """B of the block to micro-panels."""
+        b, width, to = p.b, layout.width, block.copy
+        columns, depth, row = block.columns, block.depth, width * size
+        chunk = thresholds.PACK_K if b.column == size else depth
+        for k in range(0, depth, most(chunk, 1)):
+            for j in range(0, columns, width):
+                source = Matrix(
+                    data=block.b.data + k * b.row + j * b.column, row=b.row, column=b.column
+                )
+                panel = Rows(data=to + (quotient(j, width) * depth + k) * row, row=row)
+                call(pack, Copy(rows=least(chunk, depth - k), columns=least(width, columns - j),
+                                source=source, to=panel))  # fmt: skip
+        return OK
+
+    return pack_b
+
+
+def _multiply(t: Floats) -> Any:
+    size, macro, pack_b = t.size, t[macrokernel], _pack_b(t)
+
+    @subroutine
+    def multiply(p, layout, block):  # type: ignore[no-untyped-def]
+        """A block times a group of B, into C."""
+        b, to, e, width = p.b, p.to, p.epilogue, layout.width
+        i, k, j, depth = block.row, block.step, block.column, block.depth
+        columns = least(layout.columns, block.end - j)
+        block.columns, last = columns, 1 if k + depth >= p.k else 0
+        block.b.data = b.data + k * b.row + j * b.column
+        block.b.row, block.b.panel = b.row, width * b.column
+        first = 1 if i == 0 or layout.b_step == 0 else 0  # the block that makes the copies
+        if layout.b_panels != 0:
+            if first:
+                pack_b(p, layout, block)
+            row = width * size
+            block.b.data, block.b.row, block.b.panel = block.copy, row, depth * row
+        y = e.y.data + i * e.y.row + j * size
+        plan = on_stack(BlockPlan(
+            m=block.rows, n=columns, k=depth, a=load(block.a), b=load(block.b),
+            to=Rows(data=to.data + i * to.row + j * size, row=to.row), to_chunk=0,
+            epilogue=Epilogue(
+                accumulate=pick(k, 1, e.accumulate),
+                bias=pick(last * e.bias, e.bias + j * size, 0), relu=last * e.relu,
+                y=Rows(data=pick(last * e.y.data, y, 0), row=e.y.row), activation=e.activation,
+            ),
+            a_panels=pick(layout.a_panels, 1, 0), copy=pick(layout.b_copy, block.copy, 0),
+            copy_step=layout.b_step, copies=first, rows=block.rows, row_blocks=1,
+            columns=columns, column_groups=1, depth=depth, width=width,
+            row_plan=layout.row_plan,
+        ))  # fmt: skip
+        return run_task(macro, plan, 0)
+
+    return multiply
 
 
 @kernel(Gemm)
 def blocked(t: Floats) -> Any:
     size = t.size
-    in_parts, lay_out, over_k = _in_parts(t), _layout(t), _over_k(t)
+    lay_out, pack_a, multiply = _layout(t), _pack_a(t), _multiply(t)
 
     def body(p):  # type: ignore[no-untyped-def]
-        if p.threads > 1 and p.m * p.n * p.k * size < 4 * thresholds.PARTS_FMAS:
-            return in_parts(p)
-        layout = on_stack(
-            Layout(width=0, row_plan=0, depth=0, packed=0, pack_a=0, rows=0, columns=0)
-        )
+        layout = on_stack(Layout(
+            width=0, row_plan=0, depth=0, rows=0, chunk=0, columns=0, a_panels=0, b_panels=0,
+            b_copy=0, b_step=0,
+        ))  # fmt: skip
         lay_out(p, layout)
-        arena = 0
-        if layout.packed != 0:
+        arena, a, behind_a = 0, p.a, 0
+        if (layout.a_panels | layout.b_panels | layout.b_copy) != 0:
             arena = acquire()
             if arena == 0:
                 return OUT_OF_MEMORY
-            layout.packed = arena + HEADER
+            room, of_a = arena + HEADER, (layout.rows * layout.depth * size + 63) & -64
+            behind_a = room + pick(layout.a_panels, of_a, 0)
+            layout.a_panels = pick(layout.a_panels, room, 0)
+        block = on_stack(Block(
+            row=0, step=0, column=0, rows=0, depth=0, columns=0, end=0,
+            a=Matrix(data=0, row=0, column=0), b=Panels(data=0, row=0, panel=0), copy=0,
+        ))  # fmt: skip
         status = OK
-        for j in range(0, p.n, layout.columns):
-            status |= over_k(p, layout, j)
-            if status != OK:
-                break
+        for start in range(0, p.n, layout.chunk):
+            block.end, block.step = least(start + layout.chunk, p.n), 0
+            while True:
+                block.depth = least(layout.depth, p.k - block.step)
+                for i in range(0, p.m, layout.rows):
+                    block.row, block.rows = i, least(layout.rows, p.m - i)
+                    block.a.data = a.data + i * a.row + block.step * a.column
+                    block.a.row, block.a.column = a.row, a.column
+                    if layout.a_panels != 0:
+                        pack_a(layout, block)
+                    block.copy = behind_a
+                    for j in range(start, block.end, layout.columns):
+                        block.column = j
+                        status |= multiply(p, layout, block)
+                        block.copy += layout.b_step
+                block.step += layout.depth
+                if block.step >= p.k or status != OK:
+                    break
         if arena != 0:
             release(arena)
         return status

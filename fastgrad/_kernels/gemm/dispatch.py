@@ -5,7 +5,8 @@ registers, another activation from Z to Y behind the tile). Every path is a kern
     few_rows.py        few rows, or few columns: the other operand passes by once
     split_k.py         long k, small C: blocks of k side by side
     inner_product.py   a row times a column
-    blocked.py         everything else: packed blocks, shared between threads
+    blocked.py         everything else: packed blocks
+    parts.py           the same, in parts for several threads
 and small products go to one task of macrokernel.py at once. The bits are the same from all; k is
 always cut at multiples of KC (the contract). A product that is itself a task takes paths alone
 whose kernels layer/backward.py compiles before the job.
@@ -23,16 +24,17 @@ from ..runtime.pool_kernels import ensure, run_task, threads_in_force
 from ..runtime.registry import Floats, kernel
 from ..runtime.table import OK
 from . import thresholds
-from .args import IN_PLACE, BlockPlan, Epilogue, Gemm, Matrix, Panels, Product, Rows
+from .args import BlockPlan, Epilogue, Gemm, Matrix, Panels, Product, Rows
 from .blocked import blocked
 from .elementwise import VALUE
 from .few_rows import few_rows
 from .inner_product import inner_product
 from .macrokernel import macrokernel
+from .parts import parts
 from .split_k import split_k
 
 # Paths, as ``path_of`` says them
-_BLOCKED, _FEW_ROWS, _SPLIT_K, _INNER, _DIRECT = range(5)
+_BLOCKED, _PARTS, _FEW_ROWS, _SPLIT_K, _INNER, _DIRECT = range(6)
 
 
 def _path_of(t: Floats) -> Any:
@@ -53,9 +55,6 @@ def _path_of(t: Floats) -> Any:
         wide = n >= thresholds.FEW_ROWS_COLUMNS
         if m <= thresholds.FEW_ROWS and n * k >= least_b and (wide or not b_dense):
             return _FEW_ROWS
-        far = n * k * size > thresholds.FAR_ROWS_BYTES
-        if m <= thresholds.FAR_ROWS and far and b_dense and wide:
-            return _FEW_ROWS
         if e.y.data == 0 and m * k >= thresholds.FEW_COLUMNS_ELEMENTS:
             tall = m >= thresholds.FEW_ROWS_COLUMNS or (n <= 4 and m >= 16)
             gathered = n * size <= 4 * thresholds.GATHER_ROWS
@@ -67,7 +66,7 @@ def _path_of(t: Floats) -> Any:
         if p.threads > 1 and long_k and b_dense:
             if e.bias == 0 and e.y.data == 0 and e.relu == 0:
                 return _SPLIT_K
-        return _BLOCKED
+        return _PARTS if p.threads > 1 else _BLOCKED
 
     return path_of
 
@@ -85,7 +84,7 @@ def _directly(t: Floats) -> Any:
         width = vectors * lanes
         plan = on_stack(BlockPlan(
             m=m, n=n, k=k, a=p.a, b=Panels(data=b.data, row=b.row, panel=width * b.column),
-            to=p.to, to_chunk=0, epilogue=p.epilogue, pack_a=IN_PLACE,
+            to=p.to, to_chunk=0, epilogue=p.epilogue, a_panels=0, copy=0, copy_step=0, copies=0,
             rows=m, row_blocks=1, columns=n, column_groups=1, depth=k, width=width,
             row_plan=pick(panels - 1, most_vectors, vectors),
         ))  # fmt: skip
@@ -99,7 +98,7 @@ def gemm(t: Floats) -> Any:
     size, relu = t.size, RELU
     path_of, directly = _path_of(t), _directly(t)
     value, by_blocks, by_rows = t[VALUE], t[blocked], t[few_rows]
-    by_chunks, by_lanes = t[split_k], t[inner_product]
+    by_chunks, by_lanes, by_parts = t[split_k], t[inner_product], t[parts]
 
     def body(p):  # type: ignore[no-untyped-def]
         m, n, a, b, c_row = p.m, p.n, load(p.a), load(p.b), p.c.row
@@ -134,6 +133,8 @@ def gemm(t: Floats) -> Any:
             return call(by_chunks, form)
         if path == _INNER:
             return call(by_lanes, form)
+        if path == _PARTS:
+            return call(by_parts, form)
         return call(by_blocks, form)
 
     return body

@@ -17,7 +17,7 @@ from ..runtime.pool_kernels import run_task
 from ..runtime.registry import Floats, kernel
 from ..runtime.scratch import ARENA_BYTES, HEADER, acquire, release
 from ..runtime.table import OK, OUT_OF_MEMORY
-from .args import IN_PLACE, BlockPlan, Epilogue, Fold, Gemm, Matrix, Panels, Rows
+from .args import BlockPlan, Epilogue, Fold, Gemm, Matrix, Panels, Rows
 from .macrokernel import macrokernel
 from .packing import load_transposed
 from .reduce import fold
@@ -85,7 +85,8 @@ def inner_product(t: Floats) -> Any:
                     b=Panels(data=b + at, row=size, panel=size),
                     to=Rows(data=sums + whole * size, row=size), to_chunk=0,
                     epilogue=Epilogue(accumulate=0, bias=0, relu=0, y=nothing, activation=0),
-                    pack_a=IN_PLACE, rows=1, row_blocks=1, columns=1, column_groups=1,
+                    a_panels=0, copy=0, copy_step=0, copies=0,
+                    rows=1, row_blocks=1, columns=1, column_groups=1,
                     depth=rest, width=lanes, row_plan=1,
                 ))  # fmt: skip
                 status |= run_task(block, plan, 0)

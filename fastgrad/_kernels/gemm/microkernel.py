@@ -3,9 +3,11 @@
 A tile keeps rows x vectors accumulators in registers through the whole loop over k: each is the
 chain of the contract, started at +0.0. A is read one element at a time (any strides), B one row
 of vectors at a time (unit stride along columns, any stride along k), so packed panels and users'
-memory are the same to it. The epilogue stores the chains or, if there is more to do, adds what was
-in C, then the bias, then applies relu, all on registers: where one of these is not wanted it adds
--0.0 or compares with NaN, which change nothing, and so one piece of code serves every case.
+memory are the same to it. A packing tile also stores the rows of B that it has read, one behind the
+other: the tiles below read that copy. The epilogue stores the chains or, if there is more to do,
+adds what was in C, then the bias, then applies relu, all on registers: where one of these is not
+wanted it adds -0.0 or compares with NaN, which change nothing, and so one piece of code serves
+every case.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ class Tile(NamedTuple):
     relu: int  # 1 or 0
     plain: int  # 1: no old C, bias or relu
     tail: int  # columns in the last vector of a masked tile
-    pace: int  # lines / kc in units of 2^-32: how fast the prefetch of C moves down its rows
+    copy: int  # where a packing tile copies B to, vectors without a gap
 
 
 _ROWS_PER_POINTER = (
@@ -97,24 +99,28 @@ def minus_zeros(typing_context: Any, itemsize: Any) -> Any:
     return types.intp(itemsize), codegen
 
 
-def tile_name(itemsize: int, rows: int, vectors: int, masked: bool) -> str:
-    return f"fastgrad_tile_f{8 * itemsize}_{rows}x{vectors}{'_tail' if masked else ''}"
+# What a tile does beside its product. WHOLE: no vector is masked, C is fetched before the loop.
+WHOLE, MASKED, PACKING = "whole", "masked", "packing"
+
+
+def tile_name(itemsize: int, rows: int, vectors: int, kind: str) -> str:
+    return f"fastgrad_tile_f{8 * itemsize}_{rows}x{vectors}_{kind}"
 
 
 def emit_tile(
-    module: ir.Module, isa: Isa, itemsize: int, rows: int, vectors: int, masked: bool
+    module: ir.Module, isa: Isa, itemsize: int, rows: int, vectors: int, kind: str
 ) -> ir.Function:
-    """Emit the tile into ``module``. ``masked``: the last vector has ``tail`` columns."""
-    name = tile_name(itemsize, rows, vectors, masked)
+    """Emit the tile into ``module``. The last vector has ``tail`` columns unless it is WHOLE."""
+    name = tile_name(itemsize, rows, vectors, kind)
     function, b = new_function(module, name, len(structs.names(Tile)))
     p = structs.built(Tile, iter(function.args))
     ops = Simd(b, itemsize, isa.lanes(itemsize), isa.fma)
     masks = [None] * vectors
-    if masked:
+    if kind != WHOLE:
         masks[-1] = ops.first(p.tail)
 
     c_rows = [b.add(p.c.data, b.mul(p.c.row, i64(r))) for r in range(rows)]
-    chains = _emit_chains(function, ops, p, rows, vectors, masks, prefetch=not masked)
+    chains = _emit_chains(function, ops, p, rows, vectors, masks, kind, isa.registers)
 
     with b.if_else(b.icmp_signed("!=", p.plain, i64(0))) as (then, otherwise):
         with then:
@@ -142,64 +148,102 @@ def _emit_chains(
     rows: int,
     vectors: int,
     masks: list[ir.Value | None],
-    prefetch: bool,
+    kind: str,
+    registers: int,
 ) -> list[Value]:
     """The loop over k; leaves the builder behind it and returns the accumulators.
 
-    ``prefetch``: C is fetched on the way, a line each step, from the last row to the first. All of
-    it before the loop would take the line fill buffers that A and B need: 5 % at 1024 x 1024.
+    Some steps a turn, and what is left of them one by one: with one step a turn, counting takes
+    issue slots from the FMAs, 8 % of a 6 x 4 tile whose operands come from L2. A
+    WHOLE tile fetches C on the way, from the last row to the first: all of it before the loop would
+    take the line fill buffers that B needs, 5 % at 1024 x 1024.
     """
     b = ops.builder
     groups = [b.add(p.a.data, b.mul(p.a.row, i64(r))) for r in range(0, rows, _ROWS_PER_POINTER)]
     steps = [i64(0), p.a.row, b.mul(p.a.row, i64(2)), b.mul(p.a.row, i64(3))]
     zero = ops.constant(0.0).ir
-    before = b.block
-    loop, after = function.append_basic_block("k"), function.append_basic_block("epilogue")
-    b.cbranch(b.icmp_signed(">", p.kc, i64(0)), loop, after)
+    start = [*groups, p.b.data, p.copy, *([zero] * (rows * vectors))]
 
-    b.position_at_end(loop)
-    left = _phi(b, p.kc, before)
-    a = [_phi(b, g, before) for g in groups]
-    b_row = _phi(b, p.b.data, before)
-    chains = [_phi(b, zero, before) for _ in range(rows * vectors)]
-    columns = [ops.load(b_row, v * ops.bytes, masks[v]) for v in range(vectors)]
-    if prefetch:
-        row = b.lshr(b.mul(left, p.pace), i64(32))
-        line = b.and_(b.mul(left, i64(64)), i64(vectors * ops.bytes - 1))
+    # where accumulators leave few registers free, loads wait for their turn; such tiles are small,
+    # and have more steps a turn
+    tight = rows * vectors + vectors + 1 == registers - 1
+
+    def step(state: list[ir.Value]) -> list[ir.Value]:
+        a, b_row, copy, chains = (
+            state[: len(groups)],
+            *state[len(groups) :][:2],
+            state[-rows * vectors :],
+        )
+        columns = [ops.load(b_row, v * ops.bytes, masks[v]) for v in range(vectors)]
+        if kind == PACKING:
+            for v in range(vectors):
+                ops.store(columns[v], copy, v * ops.bytes)
+        fused: list[ir.Value] = []
+        for r in range(rows):
+            group, part = r // _ROWS_PER_POINTER, r % _ROWS_PER_POINTER
+            if tight and fused:
+                fused[-vectors:], a[group] = ops.in_turn(fused[-vectors:], a[group])
+            x = ops.broadcast(b.add(a[group], steps[part]) if part else a[group])
+            fused += [
+                ops.fma(x, columns[v], Value(ops, chains[r * vectors + v])).ir
+                for v in range(vectors)
+            ]
+        b_row = b.add(b_row, p.b.row)
+        if tight:
+            fused[-vectors:], b_row = ops.in_turn(fused[-vectors:], b_row)
+        following = [b.add(group, p.a.column) for group in a]
+        return [*following, b_row, b.add(copy, i64(vectors * ops.bytes)), *fused]
+
+    # rows / kc in units of 2^-32: how fast the prefetch moves over the rows of C
+    pace = b.udiv(i64(rows << 32), b.or_(p.kc, i64(1))) if kind == WHOLE else None
+    before = b.block
+    steps_of_turn = 4 if tight else 2
+    turns, behind, single, after = (
+        function.append_basic_block(name) for name in ("turns", "behind", "single", "epilogue")
+    )
+    count = b.and_(p.kc, i64(-steps_of_turn))
+    b.cbranch(b.icmp_signed(">", count, i64(0)), turns, behind)
+
+    b.position_at_end(turns)
+    left = _phi(b, (count, before))
+    state = [_phi(b, (x, before)) for x in start]
+    if pace is not None:
+        row = b.lshr(b.mul(left, pace), i64(32))
+        line = b.and_(b.mul(left, i64(64 // steps_of_turn)), i64(vectors * ops.bytes - 1))
         ops.prefetch(b.add(b.add(p.c.data, line), b.mul(row, p.c.row)))
-    fused = []
-    for r in range(rows):
-        base = a[r // _ROWS_PER_POINTER]
-        step = r % _ROWS_PER_POINTER
-        x = ops.broadcast(b.add(base, steps[step]) if step else base)
-        fused += [
-            ops.fma(x, columns[v], Value(ops, chains[r * vectors + v])).ir for v in range(vectors)
-        ]
-    for phi, following in zip(
-        [left, *a, b_row, *chains],
-        [
-            b.sub(left, i64(1)),
-            *(b.add(group, p.a.column) for group in a),
-            b.add(b_row, p.b.row),
-            *fused,
-        ],
-        strict=True,
-    ):
-        phi.add_incoming(following, loop)
-    keep_rolled(b.cbranch(b.icmp_signed(">", left, i64(1)), loop, after))
+    turned = state
+    for _ in range(steps_of_turn):
+        turned = step(turned)
+    rest = b.sub(left, i64(steps_of_turn))
+    for phi, following in zip([left, *state], [rest, *turned], strict=True):
+        phi.add_incoming(following, turns)
+    keep_rolled(b.cbranch(b.icmp_signed(">", rest, i64(0)), turns, behind))
+
+    b.position_at_end(behind)
+    state = [_phi(b, (x, before), (y, turns)) for x, y in zip(start, turned, strict=True)]
+    count = b.sub(p.kc, count)
+    b.cbranch(b.icmp_signed(">", count, i64(0)), single, after)
+    b.position_at_end(single)
+    left = _phi(b, (count, behind))
+    singly = [_phi(b, (x, behind)) for x in state]
+    final = step(singly)
+    rest = b.sub(left, i64(1))
+    for phi, following in zip([left, *singly], [rest, *final], strict=True):
+        phi.add_incoming(following, single)
+    keep_rolled(b.cbranch(b.icmp_signed(">", rest, i64(0)), single, after))
 
     b.position_at_end(after)
-    results = []
-    for x in fused:
-        result = _phi(b, zero, before)
-        result.add_incoming(x, loop)
-        results.append(Value(ops, result))
-    return results
+    chains = slice(-rows * vectors, None)
+    return [
+        Value(ops, _phi(b, (x, behind), (y, single)))
+        for x, y in zip(state[chains], final[chains], strict=True)
+    ]
 
 
-def _phi(b: ir.IRBuilder, start: ir.Value, block: ir.Block) -> ir.PhiInstr:
-    phi = b.phi(start.type)
-    phi.add_incoming(start, block)
+def _phi(b: ir.IRBuilder, *sources: tuple[ir.Value, ir.Block]) -> ir.PhiInstr:
+    phi = b.phi(sources[0][0].type)
+    for value, block in sources:
+        phi.add_incoming(value, block)
     return phi
 
 
@@ -214,7 +258,7 @@ def relu_threshold(ops: Simd, relu: ir.Value) -> Value:
 
 
 def emit_tile_table(module: ir.Module, isa: Isa, itemsize: int) -> ir.GlobalVariable:
-    """All tiles of a target as a constant array of functions: see tile_index.
+    """All tiles of a target as a constant array of functions: see tile_index, packing_index.
 
     The widest and tallest comes with a twin that needs no mask and fetches C; for the others a full
     mask costs nothing worth its compile time.
@@ -222,11 +266,13 @@ def emit_tile_table(module: ir.Module, isa: Isa, itemsize: int) -> ir.GlobalVari
     name = f"fastgrad_tiles_f{8 * itemsize}"
     if name in module.globals:
         return module.globals[name]
-    whole = emit_tile(module, isa, itemsize, isa.rows, isa.vectors, False)
-    tiles = [whole] * tile_index(isa, isa.vectors + 1, 0)
+    whole = emit_tile(module, isa, itemsize, isa.rows, isa.vectors, WHOLE)
+    tiles = [whole] * packing_index(isa, isa.vectors + 1)
     for v, heights in enumerate(isa.tile_rows, 1):
         for rows in heights:
-            tiles[tile_index(isa, v, rows)] = emit_tile(module, isa, itemsize, rows, v, True)
+            tiles[tile_index(isa, v, rows)] = emit_tile(module, isa, itemsize, rows, v, MASKED)
+    for v in range(isa.packing_vectors, isa.vectors + 1):
+        tiles[packing_index(isa, v)] = emit_tile(module, isa, itemsize, isa.rows, v, PACKING)
     kind = ir.ArrayType(whole.type, len(tiles))
     table = ir.GlobalVariable(module, kind, name)
     table.linkage, table.global_constant = "internal", True
@@ -237,3 +283,8 @@ def emit_tile_table(module: ir.Module, isa: Isa, itemsize: int) -> ir.GlobalVari
 def tile_index(isa: Isa, vectors: int, rows: int) -> int:
     """Of a masked tile in the table; 0 is the whole tile that fetches C."""
     return (vectors - 1) * (isa.most_rows + 1) + rows
+
+
+def packing_index(isa: Isa, vectors: int) -> int:
+    """Of the packing tile that wide, isa.rows high."""
+    return tile_index(isa, isa.vectors + 1, 0) + vectors - isa.packing_vectors

@@ -31,6 +31,9 @@ def copy_elements(ops: Simd, p: Copy) -> None:
 
 def _copy_rows(ops: Simd, p: Copy) -> None:
     b, lanes = ops.builder, ops.lanes
+    with b.if_then(b.icmp_signed("<", p.columns, i64(lanes))):
+        _copy_short_rows(ops, p)
+        b.ret_void()
     whole = b.and_(p.columns, i64(-lanes))
     rest = b.sub(p.columns, whole)
     mask = ops.first(rest)
@@ -44,6 +47,24 @@ def _copy_rows(ops: Simd, p: Copy) -> None:
         with b.if_then(has_rest):
             offset = b.mul(whole, i64(ops.itemsize))
             ops.store(ops.load(b.add(source, offset), 0, mask), b.add(to, offset), 0, mask)
+
+
+def _copy_short_rows(ops: Simd, p: Copy) -> None:
+    """Less than a vector each, as of a panel of A: four at a time."""
+    b = ops.builder
+    mask = ops.first(p.columns)
+    fours = b.and_(p.rows, i64(-4))
+    with for_range(b, fours, 4) as r:
+        source = b.add(p.source.data, b.mul(r, p.source.row))
+        to = b.add(p.to.data, b.mul(r, p.to.row))
+        for _ in range(4):
+            ops.store(ops.load(source, 0, mask), to, 0, mask)
+            source, to = b.add(source, p.source.row), b.add(to, p.to.row)
+    with for_range(b, b.sub(p.rows, fours)) as r:
+        row = b.add(r, fours)
+        source = b.add(p.source.data, b.mul(row, p.source.row))
+        to = b.add(p.to.data, b.mul(row, p.to.row))
+        ops.store(ops.load(source, 0, mask), to, 0, mask)
 
 
 def _transpose(ops: Simd, p: Copy) -> None:

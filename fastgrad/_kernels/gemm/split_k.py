@@ -17,7 +17,7 @@ from ..runtime.registry import Floats, kernel
 from ..runtime.scratch import ARENA_BYTES, HEADER, acquire, release
 from ..runtime.table import OK, OUT_OF_MEMORY
 from . import thresholds
-from .args import IN_PLACE, BlockPlan, Epilogue, Fold, Gemm, Matrix, Panels, Rows
+from .args import BlockPlan, Epilogue, Fold, Gemm, Matrix, Panels, Rows
 from .macrokernel import macrokernel
 from .reduce import fold
 
@@ -50,7 +50,8 @@ def split_k(t: Floats) -> Any:
                 b=Panels(data=b.data + k0 * b.row, row=b.row, panel=width * size),
                 to=Rows(data=buffers, row=n * size), to_chunk=step,
                 epilogue=Epilogue(accumulate=0, bias=0, relu=0, y=nothing, activation=0),
-                pack_a=IN_PLACE, rows=m, row_blocks=1, columns=n, column_groups=1,
+                a_panels=0, copy=0, copy_step=0, copies=0,
+                rows=m, row_blocks=1, columns=n, column_groups=1,
                 depth=kc_max, width=width, row_plan=pick(panels - 1, most_vectors, vectors),
             ))  # fmt: skip
             ns = quotient(m * n * some * size, 4 * thresholds.FMAS_PER_NS)

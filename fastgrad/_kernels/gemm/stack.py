@@ -16,11 +16,11 @@ from ..runtime.pool_kernels import ensure, fork_join, run_task, threads_in_force
 from ..runtime.registry import Floats, kernel, task
 from ..runtime.table import OK
 from . import thresholds
-from .args import IN_PLACE, BlockPlan, Epilogue, Matrix, Panels, Product, Rows
+from .args import BlockPlan, Epilogue, Matrix, Panels, Product, Rows
 from .blocked import blocked
 from .dispatch import gemm
 from .few_rows import few_rows, runs
-from .macrokernel import Block, macrokernel, pace, pack_b, tiles_of
+from .macrokernel import Block, macrokernel, tiles_of
 
 
 class Stack(NamedTuple):
@@ -36,7 +36,7 @@ class Stack(NamedTuple):
 
 def _tiles(t: Floats) -> Any:
     size, lanes, most_vectors = t.size, t.lanes, t.isa.vectors
-    columns_max, over_tiles, pace_of = t.isa.columns(size), tiles_of(t), pace(t)
+    columns_max, over_tiles = t.isa.columns(size), tiles_of(t)
 
     @subroutine
     def tiles(plan, begin, end):  # type: ignore[no-untyped-def]
@@ -51,12 +51,12 @@ def _tiles(t: Floats) -> Any:
             m=p.m, n=p.n, k=p.k, a=a, b=from_b, to=to, to_chunk=0,
             epilogue=Epilogue(accumulate=pick(p.accumulate, 1, 0), bias=0, relu=0, y=nothing,
                               activation=0),
-            pack_a=IN_PLACE, rows=p.m, row_blocks=1, columns=p.n, column_groups=1, depth=p.k,
+            a_panels=0, copy=0, copy_step=0, copies=0,
+            rows=p.m, row_blocks=1, columns=p.n, column_groups=1, depth=p.k,
             width=width, row_plan=pick(panels - 1, most_vectors, vectors),
         ))  # fmt: skip
         block = on_stack(Block(
             rows=p.m, columns=p.n, depth=p.k, a=a, b=from_b, to=to, bias=0, y=nothing,
-            pace=pace_of(p.k),
         ))  # fmt: skip
         for i in range(begin, end):
             block.a.data = a.data + i * plan.a_step
@@ -100,9 +100,7 @@ def stack_task(t: Floats) -> Any:
 def stack(t: Floats) -> Any:
     """Where the products are large, one after another on all threads; else some on each."""
     size, one, product = t.size, t[stack_task], t[gemm]
-    block, blocks, pack, rows, rows_task = (
-        t[macrokernel], t[blocked], t[pack_b], t[few_rows], t[runs],
-    )  # fmt: skip
+    block, blocks, rows, rows_task = t[macrokernel], t[blocked], t[few_rows], t[runs]
 
     def body(p):  # type: ignore[no-untyped-def]
         fmas = p.first.m * p.first.n * p.first.k
@@ -114,7 +112,7 @@ def stack(t: Floats) -> Any:
         if threads == 1 or p.matrices == 1 or fmas * size >= 4 * thresholds.PAIR_FMAS:
             return run_task(one, p, 0)
         status = ensure(product) | ensure(block) | ensure(blocks)
-        status |= ensure(pack) | ensure(rows) | ensure(rows_task)
+        status |= ensure(rows) | ensure(rows_task)
         if status != OK:
             return status
         p.first.alone = 1

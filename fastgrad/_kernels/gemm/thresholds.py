@@ -4,10 +4,14 @@ Each was chosen by ``python benchmarks/sweeps/settings.py NAME``, which compares
 """
 
 # Packing pays when B is read by more rows than this and the product is larger than that.
-DIRECT_ROWS = 24
+DIRECT_ROWS = 12
 DIRECT_FMAS = 1 << 20
-# So does packing A where it is read by more micro-panels of B than this.
+# So does packing A where it is read by more micro-panels of B than this: where it lies along m, or
+# along k.
 DIRECT_PANELS = 2
+DIRECT_ROW_PANELS = 8
+# Columns of B that are packed at a time where C is written row by row.
+GROUP_COLUMNS = 1024
 # or where one step of k is so far from the next that each is a page of its own.
 FAR_BYTES = 1024
 
@@ -22,7 +26,7 @@ STACK_FMAS = 1 << 15
 OUTER_K = 64
 
 # A tile with this many steps of k or more fetches its C on the way: with fewer, C is in cache.
-FETCH_K = 192
+FETCH_K = 64
 
 # Several threads pay from this many fused multiply-adds (float32; half as many in float64).
 FORK_FMAS = 1 << 19
@@ -33,10 +37,7 @@ FMAS_PER_NS = 32
 SPLIT_K_BYTES = 1 << 16
 
 # Products with this many rows or fewer stream B past; those with this many columns stream A, ...
-FEW_ROWS = 16
-# (more rows where B lies along n and has more bytes than this: then it is read from afar)
-FAR_ROWS = 32
-FAR_ROWS_BYTES = 1 << 20
+FEW_ROWS = 8
 # (so many columns, half of it in float64, where A lies along k and is to be transposed first)
 GATHER_ROWS = 8
 # ... if B has this many elements (for one row; A, for few columns).
@@ -72,12 +73,10 @@ LINE_NS = 5
 # How many blocks of k a thread has buffers for at a time.
 RING_OF_A_THREAD = 4
 
-# Products of fewer fused multiply-adds than this (float32) are cut into parts once, so many a
-# thread; larger ones share packed B and meet at each of its blocks.
-PARTS_FMAS = 1 << 27
-PARTS_OF_A_THREAD = 2
-
-# The general path cuts C into this many tasks a thread (the last ones even out what threads differ
-# by), but not into blocks of fewer tiles.
+# C is cut into this many parts a thread; from so many fused multiply-adds (float32) into more,
+# which even out what threads differ by.
+PARTS_OF_A_THREAD = 1
+MORE_PARTS_FMAS = 1 << 27
+MORE_PARTS_OF_A_THREAD = 2
+# A stack of products, into so many tasks a thread.
 TASKS_OF_A_THREAD = 4
-TASK_TILES = 4

@@ -23,7 +23,7 @@ from ..gemm.blocked import blocked
 from ..gemm.dispatch import gemm
 from ..gemm.elementwise import KERNELS, VALUE
 from ..gemm.few_rows import few_rows, runs
-from ..gemm.macrokernel import macrokernel, pack_b
+from ..gemm.macrokernel import macrokernel
 from ..gemm.packing import copy
 from ..runtime.pool_kernels import ensure, fork_join, run_task, threads_in_force
 from ..runtime.registry import Floats, kernel, task
@@ -215,8 +215,8 @@ def inference_rows(t: Floats) -> Any:
 def inference(t: Floats) -> Any:
     size, one, product, value = t.size, t[inference_rows], t[gemm], t[VALUE]
     sigmoid = t[KERNELS["sigmoid"]]
-    block, blocks, pack, rows, rows_task = (
-        t[macrokernel], t[blocked], t[pack_b], t[few_rows], t[runs],
+    block, blocks, rows, rows_task = (
+        t[macrokernel], t[blocked], t[few_rows], t[runs],
     )  # fmt: skip
 
     def body(p):  # type: ignore[no-untyped-def]
@@ -231,7 +231,7 @@ def inference(t: Floats) -> Any:
         status = OK
         if threads > 1 and weights <= SMALL_NET and p.rows > 1:
             status = ensure(product) | ensure(block) | ensure(blocks)
-            status |= ensure(pack) | ensure(rows) | ensure(rows_task) | ensure(sigmoid)
+            status |= ensure(rows) | ensure(rows_task) | ensure(sigmoid)
             for i in range(net.layers):
                 layer = view(p.net + NET_BYTES + i * LAYER_BYTES, Layer)
                 status |= ensure(nth(value, layer.activation))

@@ -22,7 +22,7 @@ from ..gemm.blocked import blocked
 from ..gemm.dispatch import gemm
 from ..gemm.elementwise import BACKWARD, VALUE, Derivative
 from ..gemm.few_rows import few_rows, runs
-from ..gemm.macrokernel import macrokernel, pack_b
+from ..gemm.macrokernel import macrokernel
 from ..gemm.reduce import AddBlocks, ColumnSums, add_blocks, column_sums
 from ..runtime.pool_kernels import ensure, fork_join, run_task
 from ..runtime.registry import Floats, kernel, task
@@ -245,14 +245,14 @@ def step_parameters(t: Floats) -> Any:
 
 
 def _ensure_all(t: Floats) -> Any:
-    product, block, blocks, pack = t[gemm], t[macrokernel], t[blocked], t[pack_b]
+    product, block, blocks = t[gemm], t[macrokernel], t[blocked]
     rows, rows_task, one = t[few_rows], t[runs], t[update]
     value, derivative = t[VALUE], t[BACKWARD]
 
     @subroutine
     def ensure_all(net, layers):  # type: ignore[no-untyped-def]
         """What tasks call is compiled before them."""
-        status = ensure(product) | ensure(block) | ensure(blocks) | ensure(pack)
+        status = ensure(product) | ensure(block) | ensure(blocks)
         status |= ensure(rows) | ensure(rows_task) | ensure(one) | ensure(net.loss_slot)
         for i in range(net.layers):
             activation = view(layers + i * LAYER_BYTES, Layer).activation

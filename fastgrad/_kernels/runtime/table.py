@@ -4,6 +4,7 @@
 Words 0 and 1 are in machine code that users keep, and never move:
     0             ABI version, compared by callers
     1             the gateway, all that users' compiled functions call, see bind/gateway.py
+    L2_BYTES      of a core's cache, see caches.py
     SCRATCH ...   scratch arenas, see scratch.py
     PYTHON ...    addresses of Python's and numpy's objects and functions, see bind/objects.py
     SLOTS ...     kernels, one word each: 2 * number + (1 for float64)
@@ -22,6 +23,7 @@ from ..codegen.memory import TABLE_SYMBOL
 
 ABI_VERSION = 1
 GATEWAY = 1
+L2_BYTES = 2
 SCRATCH, PYTHON, SLOTS, READY, POOL = 8, 208, 256, 512, 768
 WORDS = 2048
 LINE = 16  # words that two threads should not share: two cache lines, which are fetched together
