@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*/*.md")])
-# by test_readme.py, tests/njit/test_page.py, test_contributing.py, and the doors' tests in tests/api
+# by test_readme.py, tests/njit/test_page.py, test_contributing.py and the tests of the doors
 RUN = {"README.md", "docs/njit.md", "CONTRIBUTING.md", "docs/sklearn.md", "docs/torch.md"}
 SIGNATURES = {"docs/api.md"}
 LINK = re.compile(r"\]\(([^()\s]*)(?:\s[^()]*)?\)")

@@ -196,8 +196,8 @@ def run(
 # Ways that a hundred cases of some promise may miss: test_promise_4_cpus.py takes them all.
 SELDOM = {
     "columns in several chunks", "k in several blocks", "panels found again", "copies found again",
-    "panel by panel", "B packed on the way", "more parts", "inner product", "split k", "ring used again", "A in panels",
-    "H by rows", "H in tasks", "H in place",
+    "panel by panel", "B packed on the way", "more parts", "inner product", "split k",
+    "ring used again", "A in panels", "H by rows", "H in tasks", "H in place",
     "several runs",  # of vectors of 128 bits
     "gathered",  # with those of 256, in micro-batches
 }  # fmt: skip
