@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from numba import types
@@ -21,6 +22,7 @@ OPTIONS: dict[str, Any] = {"fastmath": False, "error_model": "numpy"}
 
 THREAD_NAME = "fastgrad-compiles"
 _seconds = 0.0
+_count: Callable[[str], None] | None = None  # is told the name of each kernel that is ready
 lock = threading.RLock()
 
 
@@ -35,6 +37,19 @@ def compiled(name: str, function: Callable[..., Any], arguments: tuple[Any, ...]
         return _in_own_thread(_compile, name, function, arguments)
     finally:
         _seconds += time.perf_counter() - start
+        if _count is not None:
+            _count(name)
+
+
+@contextmanager
+def counted(count: Callable[[str], None]) -> Iterator[None]:
+    """Inside it ``count`` is called with the name of each kernel once it is compiled or loaded."""
+    global _count
+    _count = count
+    try:
+        yield
+    finally:
+        _count = None
 
 
 def address_of(name: str, function: Callable[..., Any]) -> int:
