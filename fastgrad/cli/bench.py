@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"{each}, out= given, in turns; every result is checked before it is timed")
     print("ratio: numpy's time / fastgrad's, and an interval that has it with 95 %\n")
     width = max(len(str(cell)) for cell in cells)
-    print(f"{'':<{width}} {'fastgrad':>8} {'numpy':>8} ratio (interval)")
+    print(f"{'':<{width}} {'fastgrad':>8} {'numpy':>7} ratio (interval)")
     found = []
     with limit, fastgrad.num_threads(args.threads):
         for cell in cells:
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
                 return 1
             c = _bench.compare(ours, theirs, sample=SAMPLE)
             found.append((c.ratio, cell))
-            times = " ".join(f"{_bench.duration(t):>8}" for t in (c.ours, c.theirs))
+            times = f"{_bench.duration(c.ours):>8} {_bench.duration(c.theirs):>7}"
             line = f"{cell!s:<{width}} {times} {c.ratio:5.2f} ({c.low:.2f}-{c.high:.2f})"
             print(line, flush=True)
     mean = _bench.geometric_mean([ratio for ratio, _ in found])

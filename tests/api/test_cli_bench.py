@@ -113,8 +113,8 @@ def test_shapes_of_ones_own(capsys: Capture) -> None:
     out = capsys.readouterr().out.splitlines()
     rows = [line for line in out if line.startswith(("matmul", "linear"))]
     assert out[1].startswith("2 threads each, ") and len(rows) == 10
-    assert rows[0].startswith("matmul          (3, 4) by (4, 5) ")
-    assert rows[9].startswith("linear_backward batch 1, 7-2 ") and " float64 " in rows[9]
+    assert rows[0].startswith("matmul          3x4 by 4x5 ")
+    assert rows[9].startswith("linear_backward 7-2, batch 1 ") and " float64 " in rows[9]
     assert main(["bench", "3,4,5"]) == 0
     assert capsys.readouterr().out.count("float32") == 5 + 1  # and in the line of the CPU
 

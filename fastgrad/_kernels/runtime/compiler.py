@@ -13,6 +13,7 @@ from numba import types
 from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
 
+from ..codegen.pipeline import KernelCompiler
 from . import disk_cache
 from .table import keep
 
@@ -73,7 +74,8 @@ def cache_path() -> str:
 
 
 def _compile(name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    made: Any = CFunc(function, (arguments, types.int64), locals={}, options=OPTIONS)
+    signature = arguments, types.int64
+    made: Any = CFunc(function, signature, {}, OPTIONS, pipeline_class=KernelCompiler)
     cache = disk_cache.cache_of(name)
     if cache is not None:
         made._cache = cache
