@@ -43,7 +43,9 @@ def compiling(total: int) -> Iterator[None]:
         return
     from tqdm import tqdm
 
-    bar: Any = tqdm(total=total, desc="compiling", unit="kernel", delay=_AT_ONCE, leave=False)
+    bar: Any = tqdm(
+        total=total, desc="compiling", unit="kernel", delay=_AT_ONCE, mininterval=0, leave=False
+    )
 
     def count(name: str) -> None:
         bar.total = max(bar.total, bar.n + 1)
