@@ -1,4 +1,4 @@
-"""docs/api.md from the docstrings of what fastgrad exports.
+"""docs/api.md from the docstrings of what fastgrad exports, by topic, and docs/api_examples.txt.
 
 python docs/make_api.py            # writes it; tests/docs/test_api.py says when it is stale
 """
@@ -18,9 +18,18 @@ PATH = Path(__file__).with_name("api.md")
 HEAD = """\
 # The public functions
 
-Written by `docs/make_api.py` from the docstrings; not edited by hand. What holds for all of them
-(dtypes, layouts, `out=`, threads) stands in [README](../README.md), which bits they give in
-[contract.md](contract.md).
+Written by `docs/make_api.py` from the docstrings; not edited by hand. The tests run
+the examples, from top to bottom as one program.
+
+What holds for all functions:
+
+- Results have the dtype of the arrays: float32 or float64. Integers and bools become floats.
+- Arrays may have any layout: strides, alignment, leading dimensions, dimensions of size 0.
+- `out=` is written and returned; any strides will do. `accumulate=True` adds to what is there.
+- A wrong argument raises ValueError or TypeError, one line, before anything is written.
+- Calls release the GIL where they are long. Arrays must not change meanwhile.
+
+Which bits they give stands in [the contract](contract.md).
 """
 CONSTANTS = {
     "KC": (
@@ -32,19 +41,46 @@ CONSTANTS = {
     "__version__": ("a string", "The version of the package."),
 }
 STAR = re.compile(r"(?<![\w)*])(\*\w+\*)(?![\w*])|\*")
-MODULES = ("reference", "testing", "datasets", "tables")  # pages of their own functions, below
+EXAMPLES = PATH.with_name("api_examples.txt")
+EXAMPLE = re.compile(r"^# (fastgrad\.[\w.]+)\n(.*?)(?:\n(?=\n# )|\Z)", re.M | re.S)
+DIRECTIVE = re.compile(r"  # doctest: \S+")
+TOPICS = {
+    "Products": ("matmul", "matmul_nt", "matmul_tn"),
+    "Layers": ("linear_forward", "linear_backward", "LinearGrads", "activation"),
+    "Losses": ("softmax_cross_entropy", "binary_cross_entropy_with_logits", "mse", "softmax"),
+    "Optimizers": ("SGD", "Adam", "AdamW", "sgd_step", "adam_step", "clip_grad_norm"),
+    "Learning rates": ("cosine_schedule", "step_schedule"),
+    "The model": ("MLP",),
+    "Threads": ("set_num_threads", "get_num_threads", "num_threads"),
+    "The process": ("warmup", "show_config"),
+}
+MODULES = ("reference", "testing", "datasets", "tables")  # their own functions, in the end
 
 
 def page() -> str:
-    parts = [HEAD, constants()]
-    for name in sorted(fastgrad.__all__, key=str.lower):
-        parts += entries(f"fastgrad.{name}", getattr(fastgrad, name))
+    shown = examples()
+    contents = [*TOPICS, "Constants", *(f"fastgrad.{name}" for name in MODULES)]
+    parts = [
+        HEAD,
+        " · ".join(f"[{t}](#{t.lower().replace(' ', '-').replace('.', '')})" for t in contents)
+        + "\n",
+    ]
+    for topic, names in TOPICS.items():
+        parts.append(f"## {topic}\n")
+        for name in names:
+            parts += entries(f"fastgrad.{name}", getattr(fastgrad, name), shown)
+    parts.append(constants())
     for name in MODULES:
         module = importlib.import_module(f"fastgrad.{name}")
-        parts.append(f"# fastgrad.{name}\n\n{text(module)}\n")
+        parts.append(f"## fastgrad.{name}\n\n{text(module)}\n")
         for member in public(module):
-            parts += entries(f"fastgrad.{name}.{member}", getattr(module, member))
+            parts += entries(f"fastgrad.{name}.{member}", getattr(module, member), shown)
     return "\n".join(parts)
+
+
+def examples() -> dict[str, str]:
+    """The name of a function -> its example."""
+    return dict(EXAMPLE.findall(EXAMPLES.read_text(encoding="utf-8")))
 
 
 def constants() -> str:
@@ -55,17 +91,18 @@ def constants() -> str:
     return "\n".join(rows) + "\n"
 
 
-def entries(name: str, what: Any) -> Iterator[str]:
-    """The heading, signature and docstring of a function; of a class also its methods."""
+def entries(name: str, what: Any, shown: dict[str, str], level: str = "###") -> Iterator[str]:
+    """The heading, signature, docstring and example of a function; of a class also its methods."""
     if inspect.ismodule(what) or not callable(what):
         return
-    yield f"## {name}\n\n```python\n{signature(name, what)}\n```\n\n{text(what)}\n"
+    yield f"{level} {name}\n\n```python\n{signature(name, what)}\n```\n\n{text(what)}\n"
+    if name in shown:
+        yield f"```pycon\n{DIRECTIVE.sub('', shown[name]).strip()}\n```\n"
     if inspect.isclass(what):
         for method, value in vars(what).items():
             function = getattr(value, "__func__", value)
             if inspect.isfunction(function) and not method.startswith("_") and function.__doc__:
-                yield f"### {name}.{method}\n\n```python\n{signature(method, function)}\n```\n"
-                yield f"{text(function)}\n"
+                yield from entries(f"{name}.{method}", function, shown, level + "#")
         attributes = {
             attribute: value
             for kind in reversed(what.__mro__)  # those of a base of ours too
@@ -74,8 +111,11 @@ def entries(name: str, what: Any) -> Iterator[str]:
             if isinstance(value, property) and value.__doc__
         }
         if attributes:
-            yield f"### Attributes of {name}\n"
-            yield "\n".join(f"- `{a}`: {text(value)}" for a, value in attributes.items()) + "\n"
+            yield f"{level}# Attributes of {name}\n"
+            lines = (
+                f"- `{a}`: {text(value)}".replace("\n", "\n  ") for a, value in attributes.items()
+            )
+            yield "\n".join(lines) + "\n"
 
 
 def public(module: Any) -> list[str]:

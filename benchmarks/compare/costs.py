@@ -1,9 +1,9 @@
-"""What calling, starting and stepping cost besides arithmetic: README's table of them.
+"""What calling, starting and stepping cost besides arithmetic.
 
     python benchmarks/compare/costs.py [--rounds 100] [--write]
 
 Calls of overhead.py, first calls of first_call.py, and the memory that a model and its steps take.
---write puts the tables into README.md, between the lines with costs:begin and costs:end.
+--write keeps them in measured/costs.json and writes the tables of docs/benchmarks.md anew.
 """
 
 from __future__ import annotations
@@ -13,17 +13,15 @@ import json
 import statistics
 import subprocess
 import sys
-from pathlib import Path
+from typing import Any
 
 import first_call
 import machine
 import overhead
+import pages
 from _figure import threads
 from nets import Net
-from report import replace_in_readme
 
-ROOT = Path(__file__).parents[2]
-MARKS = ("<!-- costs:begin -->", "<!-- costs:end -->")
 NET = Net((784, 512, 512, 10), 128)
 # Resident kilobytes before there is a model and after its tenth step. A model of other shapes has
 # taken a step before, so that kernels are loaded and threads run.
@@ -48,29 +46,33 @@ print(json.dumps(after - before))
 """
 
 
-def calls(rounds: int) -> str:
-    lines = [
-        "| microseconds a call, 1 thread | from Python | numpy's statements | from `@njit` |",
-        "| --- | --- | --- | --- |",
-    ]
+def calls(rounds: int) -> list[dict[str, Any]]:
+    """Microseconds, the medians."""
+    found = []
     with threads(1):
         for case in overhead.CASES:
             ours, theirs = map(statistics.median, overhead.measure(case, rounds))
             inside = statistics.median(overhead.measure_compiled(case, rounds))
-            lines.append(f"| {case.name} | {ours:.2f} | {theirs:.2f} | {inside:.2f} |")
-    return "\n".join(lines)
+            found.append({"call": case.name, "python": ours, "numpy": theirs, "njit": inside})
+    return found
 
 
-def memory() -> str:
-    """What ten steps of a net take beside the arrays that the net is made of."""
+def first(rounds: int) -> list[dict[str, Any]]:
+    """Seconds on an empty cache and from it; of the import one number."""
+    return [
+        {"call": name, "empty": None if name == first_call.IMPORT else cost.empty,
+         "cached": cost.cached}
+        for name, cost in first_call.measure(rounds).items()
+    ]  # fmt: skip
+
+
+def memory() -> dict[str, Any]:
+    """Bytes that ten steps of a net take beside the arrays that the net is made of."""
     command = [sys.executable, "-c", MEMORY, json.dumps([NET.sizes, NET.batch])]
     taken = 1024 * json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     weights = sum(k * m + m for k, m in zip(NET.sizes[:-1], NET.sizes[1:], strict=True))
     arrays = 4 * (2 * weights + NET.batch * sum(2 * m for m in NET.sizes[1:]))
-    return (
-        f"Memory: a model {NET} and its steps take {taken / 1e6:.1f} MB; its parameters, "
-        f"gradients, activations and their gradients are {arrays / 1e6:.1f} MB."
-    )
+    return {"net": str(NET), "taken": taken, "arrays": arrays}
 
 
 def main() -> None:
@@ -79,17 +81,15 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=3, help="rounds of the first calls")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    run = machine.describe_run(["numpy"], {})
-    text = "\n\n".join([
-        calls(options.rounds),
-        first_call.table(first_call.measure(options.starts)),
-        memory(),
-        f"{run['date']}, commit {run['commit']}; "
-        + ", ".join(f"{k} {v}" for k, v in run["versions"].items()),
-    ])  # fmt: skip
-    print(text)
-    if options.write and replace_in_readme(ROOT / "README.md", text, *MARKS):
-        print("written: README.md")
+    found = {
+        **machine.short(["numpy"]),
+        "calls": calls(options.rounds),
+        "first": first(options.starts),
+        "memory": memory(),
+    }
+    print(pages.costs_text(found))
+    if options.write:
+        pages.keep("costs", found)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,12 @@ def describe_run(libraries: list[str], options: dict[str, Any]) -> dict[str, Any
     }
 
 
+def short(libraries: list[str]) -> dict[str, Any]:
+    """What a file of measured/ says of it."""
+    run = describe_run(libraries, {})
+    return {"cpu": cpu(), **{key: run[key] for key in ("date", "commit", "versions")}}
+
+
 def cpu() -> str:
     """As the system names it. A guest's name may say little: then family, model and stepping."""
     try:

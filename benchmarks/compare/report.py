@@ -1,9 +1,8 @@
-"""Results of run.py -> docs/benchmarks.md, its pictures, and README's table.
+"""Results of run.py -> the grid in docs/benchmarks.md, its pictures, docs/slower.md, README's row.
 
     python benchmarks/compare/report.py results.json [more.json ...]
 
 Several files, as of the drawn shapes, are put together if machine, versions and source agree.
-In README.md what stands between the two lines with compare:begin and compare:end is replaced.
 """
 
 from __future__ import annotations
@@ -13,18 +12,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pages
 import plots
 import tables
 
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
-BEGIN, END = "<!-- compare:begin -->", "<!-- compare:end -->"
-INTRODUCTION = f"""\
-What `python benchmarks/compare/run.py` measured, as `python benchmarks/compare/report.py` wrote it;
-not edited by hand. [benchmarks/compare](../benchmarks/compare/README.md) tells what is measured and
-how. A ratio is the other library's time / fastgrad's: above 1, fastgrad is faster. Families of
-shapes are rows; means are geometric. A cell fails where its whole 95 % interval is below
-{tables.FAILS}."""
+from fastgrad._bench import geometric_mean
+
+DOCS = pages.ROOT / "docs"
+SLOWER = f"""\
+# Where another library is faster
+
+Each comparison of the grid in [Benchmarks](benchmarks.md) that fastgrad clearly loses: its whole
+95 % interval is below {tables.SLOWER}. A ratio is the other library's time / fastgrad's. Written
+by `python benchmarks/compare/report.py`, not by hand."""
 
 
 def main() -> None:
@@ -33,10 +33,11 @@ def main() -> None:
     found = together([Path(name) for name in sys.argv[1:]])
     libraries = list(dict.fromkeys(r["library"] for r in found["cells"]))
     pictures = draw(found, libraries)
-    (DOCS / "benchmarks.md").write_text(page(found, libraries, pictures))
-    print(f"written: docs/benchmarks.md, {', '.join(f'docs/{p}' for p in pictures)}")
-    if "numpy" in libraries and replace_in_readme(ROOT / "README.md", excerpt(found, pictures)):
-        print("written: the table in README.md")
+    pages.replace(DOCS / "benchmarks.md", "grid", grid(found, libraries, pictures))
+    (DOCS / "slower.md").write_text(slower(found, libraries), encoding="utf-8")
+    print(f"written: docs/slower.md, {', '.join(f'docs/{p}' for p in pictures)}")
+    if "numpy" in libraries:
+        pages.keep("grid", summary(found, "numpy"))
 
 
 def together(paths: list[Path]) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def together(paths: list[Path]) -> dict[str, Any]:
         for threads, rates in other["peaks"].items():
             first["peaks"].setdefault(threads, rates)
     if not first["cells"]:
-        sys.exit(f"report.py: no cell in {paths[0]}")
+        sys.exit(f"report.py: no comparison in {paths[0]}")
     return first
 
 
@@ -68,46 +69,48 @@ def draw(found: dict[str, Any], libraries: list[str]) -> list[str]:
     return made
 
 
-def page(found: dict[str, Any], libraries: list[str], pictures: list[str]) -> str:
-    parts = [
-        "# fastgrad beside " + ", ".join(libraries),
-        INTRODUCTION,
-        tables.machine_lines(found),
-    ]
-    if "peak.png" in pictures:
-        parts += ["## Squares, share of the FMA peak", "![share of peak](peak.png)"]
+def grid(found: dict[str, Any], libraries: list[str], pictures: list[str]) -> str:
+    """A summary, a picture and a table by family for each library; the peak; the machine."""
+    parts = []
     for library in libraries:
         records = [r for r in found["cells"] if r["library"] == library]
-        parts += [f"## {library}", tables.summary(records) + "."]
-        parts += [f"![ratios by shape](heat_{library}.png)", tables.library_section(found, library)]
-        if tables.losses(records):
-            parts += [f"### Cells that fail beside {library}", tables.loss_table(records)]
+        parts += [f"{tables.summary(records)}; [each of these](slower.md#{library})."]
+        parts += [f"![{library}'s time / fastgrad's, by shape and operation](heat_{library}.png)"]
+        parts += [tables.library_section(found, library)]
+    if "peak.png" in pictures:
+        parts.append("![share of the FMA peak that square products reach](peak.png)")
+    return "\n\n".join(part.strip() for part in [*parts, tables.machine_lines(found)])
+
+
+def slower(found: dict[str, Any], libraries: list[str]) -> str:
+    parts = [SLOWER]
+    for library in libraries:
+        records = [r for r in found["cells"] if r["library"] == library]
+        parts.append(f"## {library}")
+        parts.append(tables.loss_table(records) if tables.losses(records) else "None.")
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def excerpt(found: dict[str, Any], pictures: list[str]) -> str:
-    """For README: numpy alone."""
-    records = [r for r in found["cells"] if r["library"] == "numpy"]
-    lines = [
-        "numpy's time / fastgrad's, geometric means by family over float32 and float64 (above 1: "
-        "fastgrad is faster):",
-        tables.short_table(records),
-        f"{tables.summary(records)}; [all of them](docs/benchmarks.md).",
-        "![ratios by shape](docs/heat_numpy.png)",
-    ]
-    if "peak.png" in pictures:
-        lines.append("![share of the FMA peak](docs/peak.png)")
-    return "\n\n".join([*lines, tables.machine_lines(found)])
-
-
-def replace_in_readme(path: Path, text: str, start: str = BEGIN, stop: str = END) -> bool:
-    """Whether it has the two markers, and between them now the text."""
-    before, begin, rest = path.read_text().partition(start)
-    _, end, after = rest.partition(stop)
-    if not (begin and end):
-        return False
-    path.write_text(f"{before}{begin}\n{text}\n{end}{after}")
-    return True
+def summary(found: dict[str, Any], library: str) -> dict[str, Any]:
+    """measured/grid.json: what README says of it."""
+    records = [r for r in found["cells"] if r["library"] == library]
+    backward = [r["ratio"] for r in records if r["op"] == "backward"]
+    lowest = min(records, key=lambda r: r["ratio"])
+    return {
+        "cpu": found["machine"]["cpu"],
+        **{key: found[key] for key in ("date", "commit", "versions")},
+        "library": library,
+        "comparisons": len(records),
+        "mean": round(geometric_mean([r["ratio"] for r in records]), 2),
+        "backward": round(geometric_mean(backward), 2) if backward else None,
+        "below": sum(r["ratio"] < 1 for r in records),
+        "slower": len(tables.losses(records)),
+        "lowest": {
+            "what": tables.title(lowest, with_family=True),
+            "threads": lowest["threads"],
+            "ratio": round(lowest["ratio"], 2),
+        },
+    }
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     python benchmarks/compare/steps.py [--rounds 9] [--threads N] [--write]
 
 Each library in its own process, which take turns round by round on one net; the first losses of
-each are checked against float64 before it is timed. --write puts the table into README.md.
+each are checked against float64 before it is timed. --write keeps them in measured/steps.json and
+writes the table of docs/benchmarks.md, README's rows and its chart anew.
 Libraries that are not installed are left out, and named.
 """
 
@@ -11,21 +12,17 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import math
-from pathlib import Path
 from typing import Any
 
 import machine
+import pages
 from nets import NETS, Net
 from processes import ROUND, Worker
-from report import replace_in_readme
 from steppers import LIBRARIES, MODULES
 
 import fastgrad
 from fastgrad._bench import Comparison, summarize
 
-ROOT = Path(__file__).parents[2]
-MARKS = ("<!-- steps:begin -->", "<!-- steps:end -->")
 SAMPLE = 1e-3  # seconds
 PROGRAM = "steps_worker.py"
 
@@ -42,17 +39,24 @@ def main() -> None:
     wanted = options.library.split(",")
     names = [n for n in wanted if importlib.util.find_spec(MODULES.get(n, n))]
     print("not installed:", ", ".join(sorted({*wanted} - {*names})) or "none")
-    run = machine.describe_run([n for n in names if n not in ("fastgrad", "torch_compiled")], {})
-    company = machine.Company()
-    rows = {}
+    versions = [n for n in names if n not in ("fastgrad", "torch_compiled")]
+    found = {"threads": options.threads, "rounds": options.rounds, **machine.short(versions)}
+    company, rows = machine.Company(), []
     for net in NETS:
-        rows[net] = compare(net, names, options.threads, options.rounds)
-        print(line(net, rows[net], names[1:]), flush=True)
-    text = page(rows, names[1:], run, company.shares(), options)
-    print("\n" + text)
+        rows.append(measured(net, compare(net, names, options.threads, options.rounds)))
+        print(pages.steps_line(rows[-1], [*rows[-1]["others"]]), flush=True)
+    found |= {"company": company.shares(), "nets": rows}
+    print("\n" + pages.steps_text(found))
     if options.write:
-        replace_in_readme(ROOT / "README.md", text, *MARKS)
-        print("written: README.md")
+        pages.keep("steps", found)
+
+
+def measured(net: Net, row: dict[str, Comparison]) -> dict[str, Any]:
+    """In microseconds, as measured/steps.json has it."""
+    others = {
+        name.replace("_", " "): {"ratio": c.ratio, "us": 1e6 * c.theirs} for name, c in row.items()
+    }
+    return {"net": str(net), "us": 1e6 * next(iter(row.values())).ours, "others": others}
 
 
 def compare(net: Net, names: list[str], threads: int, rounds: int) -> dict[str, Comparison]:
@@ -73,45 +77,6 @@ def compare(net: Net, names: list[str], threads: int, rounds: int) -> dict[str, 
             worker.close()
     ours = taken.pop("fastgrad")
     return {name: summarize(list(zip(ours, times, strict=True))) for name, times in taken.items()}
-
-
-def line(net: Net, row: dict[str, Comparison], others: list[str]) -> str:
-    ours = next(iter(row.values())).ours
-    cells = [
-        f"{row[n].ratio:.2f} ({microseconds(row[n].theirs)})" if n in row else "" for n in others
-    ]
-    return f"| {net} | {microseconds(ours)} | " + " | ".join(cells) + " |"
-
-
-def microseconds(seconds: float) -> str:
-    us = seconds * 1e6
-    return f"{us:.0f}" if us >= 100 else f"{us:.1f}"
-
-
-def page(rows: Any, others: list[str], run: Any, shares: Any, options: Any) -> str:
-    means = []
-    for name in others:
-        ratios = [row[name].ratio for row in rows.values() if name in row]
-        least = min(ratios)
-        means.append(
-            f"{math.exp(sum(map(math.log, ratios)) / len(ratios)):.2f}, lowest {least:.2f}"
-        )
-    heads = [name.replace("_", " ") for name in others]
-    others_cpu = ", ".join(f"{k} {v}" for k, v in shares.items())
-    return "\n".join([
-        "A training step (forward, softmax cross-entropy, backward, SGD; float32, "
-        f"{options.threads} threads), in microseconds; beside it the other library's time / "
-        "fastgrad's, and its own time:",
-        "",
-        "| net, batch | fastgrad, us | " + " | ".join(heads) + " |",
-        "| --- | --- |" + " --- |" * len(heads),
-        *(line(net, row, others) for net, row in rows.items()),
-        "| **geometric mean** | | " + " | ".join(means) + " |",
-        "",
-        f"{run['date']}, commit {run['commit']}, {options.rounds} rounds; "
-        + ", ".join(f"{k} {v}" for k, v in run["versions"].items())
-        + (f"; CPU time taken by {others_cpu}" if others_cpu else ""),
-    ])  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Results as Markdown: by family, the losses, and the machine that it was measured on."""
+"""Results as Markdown: by family, what was lost, and the machine that it was measured on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cells import DTYPES, OPS
 from fastgrad._bench import duration, geometric_mean
 
 Record = dict[str, Any]
-FAILS = 0.97  # a cell fails when its whole interval is below: numpy beside itself stays above
+SLOWER = 0.97  # a loss has its whole interval below: numpy beside itself stays above
 
 
 def library_section(found: Record, library: str) -> str:
@@ -26,9 +26,9 @@ def library_section(found: Record, library: str) -> str:
 
 
 def family_table(records: list[Record]) -> str:
-    """Geometric means by operation, then of all cells, the lowest cell, and how many fail."""
+    """Geometric means by operation and of all, the lowest ratio, and how many are lost."""
     ops = [op for op in OPS if any(r["op"] == op for r in records)]
-    head = ["family", "cells", *ops, "all", "lowest cell", "failing"]
+    head = ["family", "comparisons", *ops, "all", "lowest", "slower"]
     rows = []
     for family in with_all(records):
         some = [r for r in records if family in (r["family"], None)]
@@ -46,36 +46,6 @@ def family_table(records: list[Record]) -> str:
     return markdown(head, rows)
 
 
-def short_table(records: list[Record]) -> str:
-    """For README: products, forward and backward by number of threads, dtypes together."""
-    counts = sorted({r["threads"] for r in records})
-    kinds = {"products": ("nn", "nt", "tn"), "forward": ("forward",), "backward": ("backward",)}
-    measured = {(r["threads"], r["op"]) for r in records}
-    columns = [
-        (n, kind)
-        for n in counts
-        for kind, ops in kinds.items()
-        if any((n, op) in measured for op in ops)
-    ]
-    head = [f"{kind}, {n} thread{'s' if n > 1 else ''}" for n, kind in columns]
-    rows = []
-    for family in with_all(records):
-        some = [r for r in records if family in (r["family"], None)]
-        lowest = min(some, key=lambda r: r["ratio"])
-        rows.append(
-            [
-                _bold(family),
-                *(
-                    _mean(r for r in some if r["threads"] == n and r["op"] in kinds[kind])
-                    for n, kind in columns
-                ),
-                f"{lowest['ratio']:.2f} {title(lowest, family is None)}, {lowest['threads']}",
-                f"{len(losses(some))} of {len(some)}",
-            ]
-        )
-    return markdown(["family", *head, "lowest cell, threads", "failing"], rows)
-
-
 def with_all(records: list[Record]) -> list[str | None]:
     """The families, and None for all of them if they are several."""
     families: list[str | None] = list(dict.fromkeys(r["family"] for r in records))
@@ -87,12 +57,20 @@ def _bold(family: str | None) -> str:
 
 
 def losses(records: Iterable[Record]) -> list[Record]:
-    """The cells that fail, the worst first."""
-    return sorted((r for r in records if r["high"] < FAILS), key=lambda r: r["ratio"])
+    """The comparisons that fastgrad clearly loses, the worst first."""
+    return sorted((r for r in records if r["high"] < SLOWER), key=lambda r: r["ratio"])
 
 
 def loss_table(records: Iterable[Record]) -> str:
-    head = ["cell", "threads", "ratio", "95 % interval", "fastgrad", "other", "other's library"]
+    head = [
+        "product or layer",
+        "threads",
+        "ratio",
+        "95 % interval",
+        "fastgrad",
+        "other",
+        "other's library",
+    ]
     return markdown(
         head,
         [
@@ -113,11 +91,10 @@ def loss_table(records: Iterable[Record]) -> str:
 def summary(records: list[Record]) -> str:
     """One sentence."""
     backward = [r for r in records if r["op"] == "backward"]
-    text = f"{len(records)} cells, geometric mean {_mean(records)}"
-    if backward:
-        text += f" (backward {_mean(backward)})"
+    text = f"{len(records):,} comparisons with {records[0]['library']}: geometric mean "
+    text += _mean(records) + (f" (backward {_mean(backward)})" if backward else "")
     below = sum(r["ratio"] < 1 for r in records)
-    return text + f"; {below} below 1, {len(losses(records))} of them failing"
+    return text + f"; {below} are below 1, {len(losses(records))} of them clearly"
 
 
 def machine_lines(found: Record) -> str:
@@ -158,7 +135,9 @@ def _mean(records: Iterable[Record]) -> str:
 def _pair(records: Iterable[Record]) -> str:
     """Of float32 and of float64."""
     some = list(records)
-    return " / ".join(filter(None, (_mean(r for r in some if r["dtype"] == d) for d in DTYPES)))
+    return "\u00a0/\u00a0".join(
+        filter(None, (_mean(r for r in some if r["dtype"] == d) for d in DTYPES))
+    )
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:

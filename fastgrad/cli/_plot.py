@@ -28,7 +28,7 @@ def check(path: str) -> None:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
     except ImportError:
-        raise UsageError("--plot needs matplotlib: pip install 'fastgrad[plot]'") from None
+        raise UsageError("--plot needs matplotlib: pip install matplotlib") from None
     if _kind(path) not in FigureCanvasAgg.filetypes:
         raise UsageError(f"--plot {path}: unknown kind of picture; use .png, .svg or .pdf")
 

@@ -40,12 +40,12 @@ class Cell(NamedTuple):
     dtype: str = "float32"
 
     def __str__(self) -> str:
-        size = f"batch {self.m}, {self.k}-{self.n}"
+        size = f"{self.k}-{self.n}, batch {self.m}"
         if self.op == "train_step":
-            size = f"batch {self.m}, {self.k}-{HIDDEN}-{self.n}"
+            size = f"{self.k}-{HIDDEN}-{self.n}, batch {self.m}"
         if self.op.startswith("matmul"):
-            size = f"({self.m}, {self.k}) by ({self.k}, {self.n})"
-        return f"{self.op:<15} {size:<26} {self.dtype}"
+            size = f"{self.m}x{self.k} by {self.k}x{self.n}"
+        return f"{self.op:<15} {size:<21} {self.dtype}"
 
 
 CELLS = (
@@ -90,9 +90,10 @@ def run(args: argparse.Namespace) -> int:
     cells = _cells(args.shapes, args.dtype)
     each = "one thread each" if args.threads == 1 else f"{args.threads} threads each"
     print(f"fastgrad {fastgrad.__version__} for {target.describe()}; numpy {np.__version__}")
-    print(f"{each}, out= given, in turns; every result is checked before it is timed\n")
+    print(f"{each}, out= given, in turns; every result is checked before it is timed")
+    print("ratio: numpy's time / fastgrad's, and an interval that has it with 95 %\n")
     width = max(len(str(cell)) for cell in cells)
-    print(f"{'':<{width}}  {'fastgrad':>9}  {'numpy':>9}  numpy / fastgrad (95 % interval)")
+    print(f"{'':<{width}} {'fastgrad':>8} {'numpy':>7} ratio (interval)")
     found = []
     with limit, fastgrad.num_threads(args.threads):
         for cell in cells:
@@ -102,8 +103,8 @@ def run(args: argparse.Namespace) -> int:
                 return 1
             c = _bench.compare(ours, theirs, sample=SAMPLE)
             found.append((c.ratio, cell))
-            times = "  ".join(f"{_bench.duration(t):>9}" for t in (c.ours, c.theirs))
-            line = f"{cell!s:<{width}}  {times}  {c.ratio:5.2f} ({c.low:.2f} to {c.high:.2f})"
+            times = f"{_bench.duration(c.ours):>8} {_bench.duration(c.theirs):>7}"
+            line = f"{cell!s:<{width}} {times} {c.ratio:5.2f} ({c.low:.2f}-{c.high:.2f})"
             print(line, flush=True)
     mean = _bench.geometric_mean([ratio for ratio, _ in found])
     print(f"\ngeometric mean {mean:.2f}, lowest {min(found)[0]:.2f}; above 1: fastgrad is faster")

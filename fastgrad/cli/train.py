@@ -22,7 +22,7 @@ from .._mlp.config import ACTIVATIONS, LOSSES
 from .._mlp.fit import is_finite
 from ..tables.target import FEW, REGRESSION, TASKS
 from ..threads import num_threads
-from . import _arguments, _other_threads, _plot, _report, _tables
+from . import _arguments, _other_threads, _plot, _report, _tables, _terminal
 from ._errors import UsageError
 from ._job import HIDDEN, Job, user_errors
 from ._prepare import LEARNING_RATES, MOMENTUM, SCHEDULES, prepare
@@ -87,18 +87,18 @@ def _run(args: argparse.Namespace) -> int:
     seconds, shared = _train(args, job)
     try:
         for name, text in _report.early_stop(job):
-            _print(name, text)
+            _terminal.say(text, name)
         if args.plot is not None:
             _plot.draw(job.model, args.plot)
-            _print("plot", args.plot)
+            _terminal.say(args.plot, "plot")
         for name, text in _report.summary(job, args.seed):
-            _print(name, text)
+            _terminal.say(text, name)
         same, text = _other_threads.compare(job, seconds, shared)
     except KeyboardInterrupt:
         kept = f"the model is in {args.save}" if args.save is not None else "nothing was saved"
         raise KeyboardInterrupt(f"after training; {kept}") from None
-    _print("threads", text)
-    _print("next", _report.what_next(args, job))
+    _terminal.say(text, "threads")
+    _terminal.say(_report.what_next(args, job), "next")
     return 0 if same else 1
 
 
@@ -131,24 +131,29 @@ def _check(args: argparse.Namespace) -> None:
 def _introduce(args: argparse.Namespace, job: Job) -> None:
     apart = f"{len(job.validation[0])} to validate with, " if job.validation is not None else ""
     for line in job.first_lines:
-        print(line)
+        _terminal.say(line)
     each = "a fifth" if job.target.task == REGRESSION else "a fifth of each class"
-    print(f"{args.data or 'digits'}: {len(job.x)} rows to train on, {apart}{len(job.held_x)} held "
-          f"out, {each} drawn with seed {args.seed}")  # fmt: skip
+    _terminal.say(
+        f"{args.data or 'digits'}: {len(job.x)} rows to train on, {apart}{len(job.held_x)} held "
+        f"out, {each} drawn with seed {args.seed}"
+    )
     for line in job.lines:
-        print(line)
+        _terminal.say(line)
     if job.start is not None:
         done = f"after epoch {job.model.epochs} of {job.epochs}"
-        print(f"{args.save}: {'goes on' if job.left(job.model) else 'nothing is left'} {done}")
+        left = "goes on" if job.left(job.model) else "nothing is left"
+        _terminal.say(f"{args.save}: {left} {done}")
 
 
 def _compile(job: Job) -> None:
     """Every shape of the run once, on a copy: what is not in numba's cache is compiled here."""
     print(f"{compiling()} ...", flush=True)
     model = copy.copy(job.model)
-    for rows in {job.batch_size, len(job.x) % job.batch_size} - {0}:
-        model.train_step(job.x[:rows], job.y[:rows], None if job.weights is None else np.ones(rows))
-    model.predict(job.held_x)
+    with _terminal.compiling(_terminal.KERNELS):
+        for rows in {job.batch_size, len(job.x) % job.batch_size} - {0}:
+            weights = None if job.weights is None else np.ones(rows)
+            model.train_step(job.x[:rows], job.y[:rows], weights)
+        model.predict(job.held_x)
     print(
         f"ready: compiling, or loading from the cache, took {compiler.seconds():.2f} s",
         flush=True,
@@ -185,10 +190,6 @@ def _train(args: argparse.Namespace, job: Job) -> tuple[float, bool]:
         done = f"after {model.epochs} of {job.epochs} epochs; {kept}"
         raise KeyboardInterrupt(done) from None
     return seconds, shared
-
-
-def _print(name: str, text: str) -> None:
-    print(f"{name:<9} {text}", flush=True)
 
 
 def _has_diverged(history: dict[str, list[float]]) -> bool:

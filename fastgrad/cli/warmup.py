@@ -6,6 +6,8 @@ import argparse
 import time
 
 from .._config import compiling, warmup
+from .._kernels.runtime import registry
+from . import _terminal
 
 HELP = "compile all kernels ahead, so that later runs load them from the cache"
 
@@ -17,6 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     print(compiling(), flush=True)
     start = time.perf_counter()
-    warmup()
+    with _terminal.compiling(registry.count()):
+        warmup()
     print(f"all kernels compiled, or loaded from the cache, in {time.perf_counter() - start:.1f} s")
     return 0

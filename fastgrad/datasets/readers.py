@@ -104,7 +104,7 @@ def load_csv(
 
     The labels are in the column ``label``; without that argument in the one called target, label,
     labels, class or y (in any case), or else in the last. pandas reads it (``pip install
-    'fastgrad[tables]'``), a .tsv, .gz, .zip, .parquet or .feather as well. For texts, missing
+    pandas``), a .tsv, .gz, .zip, .parquet or .feather as well. For texts, missing
     values and numbers to be learned see ``fastgrad train`` and ``fastgrad.tables``.
     """
     found = float_dtype("load_csv", dtype)

@@ -1,6 +1,6 @@
 """Tables as people have them: .csv, .tsv, .parquet, .feather in; x, y and what was learned out.
 
-pandas reads them (``pip install 'fastgrad[tables]'``); to import this imports no pandas.
+pandas reads them (``pip install pandas``); to import this imports no pandas.
 """
 
 from __future__ import annotations

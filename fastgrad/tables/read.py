@@ -93,9 +93,7 @@ def _pandas(name: str) -> Any:
     try:
         import pandas
     except ImportError:
-        raise DataError(
-            f"{name}: to read tables takes pandas: pip install 'fastgrad[tables]'"
-        ) from None
+        raise DataError(f"{name}: to read tables takes pandas: pip install pandas") from None
     return pandas
 
 
@@ -104,9 +102,7 @@ def _read_binary(pandas: Any, path: str, name: str) -> Read:
     try:
         frame = (pandas.read_parquet if suffix == ".parquet" else pandas.read_feather)(path)
     except ImportError:
-        raise DataError(
-            f"{name}: to read {suffix} takes pyarrow: pip install 'fastgrad[tables]'"
-        ) from None
+        raise DataError(f"{name}: to read {suffix} takes pyarrow: pip install pyarrow") from None
     except MemoryError:
         raise
     except Exception as error:  # pyarrow has its own

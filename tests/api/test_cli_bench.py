@@ -34,16 +34,17 @@ def test_the_table(capsys: Capture) -> None:
     assert main(["bench"]) == 0
     assert fastgrad.get_num_threads() == before
     out, err = capsys.readouterr()
-    head, _, _, names, *rows, _, last = out.splitlines()
+    head, _, _, _, names, *rows, _, last = out.splitlines()
     assert err == "" and head.startswith("fastgrad ") and f"numpy {np.__version__}" in head
     assert len(rows) == len(bench.CELLS)
     ratios = []
     for row, cell in zip(rows, bench.CELLS, strict=True):
-        found = re.fullmatch(r"(.*)  +(\S+) [mun]s  +(\S+) [mun]s  +(\S+) \((\S+) to (\S+)\)", row)
+        found = re.fullmatch(r"(.*) +(\S+) [mun]?s +(\S+) [mun]?s +(\S+) \((\S+)-(\S+)\)", row)
         assert found and found[1].startswith(str(cell))
         ours, theirs, ratio, low, high = map(float, found.groups()[1:])
         assert ours > 0 and theirs > 0 and low <= ratio <= high
         assert row.index(" (", 50) == rows[0].index(" (", 50), "columns line up"
+        assert len(row.rpartition(" (")[0]) <= 68  # and the interval, so that 80 columns do
         ratios.append(ratio)
     assert names.split()[:2] == ["fastgrad", "numpy"]
     figures = re.match(r"geometric mean (\S+), lowest (\S+); above 1: fastgrad is faster$", last)
@@ -112,8 +113,8 @@ def test_shapes_of_ones_own(capsys: Capture) -> None:
     out = capsys.readouterr().out.splitlines()
     rows = [line for line in out if line.startswith(("matmul", "linear"))]
     assert out[1].startswith("2 threads each, ") and len(rows) == 10
-    assert rows[0].startswith("matmul          (3, 4) by (4, 5) ")
-    assert rows[9].startswith("linear_backward batch 1, 7-2 ") and " float64 " in rows[9]
+    assert rows[0].startswith("matmul          3x4 by 4x5 ")
+    assert rows[9].startswith("linear_backward 7-2, batch 1 ") and " float64 " in rows[9]
     assert main(["bench", "3,4,5"]) == 0
     assert capsys.readouterr().out.count("float32") == 5 + 1  # and in the line of the CPU
 

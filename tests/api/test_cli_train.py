@@ -312,7 +312,7 @@ def test_without_matplotlib(capsys: Capture, monkeypatch) -> None:
     command("--plot curve.png", 2)
     out, err = capsys.readouterr()
     assert out == "" and err == (
-        "fastgrad train: --plot needs matplotlib: pip install 'fastgrad[plot]'\n"
+        "fastgrad train: --plot needs matplotlib: pip install matplotlib\n"
     )
 
 

@@ -252,7 +252,7 @@ def test_pandas_is_imported_for_a_table_alone() -> None:
 def test_without_pandas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
     text = refused(tmp_path, "a,b\n1,2\n")
-    assert text == "to read tables takes pandas: pip install 'fastgrad[tables]'"
+    assert text == "to read tables takes pandas: pip install pandas"
 
 
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> list[bool]:

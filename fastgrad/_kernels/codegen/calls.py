@@ -13,13 +13,14 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import compiler, targetconfig
+from numba.core import targetconfig
 from numba.core.datamodel import models, registry
 from numba.core.imputils import lower_constant
 from numba.extending import intrinsic, typeof_impl
 
 from . import structs
 from .memory import call_at
+from .pipeline import KernelCompiler
 from .simd import I64, Simd, i64, new_function
 from .structs import stored
 from .target import current
@@ -194,12 +195,11 @@ def _within_library(
         flags = targetconfig.ConfigStack.top_or_none().copy()
         flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
         flags.forceinline = inline
-        types_of = context.typing_context, context
-        arguments = signature.args, signature.return_type
-        result = compiler.compile_internal(
-            *types_of, library, function, *arguments, flags, locals={}
-        )
-        made[key] = result.fndesc
+        part = KernelCompiler(
+            context.typing_context, context, library, signature.args, signature.return_type,
+            flags, {},
+        )  # fmt: skip
+        made[key] = part.compile_extra(function).fndesc
     return made[key]
 
 

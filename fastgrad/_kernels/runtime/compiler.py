@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from numba import types
 from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
 
+from ..codegen.pipeline import KernelCompiler
 from . import disk_cache
 from .table import keep
 
@@ -21,6 +23,7 @@ OPTIONS: dict[str, Any] = {"fastmath": False, "error_model": "numpy"}
 
 THREAD_NAME = "fastgrad-compiles"
 _seconds = 0.0
+_count: Callable[[str], None] | None = None  # is told the name of each kernel that is ready
 lock = threading.RLock()
 
 
@@ -35,6 +38,19 @@ def compiled(name: str, function: Callable[..., Any], arguments: tuple[Any, ...]
         return _in_own_thread(_compile, name, function, arguments)
     finally:
         _seconds += time.perf_counter() - start
+        if _count is not None:
+            _count(name)
+
+
+@contextmanager
+def counted(count: Callable[[str], None]) -> Iterator[None]:
+    """Inside it ``count`` is called with the name of each kernel once it is compiled or loaded."""
+    global _count
+    _count = count
+    try:
+        yield
+    finally:
+        _count = None
 
 
 def address_of(name: str, function: Callable[..., Any]) -> int:
@@ -58,7 +74,8 @@ def cache_path() -> str:
 
 
 def _compile(name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    made: Any = CFunc(function, (arguments, types.int64), locals={}, options=OPTIONS)
+    signature = arguments, types.int64
+    made: Any = CFunc(function, signature, {}, OPTIONS, pipeline_class=KernelCompiler)
     cache = disk_cache.cache_of(name)
     if cache is not None:
         made._cache = cache

@@ -210,6 +210,11 @@ def compile_all() -> None:
         compile_slot(index)
 
 
+def count() -> int:
+    """How many there are for compile_all, each dtype counted."""
+    return len(_of_slot)
+
+
 def kernels() -> Iterator[Kernel]:
     """All that are registered, in the order of their numbers."""
     return iter(_kernels)

@@ -1,4 +1,4 @@
-"""The kernel of CONTRIBUTING.md compiles, and prints what it says it prints."""
+"""The kernel of docs/kernels.md compiles, and prints what it says it prints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from support.printed import promised, stripped
 
-PAGE = Path(__file__).parents[2] / "CONTRIBUTING.md"
+PAGE = Path(__file__).parents[2] / "docs" / "kernels.md"
 EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.M | re.S)
 
 
