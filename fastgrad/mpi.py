@@ -86,20 +86,29 @@ class Team:
         self.raise_any(error)
         return found
 
-    def first(self, work: Callable[[], T]) -> T:
-        """What ``work`` gives on rank 0, where alone it is called, or its error: on all ranks."""
+    def first(self, work: Callable[[], T], long: bool = False) -> T:
+        """What ``work`` gives on rank 0, where alone it is called, or its error: on all ranks.
+
+        long: the others sleep meanwhile, they do not spin.
+        """
         if self.rank:
+            if long:
+                _within(self.comm.Ibarrier(), math.inf)
             error, found = self.comm.bcast(None)
             if error is not None:
                 raise pickle.loads(error)
             return found
+        error = None
         try:
-            mine = work()
-        except Exception as error:
-            self.comm.bcast((_pickled(error), None))
-            raise
-        self.comm.bcast((None, mine))
-        return mine
+            found = work()
+        except Exception as mine:
+            error, found = mine, None
+        if long:
+            self.comm.Ibarrier().Wait()  # no Barrier: that is another collective
+        self.comm.bcast((None if error is None else _pickled(error), found))
+        if error is not None:
+            raise error
+        return found
 
     def raise_any(self, error: BaseException | None) -> None:
         """Nothing, where error is None on all ranks; else the lowest rank's, on all of them."""
@@ -159,10 +168,6 @@ class Team:
             return nullcontext()
         sharing = sum(not cpus.isdisjoint(_cpus()) for cpus in everybody)
         return num_threads(max(1, free_cores() // max(1, sharing)))
-
-    def wait_quietly(self) -> None:
-        """Until all ranks are here; those that are leave the cores to the others."""
-        _within(self.comm.Ibarrier(), float("inf"))
 
 
 class BlockSum:

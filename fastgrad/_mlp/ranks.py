@@ -24,8 +24,6 @@ _CHUNK, EVERYBODY = 1 << 20, 64  # bytes of an array; chunks
 class Ranks(mpi.Team):
     """See team.Team."""
 
-    has_comm = True
-
     def __init__(self, caller: str, comm: Any) -> None:
         super().__init__(caller, comm)
         self._looked_at: list[tuple[str, bool, dict[str, Array]]] = []

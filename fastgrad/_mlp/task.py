@@ -64,7 +64,7 @@ def task_of(
     batch_size = count(_CALLER, "batch_size", batch_size)
     if block_rows is not None:
         block_rows = count(_CALLER, "block_rows", block_rows)
-    elif team.has_comm:
+    elif team.comm is not None:
         raise ValueError(
             f"{_CALLER}: comm has {team.size} ranks but block_rows is None; blocks decide the "
             f"bits: pass block_rows={max(1, batch_size // team.size)}, batch_size // ranks"

@@ -22,7 +22,7 @@ T = TypeVar("T")
 class Team(Protocol):
     rank: int
     size: int
-    has_comm: bool  # also of one rank
+    comm: Any  # None, or a communicator, also of one rank
 
     def __enter__(self) -> Team: ...
 
@@ -36,8 +36,9 @@ class Team(Protocol):
     def every(self, work: Callable[[], T]) -> T:
         """What ``work`` gives on this rank; an error of any rank is raised on all."""
 
-    def first(self, work: Callable[[], T]) -> T:
-        """What ``work`` gives on rank 0, or its error, on all."""
+    def first(self, work: Callable[[], T], long: bool = False) -> T:
+        """What ``work`` gives on rank 0, or its error, on all; meanwhile, if it takes long, the
+        others sleep."""
 
     def look(self, caller: str, finite: bool, **arrays: Array) -> None:
         """Note data of all ranks; where ``finite``, NaN and Inf are a ValueError, now or in
@@ -60,7 +61,7 @@ class Team(Protocol):
 class Alone:
     """A team of one, for which all of this is nothing."""
 
-    rank, size, has_comm = 0, 1, False
+    rank, size, comm = 0, 1, None
 
     def __enter__(self) -> Alone:
         return self
@@ -76,7 +77,7 @@ class Alone:
     def every(self, work: Callable[[], T]) -> T:
         return work()
 
-    def first(self, work: Callable[[], T]) -> T:
+    def first(self, work: Callable[[], T], long: bool = False) -> T:
         return work()
 
     def look(self, caller: str, finite: bool, **arrays: Array) -> None:

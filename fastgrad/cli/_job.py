@@ -37,6 +37,8 @@ class Job:
     target: Target
     first_lines: tuple[str, ...] = ()  # what the file is
     lines: tuple[str, ...] = ()  # what is learned from it
+    block_rows: int | None = None
+    ranks: int = 1
 
     def left(self, model: MLP) -> int:
         """Epochs that ``model`` has to do."""

@@ -58,7 +58,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),  # fastgrad itself
     "cli": (
         "", _C, _R, "reference", "_ops", "testing", "threads", "datasets", "_files", "_mlp",
-        "_config", "_bench", "_version", "tables", "mpi",
+        "_config", "_bench", "_version", "tables",
     ),
     "__main__": ("cli",),
 }  # fmt: skip
