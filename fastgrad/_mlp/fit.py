@@ -29,7 +29,7 @@ from .parameters import Parameters
 from .progress import Progress
 from .state import Run
 from .step import Step
-from .task import Task, facts_of, task_of
+from .task import Task, facts_of, facts_of_epoch, task_of
 from .team import Team, team_of
 
 Array = NDArray[Any]
@@ -83,6 +83,7 @@ def fit(
         task = team.every(prepare)
         team.agree(lambda: facts_of(task, model.config, model.parameters, model.run, model.step))
         team.compare_data()
+        team.agree(lambda: {"the digest of some rows": task.given.data})
         with team.threads():
             return _loop(model, team, task, progress and team.rank == 0, total)
 
@@ -119,6 +120,7 @@ def _loop(model: Model, team: Team, task: Task, progress: bool, total: int | Non
                     early.observe(model.live, run.epochs, values["validation_loss"])
                     early.rest(model.live)
                 ends, step.learning_rate = team.first(tell)
+                team.agree(lambda: facts_of_epoch(model.parameters, run))
                 if ends:
                     break
                 if not is_finite(history):

@@ -118,6 +118,12 @@ def facts_of(
     return dict(_facts(task, config, parameters, run, step))
 
 
+def facts_of_epoch(parameters: Parameters, run: Run) -> dict[str, object]:
+    """Likewise after an epoch: a callback, on rank 0, may have changed what it must not."""
+    name = f"the digest of the parameters after epoch {run.epochs}"
+    return {name: fingerprint(parameters.flat)}
+
+
 def _facts(
     task: Task, config: Config, parameters: Parameters, run: Run, step: Step
 ) -> Iterator[tuple[str, object]]:
@@ -146,4 +152,3 @@ def _facts(
     for of, arrays in (("", task.data), (" of validation", task.held or ())):
         for name, a in zip(("x", "y", "weights"), arrays, strict=False):
             yield name + of, a if a is None else f"{a.dtype} {a.shape}"
-    yield "the digest of some rows", task.given.data
