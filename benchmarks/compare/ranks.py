@@ -71,9 +71,9 @@ def exchange(comm: Any) -> dict[int, float]:
     found = {}
     with Team("ranks.py", comm) as team:
         for size in SIZES:
-            values = np.ones(size, np.float32)
+            values = np.zeros(size, np.float32)
             total = BlockSum(team, values)
-            calls = max(3, (1 << 21) // size)
+            calls = max(3, min(50, (1 << 20) // size))
             samples = []
             for _ in range(ROUNDS):
                 team.comm.Barrier()
@@ -180,7 +180,7 @@ def model(measured: dict[str, Any]) -> None:
         name = f"{'-'.join(map(str, sizes))}, {size / 1e6:.2f} MB"
         for net, ranks in itertools.product(NETWORKS, (64, 1024)):
             cost = exchange_seconds(size, ranks, 1, net, add)
-            pays = cost / row * ranks / (ranks - 1)  # row·B/ranks + cost < row·B
+            pays = max(ranks, cost / row * ranks / (ranks - 1))  # row·B/ranks + cost < row·B
             most = 4 * cost * ranks / row  # a fifth of the time is the exchange
             print(
                 f"| {name} | {net.name} | {ranks:,} | {cost * 1e3:.2f} ms | {pays:,.0f} "
