@@ -27,6 +27,7 @@ OWN_CGROUPS = Path("/proc/self/cgroup")
 CGROUPS = Path("/sys/fs/cgroup")
 
 _warned: set[str] = set()  # values of FASTGRAD_NUM_THREADS
+_was_set = False  # by set_num_threads or num_threads, not by default
 
 
 def set_num_threads(n: int) -> None:
@@ -38,7 +39,9 @@ def set_num_threads(n: int) -> None:
 
     Raises TypeError for what is not a whole number, ValueError for one out of range.
     """
+    global _was_set
     thread_pool.set_threads(_whole("set_num_threads", n))
+    _was_set = True
 
 
 def get_num_threads() -> int:
@@ -59,12 +62,15 @@ def num_threads(n: int) -> AbstractContextManager[None]:
 
 @contextmanager
 def _in_force(n: int) -> Iterator[None]:
-    before = get_num_threads()
+    global _was_set
+    before, was_set = get_num_threads(), _was_set
     thread_pool.set_threads(n)
+    _was_set = True
     try:
         yield
     finally:
         thread_pool.set_threads(before)
+        _was_set = was_set
 
 
 def _whole(function: str, n: Any) -> int:
@@ -80,9 +86,25 @@ def default_num_threads() -> int:
     """The number for a process that has not set one; from 1 to MAX_THREADS.
 
     The first of FASTGRAD_NUM_THREADS, OMP_NUM_THREADS (of a list its first entry) and
-    NUMBA_NUM_THREADS that is a whole number of 1 or more. Otherwise the physical cores that the
-    process's affinity lets it run on, and no more than its cgroups' CPU quota.
+    NUMBA_NUM_THREADS that is a whole number of 1 or more. Otherwise `free_cores`.
     """
+    return _from_environment() or free_cores()
+
+
+def is_chosen() -> bool:
+    """Whether somebody asked for the number in force, by a call or by the environment."""
+    return _was_set or _from_environment() > 0
+
+
+def free_cores() -> int:
+    """The physical cores that the process's affinity lets it run on, and no more than its cgroups'
+    CPU quota; from 1 to MAX_THREADS."""
+    # Rounded up: a quota of 1.5 is a limit on time, of which one thread could use only 1.
+    return min(_cores(), math.ceil(min(_quota(), MAX_THREADS)))
+
+
+def _from_environment() -> int:
+    """The number that a variable asks for, or 0."""
     for name in ("FASTGRAD_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
         text = os.environ.get(name, "").strip()
         n = _positive(text.partition(",")[0] if name == "OMP_NUM_THREADS" else text)
@@ -94,10 +116,9 @@ def default_num_threads() -> int:
                 f"fastgrad: FASTGRAD_NUM_THREADS is {text!r}, expected a whole number of 1 or "
                 f"more; it is ignored",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
-    # Rounded up: a quota of 1.5 is a limit on time, of which one thread could use only 1.
-    return min(_cores(), math.ceil(min(_quota(), MAX_THREADS)))
+    return 0
 
 
 def _positive(text: str) -> int:

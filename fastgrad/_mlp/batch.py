@@ -12,6 +12,7 @@ from .._ops import checks
 from .config import Config
 
 Array = NDArray[Any]
+Rows = range | NDArray[np.int64]  # numbers of rows; a range has steps of 1
 
 
 def looked_at_x(config: Config, caller: str, x: Array) -> Array:
@@ -30,7 +31,7 @@ def checked_x(config: Config, caller: str, x: Array) -> Array:
 
 
 class Batches:
-    """Arrays of N rows, contiguous, in pieces of ``rows``; the pieces are reused."""
+    """Arrays of N rows, contiguous, in pieces of up to ``rows``; the pieces are reused."""
 
     def __init__(self, arrays: tuple[Array, ...], rows: int):
         self.arrays, self.rows = arrays, rows
@@ -38,16 +39,19 @@ class Batches:
         # The methods cost a third of np.take; "raise" would copy through a buffer.
         self._takes = [a.take for a in arrays]
 
-    def in_order(self, order: NDArray[np.int64]) -> Iterator[tuple[Array, ...]]:
-        for start in range(0, len(order), self.rows):
-            part = order[start : start + self.rows]
-            pieces = self._pieces
-            if len(part) < self.rows:
-                pieces = [piece[: len(part)] for piece in pieces]
-            for take, piece in zip(self._takes, pieces, strict=True):
-                take(part, 0, piece, "clip")
-            yield tuple(pieces)
+    def take(self, which: Rows) -> list[Array]:
+        """These rows of every array: views of a range."""
+        if type(which) is range:
+            return [a[which.start : which.stop] for a in self.arrays]
+        pieces = self._pieces
+        if len(which) < self.rows:
+            pieces = [piece[: len(which)] for piece in pieces]
+        for take, piece in zip(self._takes, pieces, strict=True):
+            take(which, 0, piece, "clip")
+        return pieces
 
-    def as_they_are(self) -> Iterator[tuple[Array, ...]]:
-        for start in range(0, len(self.arrays[0]), self.rows):
-            yield tuple(a[start : start + self.rows] for a in self.arrays)
+
+def parts(order: Rows, rows: int) -> Iterator[Rows]:
+    """So many at a time, the last time fewer where they do not divide."""
+    for start in range(0, len(order), rows):
+        yield order[start : start + rows]

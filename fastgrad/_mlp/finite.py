@@ -14,15 +14,18 @@ _ELEMENTS = 1 << 20  # at a time
 def check_finite(caller: str, **arrays: Array) -> None:
     """Each (N,) or (N, M); integers are finite."""
     for name, a in arrays.items():
-        if a.dtype.kind == "f":
-            rows = max(1, _ELEMENTS // max(1, a[:1].size))
-            for start in range(0, len(a), rows):
-                ok = np.isfinite(a[start : start + rows])
-                if not ok.all():
-                    _refuse(caller, name, a, start, ok)
+        rows = max(1, _ELEMENTS // max(1, a[:1].size))
+        for start in range(0, len(a), rows):
+            check_rows(caller, name, a, start, start + rows)
 
 
-def _refuse(caller: str, name: str, a: Array, start: int, ok: NDArray[np.bool_]) -> None:
+def check_rows(caller: str, name: str, a: Array, start: int, stop: int) -> None:
+    """Those of one array; stop may be beyond its end."""
+    if a.dtype.kind != "f":
+        return
+    ok = np.isfinite(a[start:stop])
+    if ok.all():
+        return
     place = [int(i) for i in np.argwhere(~ok)[0]]
     place[0] += start
     where = f"row {place[0]}" + (f", column {place[1]}" if a.ndim > 1 else "")

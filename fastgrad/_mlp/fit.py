@@ -11,30 +11,26 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from .._draws import SHUFFLE, permutation
-from .._ops.checks import flag
-from .._ops.loss_checks import How
-from .._ops.numbers import count
 from .._ops.optimizers import checked_rate
 from .._ops.schedules import Schedule
-from .batch import Batches, checked_x
+from .batch import Rows, parts
+from .blocks import InBlocks, Whole
 from .config import Config
-from .finite import check_finite as refuse_what_is_not
 from .forward import evaluate
 from .history import EarlyStop, Fit, History, append, fingerprint
+from .parameters import Parameters
 from .progress import Progress
 from .state import Run
 from .step import Step
-from .targets import checked_y
-from .validation import Set, validation_set
-from .weighting import counted, in_dtype
+from .task import Task, facts_of, facts_of_epoch, task_of
+from .team import Team, team_of
 
 Array = NDArray[Any]
 _CALLER = "MLP.fit"
@@ -42,14 +38,17 @@ _CALLER = "MLP.fit"
 
 @dataclass(frozen=True)
 class Model:
-    """What the loop changes and calls. ``live``: weight 0, bias 0, ...; ``save``: a checkpoint."""
+    """What the loop changes and calls. ``live``: weight 0, bias 0, ...; ``save``: a checkpoint,
+    which ``check_save`` says early is possible."""
 
     config: Config
+    parameters: Parameters
     live: list[Array]
     step: Step
     run: Run
     forward: Callable[[Array], Array]
     save: Callable[[], None] | None = None
+    check_save: Callable[[], None] | None = None
 
 
 def fit(
@@ -65,53 +64,64 @@ def fit(
     schedule: Schedule | None = None,
     callback: Callable[[History], bool | None] | None = None,
     *,
-    weights: Array | None = None,
-    check_finite: bool = True,
     total: int | None = None,
+    comm: Any = None,
+    **more: Any,
 ) -> History:
     """MLP.fit. total: of how many epochs these are the last, in what progress shows (default:
     ``epochs``)."""
-    config, run = model.config, model.run
-    epochs = count(_CALLER, "epochs", epochs, 0)
-    batch_size = count(_CALLER, "batch_size", batch_size)
-    data, held = _data(config, x, y, weights, validation, check_finite)
-    if patience is not None:
-        patience = count(_CALLER, "patience", patience)
-        if held is None:
-            raise ValueError(f"{_CALLER}: patience needs validation; pass validation=(x, y)")
-    if schedule is not None and not callable(schedule):
-        raise TypeError(
-            f"{_CALLER}: schedule is {schedule!r}; pass a function of the epoch, as cosine_schedule"
-        )
-    if callback is not None and not callable(callback):
-        raise TypeError(
-            f"{_CALLER}: callback is {callback!r}; pass a function of the history, or None"
-        )
+
+    def prepare() -> Task:
+        if model.check_save is not None and team.rank == 0:
+            model.check_save()
+        return task_of(
+            model.config, team, x, y, epochs, batch_size, validation, shuffle, patience, schedule,
+            callback, **more,
+        )  # fmt: skip
+
+    with team_of(_CALLER, comm) as team:
+        task = team.every(prepare)
+        team.agree(lambda: facts_of(task, model.config, model.parameters, model.run, model.step))
+        team.compare_data()
+        team.agree(lambda: {"the digest of some rows": task.given.data})
+        with team.threads():
+            return _loop(model, team, task, progress and team.rank == 0, total)
+
+
+def _loop(model: Model, team: Team, task: Task, progress: bool, total: int | None) -> History:
     history: History = {"loss": [], "learning_rate": [], "seconds": []}
-    given = Fit.of(data[0], data[1], batch_size, shuffle, *data[2:])
-    batches = Batches(data, given.batch_size)
-    run.early = _early_stop(model, given, held, patience, schedule)
+    run, step = model.run, model.step
+    epoch = _Epoch(model, team, task)
+    run.early = _early_stop(model, task)
     early = run.early
-    total = epochs if total is None else total
-    with Progress(total, "training", progress, total - epochs) as shown:
+    total = task.epochs if total is None else total
+    with Progress(total, "training", progress, total - task.epochs) as shown:
+
+        def tell() -> tuple[bool, float]:
+            """Save, show, call back -> whether to end, and the learning rate to go on with."""
+            if model.save is not None and is_finite(history):
+                model.save()
+            shown.update(history)
+            ends = task.callback is not None and bool(task.callback(history))
+            return ends, step.learning_rate
+
         try:
-            for _ in range(epochs):
+            for _ in range(task.epochs):
                 if early is not None:
-                    if patience is not None and early.is_over(patience):
+                    if task.patience is not None and early.is_over(task.patience):
                         break
                     early.work(model.live)
-                values = _epoch(model, batches, shuffle, schedule, held)
+                values = epoch()
                 append(run.history, values)
-                run.last_fit = given
+                run.last_fit = task.given
                 for name, value in values.items():
                     history.setdefault(name, []).append(value)
                 if early is not None:
                     early.observe(model.live, run.epochs, values["validation_loss"])
                     early.rest(model.live)
-                if model.save is not None and math.isfinite(values["loss"]):
-                    model.save()
-                shown.update(history)
-                if callback is not None and callback(history):
+                ends, step.learning_rate = team.first(tell)
+                team.agree(lambda: facts_of_epoch(model.parameters, run))
+                if ends:
                     break
                 if not is_finite(history):
                     warnings.warn(
@@ -119,7 +129,7 @@ def fit(
                         f"training has diverged and ends here: lower the learning rate, which is "
                         f"{values['learning_rate']:g}, or scale the columns of x",
                         RuntimeWarning,
-                        stacklevel=4,  # the caller of MLP.fit
+                        stacklevel=5,  # the caller of MLP.fit
                     )
                     break
         finally:
@@ -133,48 +143,74 @@ def is_finite(history: History) -> bool:
     return all(math.isfinite(value) for value in history["loss"][-1:])
 
 
-def _data(
-    config: Config, x: Array, y: Array, weights: Array | None, validation: Any, check_finite: bool
-) -> tuple[tuple[Array, ...], Set | None]:
-    """What steps are given: x, y and, if there are any, weights; and what validates them."""
-    check_finite = flag(_CALLER, "check_finite", check_finite)
-    x = checked_x(config, _CALLER, x)
-    y = checked_y(config, _CALLER, y, len(x))
-    w = counted(_CALLER, weights, len(x)).weights
-    if check_finite:
-        refuse_what_is_not(_CALLER, x=x, y=y, **in_dtype(config, w))
-    own, held = validation_set(config, validation, (x, y, w))
-    if check_finite and held is not None:
-        refuse_what_is_not(f"{_CALLER} (validation)", x=held[0], y=held[1])
-    x, y, w = own
-    data = (
-        np.ascontiguousarray(x),
-        np.ascontiguousarray(y, np.int64 if y.ndim == 1 else None),  # labels as a step reads them
-    )
-    return (data if w is None else (*data, w)), held
+class _Epoch:
+    """``epoch()``: one pass over the data -> what the history says of it."""
+
+    def __init__(self, model: Model, team: Team, task: Task) -> None:
+        self._model, self._team, self._task = model, team, task
+        self._forward = team.rows(model.forward)
+        own, size = task.data[:2], task.given.batch_size
+        self._way: Whole | InBlocks
+        if task.block_rows is None:
+            self._way = Whole(model.step, own, size)
+        else:
+            adder = team.adder(model.parameters.grads)
+            rows = min(task.block_rows, size)
+            self._way = InBlocks(model.config, model.step, own, rows, adder)
+
+    def __call__(self) -> dict[str, float]:
+        start, model, task = time.perf_counter(), self._model, self._task
+        config, run, step = model.config, model.run, model.step
+        if task.schedule is not None:
+            step.learning_rate = _rate(config, task.schedule, run.epochs)
+        rows = len(task.data[0])
+        order: Rows = range(rows)
+        if task.given.shuffle:
+            order = permutation(rows, config.seed, SHUFFLE, run.epochs)
+        weights = task.data[2] if len(task.data) > 2 else None
+        values = {"loss": self._mean_loss(order) if weights is None else
+                  self._weighted(order, weights)}  # fmt: skip
+        run.epochs += 1
+        if task.held is not None:
+            for name, value in evaluate(config, self._forward, *task.held).items():
+                values[f"validation_{name}"] = value
+        values["learning_rate"] = step.learning_rate
+        values["seconds"] = time.perf_counter() - start
+        return values
+
+    def _mean_loss(self, order: Rows) -> float:
+        total, step = 0.0, self._way.step
+        for part in parts(order, self._task.given.batch_size):
+            total += step(part) * len(part)
+        return total / len(order)
+
+    def _weighted(self, order: Rows, weights: Array) -> float:
+        """Steps with a weight a row; a batch whose weights are all 0 is none."""
+        total = count = 0.0
+        for part in parts(order, self._task.given.batch_size):
+            own = weights[part.start : part.stop] if type(part) is range else weights[part]
+            weight = float(own.sum())
+            if weight > 0:
+                total += self._way.weighted(part, own) * weight
+                count += weight
+        return total / count
 
 
-def _early_stop(
-    model: Model,
-    given: Fit,
-    held: Set | None,
-    patience: int | None,
-    schedule: Schedule | None,
-) -> EarlyStop | None:
+def _early_stop(model: Model, task: Task) -> EarlyStop | None:
     """What watches this call: of the last one, where it goes on; else a new one, or none."""
-    if patience is None or held is None:
+    if task.patience is None or task.held is None:
         return None
-    key, old = fingerprint(*(a for a in held if a is not None)), model.run.early
+    key, old = fingerprint(*(a for a in task.held if a is not None)), model.run.early
     if old is None or not old.belongs_to(model.live, key):
         return EarlyStop(key)
-    if old.is_over(patience):
-        changes = _changes(model, given, schedule)
+    if old.is_over(task.patience):
+        changes = _changes(model, task.given, task.schedule)
         if changes:
             warnings.warn(
                 f"{_CALLER}: the last call stopped early, and since then {' and '.join(changes)}: "
                 f"early stopping starts anew, from the parameters that are there",
                 UserWarning,
-                stacklevel=5,  # the caller of MLP.fit
+                stacklevel=6,  # the caller of MLP.fit
             )
             return EarlyStop(key)
     return old
@@ -196,52 +232,6 @@ def _changes(model: Model, given: Fit, schedule: Schedule | None) -> list[str]:
     if run.last_fit is not None:
         found += [f"{name} changed" for name, _, _ in run.last_fit.differences(given)]
     return found
-
-
-def _epoch(
-    model: Model,
-    batches: Batches,
-    shuffle: bool,
-    schedule: Schedule | None,
-    held: Set | None,
-) -> dict[str, float]:
-    """One pass over the data -> what the history says of it."""
-    start, run, step = time.perf_counter(), model.run, model.step
-    if schedule is not None:
-        step.learning_rate = _rate(model.config, schedule, run.epochs)
-    rows = len(batches.arrays[0])
-    if shuffle:
-        parts = batches.in_order(permutation(rows, model.config.seed, SHUFFLE, run.epochs))
-    else:
-        parts = batches.as_they_are()
-    loss = _mean_loss(step, parts) if len(batches.arrays) == 2 else _weighted(step, parts)
-    run.epochs += 1
-    values = {"loss": loss}
-    if held is not None:
-        for name, value in evaluate(model.config, model.forward, *held).items():
-            values[f"validation_{name}"] = value
-    values["learning_rate"] = step.learning_rate
-    values["seconds"] = time.perf_counter() - start
-    return values
-
-
-def _mean_loss(step: Step, parts: Iterator[tuple[Array, ...]]) -> float:
-    rows, total = 0, 0.0
-    for x, y in parts:
-        total += step(x, y) * len(x)
-        rows += len(x)
-    return total / rows
-
-
-def _weighted(step: Step, parts: Iterator[tuple[Array, ...]]) -> float:
-    """Steps with a weight a row; a batch whose weights are all 0 is none."""
-    total = count = 0.0
-    for x, y, weights in parts:
-        weight = float(weights.sum())
-        if weight > 0:
-            total += step.weighted(_CALLER, x, y, How(weights)) * weight
-            count += weight
-    return total / count
 
 
 def _rate(config: Config, schedule: Schedule, epoch: int) -> float:

@@ -49,18 +49,29 @@ class Fit:
     shuffle: bool
     rows: int
     data: str  # fingerprint of dtypes, lengths of a row, and values: those of some rows
+    block_rows: int | None = None
 
     @classmethod
-    def of(cls, x: Array, y: Array, batch_size: int, shuffle: bool, *more: Array) -> Fit:
+    def of(
+        cls,
+        x: Array,
+        y: Array,
+        batch_size: int,
+        shuffle: bool,
+        *more: Array,
+        block_rows: int | None = None,
+    ) -> Fit:
         data = fingerprint(*map(_some_rows, (x, y, *more)))
-        return cls(min(batch_size, len(x)), shuffle, len(x), data)
+        size = min(batch_size, len(x))
+        blocks = None if block_rows is None or block_rows >= size else block_rows  # one is none
+        return cls(size, shuffle, len(x), data, blocks)
 
     def differences(self, now: Fit) -> list[tuple[str, str, str]]:
         """(what differs, what it was, what it is now)."""
         found = []
         if (self.rows, self.data) != (now.rows, now.data):
             found.append(("data", f"{self.rows} rows", f"{now.rows} rows"))
-        for name in ("batch_size", "shuffle"):
+        for name in ("batch_size", "shuffle", "block_rows"):
             then, here = getattr(self, name), getattr(now, name)
             if then != here:
                 found.append((name, str(then), str(here)))

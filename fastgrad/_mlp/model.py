@@ -230,6 +230,8 @@ class MLP(Settings):
         checkpoint: Path | None = None,
         callback: Callable[[dict[str, list[float]]], bool | None] | None = None,
         check_finite: bool = True,
+        block_rows: int | None = None,
+        comm: Any = None,
     ) -> dict[str, list[float]]:
         """``epochs`` passes over x (N, sizes[0]) and y -> history, a list of values for each name.
 
@@ -252,10 +254,17 @@ class MLP(Settings):
         is passed over. callback: called with this call's history after each epoch; a true answer
         ends the call. check_finite: NaN and Inf in the data, as the model's dtype holds them, are a
         ValueError. A loss that is no longer finite ends the call, with a RuntimeWarning.
+
+        block_rows: a batch is cut into blocks of so many rows, the last may have fewer; the
+        gradients of each, with the batch's denominator, are added one after another, and so are
+        the losses. None: one block. comm: an intracommunicator of mpi4py, on all of whose ranks
+        fit is called, with the same arguments and equal models. Each computes whole blocks; the
+        bits are those of one process with the same block_rows, on any number of ranks. Files,
+        progress and callback are rank 0's; an error is everybody's. See docs/distributed.md.
         """
         return self._fit(
             x, y, epochs, batch_size, validation, progress, shuffle, patience, schedule, checkpoint,
-            callback, weights=weights, check_finite=check_finite,
+            callback, weights=weights, check_finite=check_finite, block_rows=block_rows, comm=comm,
         )  # fmt: skip
 
     def _fit(
@@ -275,13 +284,15 @@ class MLP(Settings):
     ) -> History:
         """fit, with the option that the command line has more."""
         save: Callable[[], None] | None = None
+        check: Callable[[], None] | None = None
         if checkpoint is not None:
-            place = check_place("MLP.fit", "checkpoint", checkpoint)
-            check_writable(place)
+            place = checkpoint
             save = lambda: self.save(place)  # noqa: E731
+            check = lambda: check_writable(check_place("MLP.fit", "checkpoint", place))  # noqa: E731
         model = training.Model(
-            self._config, self._live(), self._step, self._run, self.forward, save
-        )
+            self._config, self._parameters, self._live(), self._step, self._run, self.forward,
+            save, check,
+        )  # fmt: skip
         return training.fit(
             model, x, y, epochs, batch_size, validation, progress, shuffle, patience, schedule,
             callback, **more,

@@ -241,7 +241,8 @@ def _last_fit(meta: dict[str, Any]) -> Fit | None:
     if type(there["shuffle"]) is not bool:
         raise TypeError(f"shuffle is {there['shuffle']!r}")
     rows, batch_size = _count(there, "rows"), _count(there, "batch_size")
-    return Fit(batch_size, there["shuffle"], rows, str(there["data"]))
+    blocks = None if there.get("block_rows") is None else _count(there, "block_rows")
+    return Fit(batch_size, there["shuffle"], rows, str(there["data"]), blocks)
 
 
 def _rate(value: object) -> float:

@@ -114,6 +114,10 @@ class Step(Table):
         """``check`` gives dF/dlogits (N, M) for the N rows that are kept -> dX (N, K), or None."""
         return self._alone("MLP.backward", lambda: self._after_kept(check, input_grad, accumulate))
 
+    def take_gradients(self) -> None:
+        """Somebody has written them, for update()."""
+        self._set(has_gradients=1)
+
     def forget(self) -> None:
         """There is neither a forward pass to go back through nor a gradient."""
         self._set(kept=0, has_gradients=0)

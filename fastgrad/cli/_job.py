@@ -38,6 +38,8 @@ class Job:
     lines: tuple[str, ...] = ()  # what is learned from it
     weights: NDArray[Any] | None = None  # (N,), of the rows to train on
     held_weights: NDArray[Any] | None = None
+    block_rows: int | None = None
+    ranks: int = 1
 
     @property
     def counting(self) -> tuple[NDArray[Any], ...]:

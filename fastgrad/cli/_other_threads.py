@@ -50,11 +50,12 @@ class Run(NamedTuple):
     model: MLP
     threads: int
     shared: bool  # whether calls of its steps were offered to several threads
+    ranks: int = 1
 
 
 def compare(job: Job, seconds: float, shared: bool) -> tuple[bool, str]:
     """job.model was trained, in ``seconds``, with the number of threads in force."""
-    run = Run(job.model, get_num_threads(), shared)
+    run = Run(job.model, get_num_threads(), shared, job.ranks)
     start = _start(job)
     steps = max(1, job.model.steps - start.steps)
     step = seconds / steps * (run.threads if shared else 1)  # of one thread, at most
@@ -63,7 +64,7 @@ def compare(job: Job, seconds: float, shared: bool) -> tuple[bool, str]:
     again = _train(job, rows, epochs, 1 if run.threads > 1 else 2, LIMIT)
     if again.model.steps < run.model.steps:
         run = _train(job, rows, again.model.epochs - start.epochs, run.threads)
-    first, second = sorted((run, again), key=lambda r: r.threads)
+    first, second = sorted((run, again), key=lambda r: (r.ranks, r.threads))
     return _verdict(job, first, second, rows)
 
 
@@ -94,7 +95,7 @@ def _train(job: Job, rows: int, epochs: int, threads: int, limit: float = np.inf
     with num_threads(threads):
         _fit(
             model, job.x[:rows], job.y[:rows], epochs, job.batch_size, validation, progress=False,
-            patience=job.patience, schedule=job.schedule,
+            patience=job.patience, schedule=job.schedule, block_rows=job.block_rows,
             callback=lambda history: watch.seconds() > limit, weights=weights,
         )  # fmt: skip
     return Run(model, threads, watch.shared())
@@ -107,7 +108,8 @@ def _verdict(job: Job, few: Run, many: Run, rows: int) -> tuple[bool, str]:
     note = _note(job, many, watch.shared())
     here = _part(job, many.model, rows)
     a, b = digest(few.model), digest(many.model)
-    one, other = _threads(few.threads), many.threads
+    one = _threads(few.threads)
+    other = f"{many.ranks} ranks" if many.ranks > 1 else str(many.threads)
     if a != b:
         what = f"{a} with {one}, {b} with {other}{here}"
     elif not np.array_equal(logits[0], logits[1]):

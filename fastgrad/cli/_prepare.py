@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .._mlp import MLP
 from .._mlp.config import LossName
+from .._mlp.team import Team
 from .._ops.optimizers import SGD, Adam
 from .._ops.schedules import Schedule, cosine_schedule, step_schedule
 from ..datasets import DataError, stratified_split, validation_split
@@ -42,8 +43,8 @@ SCHEDULES: dict[str, Callable[[float, int], Schedule]] = {
 }
 
 
-def prepare(args: argparse.Namespace) -> Job:
-    """Read, check and split the data, and make or load the model."""
+def prepare(args: argparse.Namespace, ranks: int = 1) -> Job:
+    """Read, check and split the data, and make the model."""
     dtype = np.dtype(args.dtype)
     data = _data.read(args, dtype)
     loss = _loss(args, data.target)
@@ -74,18 +75,25 @@ def prepare(args: argparse.Namespace) -> Job:
     held_x, held_y, held_weights = data.part(held)
     for name, part in (("to train on", weights), ("that are held out", held_weights)):
         _check_count(f"{args.data}: --weights {args.weights}", name, part)
-    job = Job(
+    return Job(
         model, x, _as_learned(y, loss, dtype), held_x, _as_learned(held_y, loss, dtype),
         _to_validate(args, validation, loss, dtype),
         args.epochs, min(args.batch_size, len(train)), args.patience,
         SCHEDULES[args.schedule](rate, args.epochs), start=None, target=data.target,
         first_lines=tuple(data.first_lines()), lines=(*data.lines(), *_data.rare(data)),
         weights=weights, held_weights=held_weights,
+        block_rows=args.block_rows, ranks=ranks,
     )  # fmt: skip
-    if args.resume and os.path.exists(args.save):
-        model = _resume.load(args.save, job)
-        job = replace(job, model=model, start=copy.copy(model))
-    return job
+
+
+def resumed(args: argparse.Namespace, job: Job, team: Team) -> Job:
+    """The job with the model of the file of --resume, which rank 0 reads, if there is one."""
+
+    def load() -> MLP | None:
+        return _resume.load(args.save, job) if os.path.exists(args.save) else None
+
+    model = team.first(load) if args.resume else None
+    return job if model is None else replace(job, model=model, start=copy.copy(model))
 
 
 def _loss(args: argparse.Namespace, target: Target) -> LossName:

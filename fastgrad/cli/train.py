@@ -20,12 +20,13 @@ from .._files import check_writable
 from .._kernels.runtime import compiler
 from .._mlp.config import ACTIVATIONS, LOSSES
 from .._mlp.fit import is_finite
+from .._mlp.team import Team
 from ..tables.target import FEW, REGRESSION, TASKS
 from ..threads import num_threads
-from . import _arguments, _other_threads, _plot, _report, _tables, _terminal
+from . import _arguments, _other_threads, _plot, _ranks, _report, _tables, _terminal
 from ._errors import UsageError
 from ._job import HIDDEN, Job, user_errors
-from ._prepare import LEARNING_RATES, MOMENTUM, SCHEDULES, prepare
+from ._prepare import LEARNING_RATES, MOMENTUM, SCHEDULES, prepare, resumed
 
 HELP = "train an MLP on the handwritten digits in the package, or on your own data"
 _ACTIVATIONS = [name or "none" for name in ACTIVATIONS]
@@ -63,10 +64,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
          "FASTGRAD_NUM_THREADS, or one a core); changes no bit"),
         ("--save", str, None, "FILE", "write the trained model there, for fastgrad predict and "
          "fastgrad.MLP.load"),
+        ("--block-rows", _arguments.positive, None, "N", "add a step's gradients in blocks of N "
+         "rows, which ranks share out (default: in one; needed with --mpi)"),
         ("--plot", str, None, "FILE", "draw loss and accuracy by epoch; needs matplotlib"),
     ):  # fmt: skip
         parser.add_argument(option, type=kind, default=default, metavar=metavar, help=text)
     _tables.configure(parser)
+    parser.add_argument(
+        "--mpi", action="store_true", help="train on all ranks of mpiexec, to the bits of one "
+        "process with the same --block-rows; needs mpi4py",
+    )  # fmt: skip
     parser.add_argument(
         "--resume", action="store_true", help="save after every epoch; if the file of --save is "
         "there, go on from it, to the same bits as without a break: give the same options again",
@@ -74,17 +81,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with nullcontext() if args.threads is None else num_threads(args.threads):
-        return _run(args)
+    with _ranks.team(args) as team, nullcontext() if args.threads is None else num_threads(
+        args.threads
+    ):  # fmt: skip
+        return _run(args, team)
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace, team: Team) -> int:
     with user_errors():
-        _check(args)
-        job = prepare(args)
+        team.first(lambda: _check(args))
+        job = resumed(args, team.every(lambda: prepare(args, team.size)), team)
     _introduce(args, job)
-    _compile(job)
-    seconds, shared = _train(args, job)
+    team.every(lambda: _compile(job))
+    seconds, shared = _train(args, job, team)
+    return team.first(lambda: _report_on(args, job, seconds, shared), long=True)
+
+
+def _report_on(args: argparse.Namespace, job: Job, seconds: float, shared: bool) -> int:
+    """What is printed in the end, and the exit code."""
     try:
         for name, text in _report.early_stop(job):
             _terminal.say(text, name)
@@ -139,6 +153,8 @@ def _introduce(args: argparse.Namespace, job: Job) -> None:
     )
     for line in job.lines:
         _terminal.say(line)
+    if args.mpi:
+        _terminal.say(f"{job.ranks} ranks, blocks of {job.block_rows} rows")
     if job.start is not None:
         done = f"after epoch {job.model.epochs} of {job.epochs}"
         left = "goes on" if job.left(job.model) else "nothing is left"
@@ -153,6 +169,9 @@ def _compile(job: Job) -> None:
         for rows in {job.batch_size, len(job.x) % job.batch_size} - {0}:
             weights = None if job.weights is None else np.ones(rows)
             model.train_step(job.x[:rows], job.y[:rows], weights)
+        if job.block_rows is not None:
+            model.loss_and_grads(job.x[: job.block_rows], job.y[: job.block_rows])
+            model.update()
         model.predict(job.held_x)
     print(
         f"ready: compiling, or loading from the cache, took {compiler.seconds():.2f} s",
@@ -160,7 +179,7 @@ def _compile(job: Job) -> None:
     )
 
 
-def _train(args: argparse.Namespace, job: Job) -> tuple[float, bool]:
+def _train(args: argparse.Namespace, job: Job, team: Team) -> tuple[float, bool]:
     """Fit and save -> seconds that it took, whether its calls were offered to several threads."""
     model, watch = job.model, _other_threads.Watch()
     checkpoint = args.save if args.resume else None
@@ -170,7 +189,7 @@ def _train(args: argparse.Namespace, job: Job) -> tuple[float, bool]:
             history = model._fit(
                 job.x, job.y, job.left(model), job.batch_size, job.validation,
                 patience=job.patience, schedule=job.schedule, checkpoint=checkpoint,
-                total=job.epochs, weights=job.weights,
+                total=job.epochs, weights=job.weights, block_rows=job.block_rows, comm=team.comm,
             )  # fmt: skip
         if _has_diverged(history):
             raise UsageError(
@@ -180,7 +199,8 @@ def _train(args: argparse.Namespace, job: Job) -> tuple[float, bool]:
             )
         seconds, shared = watch.seconds(), watch.shared()
         if args.save is not None and checkpoint is None:
-            model.save(args.save)
+            path = args.save
+            team.first(lambda: model.save(path))
     except OSError as error:
         raise UsageError(f"--save {args.save}: {error.strerror or error}") from None
     except KeyboardInterrupt:

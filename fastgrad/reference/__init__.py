@@ -84,7 +84,7 @@ from ._activations import (
     erf,
     erfc,
 )
-from ._contract import contract_colsum, contract_matmul
+from ._contract import contract_block_sum, contract_colsum, contract_matmul
 from ._layer import (
     LinearGrads,
     jacobian_weight,
@@ -102,6 +102,7 @@ __all__ = [
     "LinearGrads",
     "activation_derivative",
     "activation_value",
+    "contract_block_sum",
     "contract_colsum",
     "contract_matmul",
     "erf",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,17 @@ def contract_colsum(h: Array, *, kc: int | None = None, c_old: Array | None = No
     ones = np.ones((1, len(h)), h.dtype)
     old = None if c_old is None else c_old[None, :]
     return np.asarray(contract_matmul(ones, h, kc=kc, c_old=old)[0])
+
+
+def contract_block_sum(blocks: Sequence[Array]) -> Array:
+    """Gradients of the blocks of a batch, one shape and dtype -> ((B0 + B1) + B2) + ..., each +
+    rounded: what MLP.fit(block_rows=) adds, whoever computed them."""
+    _same_dtype("contract_block_sum", *blocks)
+    total = blocks[0].copy()
+    with np.errstate(all="ignore"):
+        for block in blocks[1:]:
+            total = total + block
+    return total
 
 
 def _same_dtype(function: str, *arrays: Array | None) -> None:

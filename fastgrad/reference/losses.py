@@ -280,6 +280,17 @@ def batch_sum(rows: Array, dtype: Any) -> Any:
         return _sum_of(total, error)
 
 
+def loss_of_blocks(losses: list[float], dtype: Any) -> float:
+    """Of the blocks of a batch, each with the batch's denominator: their sum in float64, in order,
+    the errors of the additions beside it, rounded to the dtype. See MLP.fit(block_rows=)."""
+    total = error = np.float64(0)
+    with np.errstate(all="ignore"):
+        for loss in losses:
+            total, lost = two_sum(total, np.float64(loss))
+            error = error + lost
+        return float(np.dtype(dtype).type(_sum_of(total, error)))
+
+
 def sum_of_weights(weights: Array, dtype: Any) -> float:
     """(N,) float64: a chain over each KC rows of the dtype, then a chain of those."""
     step, total = KC[np.dtype(dtype).name], 0.0

@@ -46,9 +46,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "_npz": ("_ops",),
     "tables": ("_ops", "_files"),
     "datasets": ("_ops", "_draws", "_files", "_npz", "tables"),
+    "mpi": ("_ops", "threads"),
     "_mlp": (
         _C, _R, _F, _G, _L, _B, "_ops", "_draws", "_files", "_npz", "datasets", "_version",
-        "tables",
+        "tables", "mpi",
     ),
     "_config": (_C, _R, _B, "threads", "_version"),
     "_bench": (),
