@@ -39,9 +39,7 @@ def _differences(model: MLP, job: Job) -> Iterator[tuple[str, str]]:
         yield "on another table, or with other options of it", _of(job.model.table)
     run = model._run
     if run.last_fit is not None:
-        now = Fit.of(
-            job.x, job.y, job.batch_size, True, *job.counting, block_rows=job.block_rows
-        )
+        now = Fit.of(job.x, job.y, job.batch_size, True, *job.counting, block_rows=job.block_rows)
         for name, then, here in run.last_fit.differences(now):
             yield (f"on other data, {then}" if name == "data" else f"with {name} {then}"), here
     rates = run.history.get("learning_rate", [])
