@@ -66,11 +66,6 @@ def _checked_forward(
             linear_forward, x, weight, bias, activation, out, preactivation_out
         )
     dtype = checks.result_dtype(x, weight, bias)
-    x, weight = checks.plain(x, dtype), checks.plain(weight, dtype)
-    bias = None if bias is None else checks.plain(bias, dtype)
-    y = builtins.linear_forward(x, weight, bias, activation, out, preactivation_out)
-    if y is not None:  # it was the type or the dtype of an operand
-        return y  # type: ignore[no-any-return]
     _check_layer(f, x, weight)
     width = weight.shape[1]
     if bias is not None and bias.shape != (width,):
@@ -87,6 +82,7 @@ def _checked_forward(
             checks.output(f, name, array, shape, dtype)
     checks.distinct_outputs(f, out=out, preactivation_out=preactivation_out)
 
+    x, weight = checks.plain(x, dtype), checks.plain(weight, dtype)
     row = None if bias is None else np.ascontiguousarray(bias, dtype)
     inputs = [x, weight] if row is None else [x, weight, row]
     y = fresh = np.empty(shape, dtype) if out is None else out
@@ -176,12 +172,6 @@ def _checked_backward(
             linear_backward, g, x, weight, activation, kept, needed, outs, adds
         ))  # fmt: skip
     dtype = checks.result_dtype(g, x, weight, saved)
-    g, x, weight = (checks.plain(a, dtype) for a in (g, x, weight))
-    if saved is not None:
-        saved = checks.plain(saved, dtype)
-    grads = builtins.linear_backward(g, x, weight, activation, saved, saved, needs, out, accumulate)
-    if grads is not None:  # it was the type or the dtype of an operand
-        return grads  # type: ignore[no-any-return]
     _check_layer(f, x, weight)
     _check_output_shape(f, "grad_output", g, x, weight)
     if saved is not None and act is not None:
@@ -194,7 +184,8 @@ def _checked_backward(
             checks.output(f, names[i], given[i], shapes[i], dtype)
     checks.distinct_outputs(f, **dict(zip(names, given, strict=True)))
 
-    saved = g if saved is None else saved
+    g, x, weight = (checks.plain(a, dtype) for a in (g, x, weight))
+    saved = g if saved is None else checks.plain(saved, dtype)
     fresh: list[Array | None] = [None, None, None]
     for i in range(3):
         to = given[i]

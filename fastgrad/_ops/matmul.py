@@ -82,24 +82,21 @@ def _checked(function: str, a: Any, b: Any, out: Any, accumulate: Any) -> Any:
                 f"use a * b for a scalar"
             )
     dtype = checks.result_dtype(a, b)
-    a, b = checks.plain(a, dtype), checks.plain(b, dtype)
-    fast = getattr(builtins, function)
-    found = fast(a, b, out, accumulate)
-    if found is not None:  # it was the type or the dtype of an operand
-        return found
-    left, right, shape = _operands(function, a, b)
+    *_, shape = _operands(function, a, b)
     result = np.empty(shape, dtype) if out is None else out
     if out is not None:
         checks.output(function, "out", out, shape, dtype)
+    a, b = checks.plain(a, dtype), checks.plain(b, dtype)
     target = result
-    if out is not None and (np.may_share_memory(out, left) or np.may_share_memory(out, right)):
+    if out is not None and (np.may_share_memory(out, a) or np.may_share_memory(out, b)):
         target = out.copy() if accumulate else np.empty(shape, dtype)
     matrices: Array = np.asarray(target)
     if a.ndim == 1:
         matrices = matrices[..., None, :] if b.ndim > 1 else matrices[..., None]
     if b.ndim == 1:
         matrices = matrices[..., None]
-    if fast(a, b, target, accumulate) is None:
+    if getattr(builtins, function)(a, b, target, accumulate) is None:
+        left, right, _ = _operands(function, a, b)
         _run(matrices, left, right, accumulate)
     if target is not result:
         result[...] = target

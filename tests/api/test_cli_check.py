@@ -153,7 +153,7 @@ def test_every_way_is_taken(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None
 
     for name in ("matmul", "linear_forward", "linear_backward"):
         watched(name)
-    with fastgrad.num_threads(2):
+    with fastgrad.num_threads(2), edges.l2():
         promises.check_threads(fastgrad, dtype)
         assert WAYS - ways <= {"gathered"}
         promises.check_layouts(fastgrad, dtype)

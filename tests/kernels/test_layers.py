@@ -44,7 +44,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "_draws": ("_ops",),
     "_files": ("_ops",),
     "_npz": ("_ops",),
-    "tables": ("_ops", "_files"),
+    "tables": ("_ops", "_files", "threads"),
     "datasets": ("_ops", "_draws", "_files", "_npz", "tables"),
     "mpi": ("_ops", "threads"),
     "_mlp": (
