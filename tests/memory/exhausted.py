@@ -23,7 +23,7 @@ import fastgrad
 from fastgrad import MLP, Adam, linear_backward, linear_forward, matmul, matmul_nt, num_threads
 from fastgrad._kernels.gemm.blocked import part
 from fastgrad._kernels.gemm.macrokernel import macrokernel, pack_b
-from fastgrad._kernels.runtime import pool_kernels, registry, scratch
+from fastgrad._kernels.runtime import pool_kernels, pool_words, registry, scratch
 from fastgrad._kernels.runtime.table import DTYPES, SCRATCH, TABLE
 from support.layouts import Placed, place
 
@@ -227,7 +227,7 @@ def first_threads() -> None:
     with num_threads(8), no_memory(spare=16 << 20):
         matmul(a, a, out)
     threading.stack_size(0)
-    assert (out == right).all() and TABLE[pool_kernels.STARTED] == 0
+    assert (out == right).all() and TABLE[pool_words.STARTED] == 0
     with num_threads(8):
         assert (matmul(a, a) == right).all()
 
