@@ -10,8 +10,8 @@ from support import pages
 from support.printed import promised
 
 ROOT = Path(__file__).parents[2]
-# Signatures, and a kernel that test_kernels_page.py runs
-OTHERS = {"api.md", "kernels.md"}
+# Signatures; a kernel that test_kernels_page.py runs; what test_torch_door.py does
+OTHERS = {"api.md", "kernels.md", "torch.md"}
 PAGES = [
     path
     for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
