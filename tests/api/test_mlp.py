@@ -238,11 +238,11 @@ def test_fit_passes_its_settings_on(monkeypatch: pytest.MonkeyPatch) -> None:
     model = MLP((5, 4))
     given = model.fit(
         1, 2, 3, 4, 5, 6, shuffle=7, patience=8, schedule=9, checkpoint="10", callback=11,
-        weights=12, check_finite=13,
+        weights=12, check_finite=13, block_rows=14, comm=15,
     )  # fmt: skip
-    more = {"weights": 12, "check_finite": 13}
+    more = {"weights": 12, "check_finite": 13, "block_rows": 14, "comm": 15}
     assert given == ((model, *range(1, 10), "10", 11), more)
-    more = {"weights": None, "check_finite": True}
+    more = {"weights": None, "check_finite": True, "block_rows": None, "comm": None}
     nothing = (None, True, True, None, None, None, None)
     assert model.fit(1, 2, 3) == ((model, 1, 2, 3, 32, *nothing), more)
 
