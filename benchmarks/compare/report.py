@@ -32,12 +32,14 @@ def main() -> None:
         sys.exit("report.py: give the results of run.py, as results.json")
     found = together([Path(name) for name in sys.argv[1:]])
     libraries = list(dict.fromkeys(r["library"] for r in found["cells"]))
+    if len(libraries) > 1:  # the peer of a cell is the one that is fastest there
+        found["cells"] += tables.fastest(found["cells"])
+        libraries = [tables.FASTEST, *libraries]
     pictures = draw(found, libraries)
     pages.replace(DOCS / "benchmarks.md", "grid", grid(found, libraries, pictures))
     (DOCS / "slower.md").write_text(slower(found, libraries), encoding="utf-8")
     print(f"written: docs/slower.md, {', '.join(f'docs/{p}' for p in pictures)}")
-    if "numpy" in libraries:
-        pages.keep("grid", summary(found, "numpy"))
+    pages.keep("grid", summary(found, libraries[0]))
 
 
 def together(paths: list[Path]) -> dict[str, Any]:
@@ -61,7 +63,7 @@ def draw(found: dict[str, Any], libraries: list[str]) -> list[str]:
     """The names of the files that were made in docs."""
     made = []
     for library in libraries:
-        made.append(f"heat_{library}.png")
+        made.append(f"heat_{tables.slug(library)}.png")
         plots.heat_map(found, library, DOCS / made[-1])
     if any(r["family"] == "squares" and r["op"] == "nn" for r in found["cells"]):
         made.append("peak.png")
@@ -74,8 +76,9 @@ def grid(found: dict[str, Any], libraries: list[str], pictures: list[str]) -> st
     parts = []
     for library in libraries:
         records = [r for r in found["cells"] if r["library"] == library]
-        parts += [f"{tables.summary(records)}; [each of these](slower.md#{library})."]
-        parts += [f"![{library}'s time / fastgrad's, by shape and operation](heat_{library}.png)"]
+        parts += [f"{tables.summary(records)}; [each of these](slower.md#{tables.slug(library)})."]
+        picture = f"heat_{tables.slug(library)}.png"
+        parts += [f"![{library}'s time / fastgrad's, by shape and operation]({picture})"]
         parts += [tables.library_section(found, library)]
     if "peak.png" in pictures:
         parts.append("![share of the FMA peak that square products reach](peak.png)")

@@ -10,6 +10,7 @@ from cells import DTYPES, OPS
 from fastgrad._bench import duration, geometric_mean
 
 Record = dict[str, Any]
+FASTEST = "the fastest"  # of the other libraries, in each cell
 SLOWER = 0.97  # a loss has its whole interval below: numpy beside itself stays above
 
 
@@ -23,6 +24,22 @@ def library_section(found: Record, library: str) -> str:
         parts.append(f"{library}'s time / fastgrad's, {plural}, float32 / float64:\n")
         parts.append(family_table(some) + "\n")
     return "\n".join(parts)
+
+
+def fastest(records: list[Record]) -> list[Record]:
+    """Of each cell the comparison with the library that is fastest there."""
+    names = ("family", "name", "m", "n", "k", "op", "dtype", "threads")
+    best: dict[tuple[Any, ...], Record] = {}
+    for r in records:
+        cell = tuple(r[name] for name in names)
+        if cell not in best or r["ratio"] < best[cell]["ratio"]:
+            best[cell] = r
+    return [{**r, "library": FASTEST} for r in best.values()]
+
+
+def slug(library: str) -> str:
+    """As a name of a file, and as the anchor of a heading."""
+    return library.replace(" ", "-")
 
 
 def family_table(records: list[Record]) -> str:
