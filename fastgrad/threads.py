@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from ._kernels.runtime import pool_kernels, thread_pool
+from ._kernels.runtime import thread_pool
+from ._kernels.runtime.pool_words import MAX_THREADS
 from ._ops.numbers import shown
-
-MAX_THREADS = pool_kernels.MAX_THREADS
 
 # Where Linux tells; tests point these at trees of their own.
 CPUS = Path("/sys/devices/system/cpu")

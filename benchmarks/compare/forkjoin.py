@@ -25,15 +25,13 @@ import numpy as np
 import fastgrad
 from fastgrad._kernels.codegen import atomics
 from fastgrad._kernels.codegen.structs import on_stack, view
-from fastgrad._kernels.runtime import pool_kernels, registry
+from fastgrad._kernels.runtime import demand, pool_words, registry
 from fastgrad._kernels.runtime.pool_kernels import fork_join
 from fastgrad._kernels.runtime.registry import Floats, Task
 from fastgrad._kernels.runtime.table import DTYPES, OK, TABLE
 
 THREADS, ROUNDS = 2, 300
-LONG = (
-    10 * pool_kernels.WAKE_NS
-)  # a worker that fell asleep is woken: a task would wait for it for ever
+LONG = 10 * demand.WAKE_NS  # a worker that fell asleep is woken: a task would wait for it for ever
 GOALS = {"hot": 1.0, "asleep": 1.2, "idle": 1.0}
 
 
@@ -93,19 +91,19 @@ def main() -> None:
     api, state = ctypes.pythonapi, TABLE
     lock = api.PyThread_allocate_lock()
     api.PyThread_acquire_lock(ctypes.c_void_p(lock), 1)
-    wait_and_answer(state[pool_kernels.ACQUIRE], lock, flag, 0)
+    wait_and_answer(state[pool_words.ACQUIRE], lock, flag, 0)
     wake_and_wait(
-        state[pool_kernels.RELEASE], lock, flag, -1
+        state[pool_words.RELEASE], lock, flag, -1
     )  # compiled, and one release too many ...
     api.PyThread_acquire_lock(ctypes.c_void_p(lock), 1)  # ... taken back
-    arguments = (state[pool_kernels.ACQUIRE], lock, flag, ROUNDS)
+    arguments = (state[pool_words.ACQUIRE], lock, flag, ROUNDS)
     waiter = threading.Thread(target=wait_and_answer, args=arguments, daemon=True)
     waiter.start()
     _keep_apart(waiter)
     bare, asleep = [], []
     for i in range(ROUNDS):
         time.sleep(0.002)
-        bare.append(_microseconds(wake_and_wait, state[pool_kernels.RELEASE], lock, flag, i + 1))
+        bare.append(_microseconds(wake_and_wait, state[pool_words.RELEASE], lock, flag, i + 1))
         time.sleep(0.002)
         asleep.append(_microseconds(jobs, counter, 1, LONG))
     waiter.join()

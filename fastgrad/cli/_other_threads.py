@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .._kernels.runtime.pool_kernels import TICKET
+from .._kernels.runtime.pool_words import TICKET
 from .._kernels.runtime.table import TABLE
 from .._mlp import MLP
 from .._mlp.checkpoint import digest

@@ -9,12 +9,10 @@ import pytest
 
 import fastgrad
 from fastgrad import MLP, SGD, Adam
-from fastgrad._kernels.codegen import structs
 from fastgrad._kernels.gemm import thresholds
-from fastgrad._kernels.layer.args import Net
 from fastgrad._mlp import table
+from support.step_ways import send, word
 
-WORDS = structs.names(Net)
 # sizes and rows: blocks of k end inside, rows that threads share unevenly, layers of one piece and
 # of many, one wider than what is summed at a time
 NETS = (
@@ -36,27 +34,12 @@ def all_threads_again() -> Iterator[None]:
     fastgrad.set_num_threads(before)
 
 
-def word(model: MLP, name: str, value: int | None = None) -> int:
-    words = model._step._table
-    if value is not None:
-        words[WORDS.index(name)] = value
-    return int(words[WORDS.index(name)])
-
-
 def batch(model: MLP, rows: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(rows)
     x = rng.standard_normal((rows, model.sizes[0])).astype(model.dtype)
     if model.loss == "softmax_cross_entropy":
         return x, rng.integers(0, model.sizes[-1], rows)
     return x, rng.random((rows, model.sizes[-1])).astype(model.dtype)
-
-
-def send(model: MLP, joined: bool) -> None:
-    """Steps go in two joins from now on, or on one thread."""
-    word(model, "passes", word(model, "passes") or 1)  # those at the beginning are tried anew
-    word(model, "tried", thresholds.TRIALS + thresholds.JOINED_TRIALS)
-    word(model, "alone_ns", 1 << 48)
-    word(model, "joined_ns", 0 if joined else 1 << 49)
 
 
 def trained(way: str, threads: int, dtype: str, net: tuple, work: tuple) -> tuple[list, ...]:
@@ -94,7 +77,7 @@ def test_all_ways_give_the_same_bits(
 
 def test_two_joins_are_two_jobs() -> None:
     """So that the test above is of what it says."""
-    from fastgrad._kernels.runtime.pool_kernels import TICKET
+    from fastgrad._kernels.runtime.pool_words import TICKET
     from fastgrad._kernels.runtime.table import TABLE
 
     fastgrad.set_num_threads(2)

@@ -24,7 +24,7 @@ from fastgrad import MLP, Adam, linear_backward, linear_forward, matmul, matmul_
 from fastgrad._kernels.gemm.blocked import blocked
 from fastgrad._kernels.gemm.macrokernel import macrokernel
 from fastgrad._kernels.gemm.parts import part, parts
-from fastgrad._kernels.runtime import pool_kernels, registry, scratch
+from fastgrad._kernels.runtime import pool_kernels, pool_words, registry, scratch
 from fastgrad._kernels.runtime.table import DTYPES, SCRATCH, TABLE
 from support.layouts import Placed, place
 
@@ -229,7 +229,7 @@ def first_threads() -> None:
     with num_threads(8), no_memory(spare=16 << 20):
         matmul(a, a, out)
     threading.stack_size(0)
-    assert (out == right).all() and TABLE[pool_kernels.STARTED] == 0
+    assert (out == right).all() and TABLE[pool_words.STARTED] == 0
     with num_threads(8):
         assert (matmul(a, a) == right).all()
 

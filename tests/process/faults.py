@@ -7,15 +7,12 @@ scenario prints is for the report of the latter.
 from __future__ import annotations
 
 import collections
-import contextlib
-import ctypes
 import os
 import random
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -28,6 +25,7 @@ from scenarios import (
     scenario,
     side_by_side,
 )
+from sleepy import sleepy_threads
 from steps import SECONDS, SEED, assert_its_steps_were_whole, model_and_batches, until_the_end
 
 import fastgrad
@@ -141,26 +139,6 @@ def fork_while_others_work() -> None:
 
 
 # Workers that get no CPU -------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def sleepy_threads() -> Iterator[Callable[[int], None]]:
-    """A function that stops a worker for a second, at whatever instruction it is.
-
-    The handler of SIGHUP, which is 1, is the C library's sleep, which takes seconds.
-    """
-    libc = ctypes.CDLL(None)
-    libc.signal.restype, libc.signal.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_void_p]
-    sleep = ctypes.cast(libc.sleep, ctypes.c_void_p).value
-    before = libc.signal(signal.SIGHUP, sleep)
-    workers = [t for t in threading.enumerate() if t.name.startswith("fastgrad-")]
-
-    def stop(number: int) -> None:
-        signal.pthread_kill(workers[number].ident or 0, signal.SIGHUP)
-
-    yield stop
-    time.sleep(1.1)  # until the last one has woken
-    libc.signal(signal.SIGHUP, before)
 
 
 @scenario

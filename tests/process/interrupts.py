@@ -1,20 +1,31 @@
-"""Programs about interrupts at random moments: ``python interrupts.py NAME...``, see faults.py."""
+"""Programs about interrupts, most at random moments: ``python interrupts.py NAME...``."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import faulthandler
+import functools
+import itertools
 import os
 import random
 import signal
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numba
+import numpy as np
 from scenarios import large_product, replaced, run, scenario
 from steps import SECONDS, SEED, assert_its_steps_were_whole, model_and_batches, until_the_end
 
 import fastgrad
+from fastgrad._kernels.codegen import atomics
+from support import slots
+
+Words = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Interrupts:
@@ -85,7 +96,7 @@ def interrupt_any_call() -> None:
     import jobs
     import works
 
-    from fastgrad._kernels.runtime import pool_kernels, scratch
+    from fastgrad._kernels.runtime import pool_words, scratch
     from fastgrad._kernels.runtime.table import SCRATCH, TABLE
 
     # All is compiled: llvmlite dies of an interrupt in its callbacks. And none in users' functions:
@@ -98,13 +109,93 @@ def interrupt_any_call() -> None:
         for i in until_the_end():
             work = all_works[i % len(all_works)]
             interrupts.run(work.run, 2e-3)
-            assert TABLE[pool_kernels.BUSY] == 0
+            assert TABLE[pool_words.BUSY] == 0
             assert not any(TABLE[SCRATCH + 2 * i] for i in range(scratch.ARENAS))
             if i % 5 == 0:
                 assert not work.wrong(), work.name
     assert interrupts.hits > 10, interrupts.hits
     assert jobs.all_meet(3) and fastgrad.get_num_threads() == 3
     print(f"{interrupts.hits} interrupts of calls", file=sys.stderr)
+
+
+# The points of a step in two joins: a kernel that is about to run there, for the first time. The
+# tasks of the second join begin when the first is over.
+POINTS = {
+    "in the first join": "step_rows",
+    "between the joins": "step_parameters",
+    "in the second join": "update",
+    "where gradients are scaled": "clip_layers",
+}
+
+
+@functools.cache
+def _interrupting(name: str) -> tuple[int, Any, Words]:
+    """A kernel's slot; a function for it, that sends Ctrl-C when the word is 0, and goes on."""
+    from fastgrad._kernels.runtime import registry
+    from fastgrad._kernels.runtime.callbacks import KERNEL_TYPE
+    from fastgrad._kernels.runtime.table import TABLE
+
+    (index,) = (k.slot("float32") for k in registry.kernels() if k.name == name)
+    registry.compile_slot(index)
+    go_on, kill, process = KERNEL_TYPE(TABLE[index]), ctypes.CDLL(None).kill, os.getpid()
+    kill.argtypes, kill.restype = [ctypes.c_int, ctypes.c_int], ctypes.c_int
+    sent, ctrl_c = np.zeros(1, np.int64), int(signal.SIGINT)
+    word = sent.ctypes.data
+
+    @numba.cfunc(numba.types.int64(numba.types.int64))  # type: ignore[untyped-decorator]
+    def interrupt(address):  # type: ignore[no-untyped-def]
+        if atomics.exchange(word, 1) == 0:
+            kill(process, ctrl_c)
+        return go_on(address)
+
+    return index, interrupt, sent
+
+
+@contextlib.contextmanager
+def interrupt_before(name: str) -> Iterator[None]:
+    """Ctrl-C when a kernel is called next, whichever thread does; no Python is in between."""
+    index, interrupt, sent = _interrupting(name)
+    sent[0] = 0
+    with slots.replaced(index, by=interrupt.address):
+        yield
+    assert sent[0] == 1, f"{name} was not called"
+
+
+@scenario
+def interrupt_a_step_in_two_joins() -> None:
+    """At each of its points: the step is done, whole, and the next one works."""
+    import jobs
+
+    from fastgrad._kernels.runtime import pool_words, scratch
+    from fastgrad._kernels.runtime.table import SCRATCH, TABLE
+    from support.step_ways import send
+
+    new, batches = model_and_batches()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    fastgrad.set_num_threads(2)
+    for limit in (None, 0.1):
+        make = functools.partial(new, max_grad_norm=limit)
+        model = make()
+        model.train_step(*batches[0])
+        send(model, joined=True)
+        model.train_step(*batches[0])
+        for (point, kernel), batch in itertools.product(POINTS.items(), batches):
+            if limit is None and kernel == "clip_layers":
+                continue
+            steps, interrupted = model.steps, False
+            with interrupt_before(kernel):
+                try:
+                    model.train_step(*batch)
+                    time.sleep(1)  # on which it is noticed, if it was not before
+                except KeyboardInterrupt:
+                    interrupted = True
+            assert interrupted and model.steps == steps + 1, point
+            assert TABLE[pool_words.BUSY] == 0, point
+            assert not any(TABLE[SCRATCH + 2 * i] for i in range(scratch.ARENAS)), point
+            model.train_step(*batch)
+            assert model.steps == steps + 2, point
+            assert_its_steps_were_whole(model, make, batches[0])
+    assert jobs.all_meet(2)
 
 
 @scenario

@@ -19,7 +19,7 @@ from fastgrad._kernels.codegen import atomics, structs
 from fastgrad._kernels.codegen.calls import call
 from fastgrad._kernels.codegen.memory import table
 from fastgrad._kernels.codegen.structs import address, on_stack, view
-from fastgrad._kernels.runtime import pool_kernels, registry
+from fastgrad._kernels.runtime import demand, pool_kernels, pool_words, registry
 from fastgrad._kernels.runtime.callbacks import KERNEL_TYPE
 from fastgrad._kernels.runtime.pool_kernels import fork_join, now
 from fastgrad._kernels.runtime.registry import Floats, Kernel, Task
@@ -107,7 +107,7 @@ def meet(t: Floats) -> Any:
 
     Nobody leaves before all have come, so that each is another thread's.
     """
-    patience, offer = PATIENCE, pool_kernels.YIELD
+    patience, offer = PATIENCE, pool_words.YIELD
 
     def body(p):  # type: ignore[no-untyped-def]
         plan = view(p.plan, Meeting)
@@ -140,7 +140,7 @@ def where(t: Floats) -> Any:
 @task(Waiting)
 def wait(t: Floats) -> Any:
     """One task waits for all others. 1: they never were done."""
-    patience, offer = PATIENCE, pool_kernels.YIELD
+    patience, offer = PATIENCE, pool_words.YIELD
 
     def body(p):  # type: ignore[no-untyped-def]
         plan = view(p.plan, Waiting)
@@ -194,7 +194,7 @@ def nest(t: Floats) -> Any:
     return body
 
 
-AWAKE = pool_kernels.LONG_NS  # an estimate that wakes sleeping workers
+AWAKE = demand.LONG_NS  # an estimate that wakes sleeping workers
 ASLEEP = 0  # one that does not
 _HOLDING = ctypes.PYFUNCTYPE(ctypes.c_int64, ctypes.c_int64)  # the GIL
 
@@ -235,17 +235,17 @@ def threads_of(places: Words) -> int:
 
 def workers() -> list[int]:
     """The state of each worker that was started."""
-    states = [pool_kernels.WORKERS + i * LINE for i in range(TABLE[pool_kernels.STARTED])]
+    states = [pool_words.WORKERS + i * LINE for i in range(TABLE[pool_words.STARTED])]
     return [TABLE[i] for i in states]
 
 
 def wait_until_asleep() -> None:
     end = time.monotonic() + 20
-    while any(state != pool_kernels.ASLEEP for state in workers()):
+    while any(state != pool_words.ASLEEP for state in workers()):
         assert time.monotonic() < end, "workers do not go to sleep"
         time.sleep(0.001)
 
 
 def job_number() -> int:
     """Of the last job that was given to workers; others run serially."""
-    return int(TABLE[pool_kernels.TICKET]) >> 32
+    return int(TABLE[pool_words.TICKET]) >> 32

@@ -174,7 +174,7 @@ def interrupt_a_long_call() -> None:
     """Ctrl-C in the main thread while a product runs on all threads."""
     import jobs
 
-    from fastgrad._kernels.runtime import pool_kernels, scratch
+    from fastgrad._kernels.runtime import pool_words, scratch
     from fastgrad._kernels.runtime.table import SCRATCH, TABLE
 
     fastgrad.set_num_threads(3)
@@ -198,7 +198,7 @@ def interrupt_a_long_call() -> None:
         interrupted = True
     other.join()
     assert interrupted
-    assert TABLE[pool_kernels.BUSY] == 0
+    assert TABLE[pool_words.BUSY] == 0
     assert not any(TABLE[SCRATCH + 2 * i] for i in range(scratch.ARENAS))
     large_product()
     assert jobs.all_meet(3)

@@ -172,7 +172,7 @@ def sleepers_wake_for_short_jobs_that_come_often() -> None:
     """When what they would have saved has paid for waking them."""
     import jobs
 
-    from fastgrad._kernels.runtime import pool_kernels
+    from fastgrad._kernels.runtime import demand
 
     fastgrad.set_num_threads(3)
     assert jobs.all_meet(3)
@@ -182,7 +182,7 @@ def sleepers_wake_for_short_jobs_that_come_often() -> None:
     while all(jobs.workers()) and jobs_alone < 5000:  # a pause, on a busy machine, begins it anew
         jobs.doers(4, SHORT)
         jobs_alone += 1
-    assert pool_kernels.WAKE_NS // saved <= jobs_alone < 5000
+    assert demand.WAKE_NS // saved <= jobs_alone < 5000
 
 
 @scenario

@@ -75,10 +75,12 @@ def in_child(function: Callable[[], None]) -> None:
     child = os.fork()
     if child == 0:
         code = 1
-        with contextlib.suppress(BaseException):
+        try:
             give_up_after(50)
             function()
             code = 0
+        except BaseException:
+            traceback.print_exc()
         os._exit(code)
     end = time.monotonic() + 60
     while time.monotonic() < end:

@@ -23,13 +23,13 @@ def until_the_end() -> Iterator[int]:
         number += 1
 
 
-def model_and_batches() -> tuple[Callable[[], MLP], list[tuple[Any, Any]]]:
+def model_and_batches() -> tuple[Callable[..., MLP], list[tuple[Any, Any]]]:
     """Batches that are the same numbers: the first as a step reads it, the others are copied."""
     rng = np.random.default_rng(SEED)
     x = rng.integers(-3, 4, (100, 60)).astype(np.float32)
     y = np.arange(100) % 7
     batches = [(x, y), (x.astype(np.float64), y), (x.astype(np.int8), y.astype(np.int8))]
-    return lambda: MLP((60, 90, 7), optimizer=Adam(0.001)), batches
+    return lambda **settings: MLP((60, 90, 7), optimizer=Adam(0.001), **settings), batches
 
 
 def assert_its_steps_were_whole(model: MLP, new: Callable[[], MLP], batch: Any) -> list[float]:

@@ -25,7 +25,7 @@ TOGETHER = {
         "a_second_interpreter",
         "workers_of_no_priority",
     ),
-    "interrupts.py": ("interrupt_steps", "interrupt_fit"),
+    "interrupts.py": ("interrupt_steps", "interrupt_fit", "interrupt_a_step_in_two_joins"),
 }
 PROGRAM = {name: program for program in TOGETHER for name in programs.scenarios(program)}
 ALONE = [name for name, program in PROGRAM.items() if name not in TOGETHER[program]]

@@ -1,6 +1,6 @@
 """The fork-join pool: what a job is, who takes part, and what happens where things go wrong.
 
-A scenario of pool_jobs.py, pool_ends.py or pool_faults.py is a process of its own: as is a pool.
+A scenario of pool_*.py is a process of its own: as is a pool.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from support import programs
 
 PROGRAM = {
     name: program
-    for program in ("pool_jobs.py", "pool_ends.py", "pool_faults.py")
+    for program in ("pool_jobs.py", "pool_ends.py", "pool_faults.py", "pool_states.py")
     for name in programs.scenarios(program)
 }
 PATIENCE = 200  # seconds: a deadlock
@@ -55,7 +55,17 @@ TOGETHER = (
     "control_word",
     "holding_the_gil",
 )
-FORKS = ("fork_of_a_warm_pool", "fork_inside_a_job", "leave_a_child_by_exit")
+FORKS = (
+    "fork_of_a_warm_pool",
+    "fork_inside_a_job",
+    "leave_a_child_by_exit",
+    "fork_while_they_spin",
+    "fork_while_they_sleep",
+    "fork_while_they_do_a_task",
+    "fork_when_they_were_woken",
+    "fork_when_they_were_moved",
+    "fork_into_fewer_cpus",
+)
 
 
 def _start(cache: Path | None, *names: str) -> subprocess.Popen[str]:

@@ -30,7 +30,7 @@ from fastgrad._kernels.layer.backward import (
     linear_backward,
     product_of_pair,
 )
-from fastgrad._kernels.runtime import pool_kernels, registry
+from fastgrad._kernels.runtime import pool_words, registry
 from fastgrad._kernels.runtime.callbacks import KERNEL_TYPE
 from fastgrad._kernels.runtime.registry import Kernel, Task
 from fastgrad._kernels.runtime.table import LINE, TABLE
@@ -61,12 +61,12 @@ def _read(address: int, struct: Any) -> dict[str, int]:
 def _wake() -> Any:
     """Wake every worker that sleeps, as the pool does for a long job."""
     base = table()
-    for helper in range(atomics.load(base + 8 * pool_kernels.STARTED)):
-        state = base + 8 * (pool_kernels.WORKERS + helper * LINE)
-        if atomics.load(state) == pool_kernels.ASLEEP:
-            if atomics.exchange(state, pool_kernels.RUNNING) == pool_kernels.ASLEEP:
+    for helper in range(atomics.load(base + 8 * pool_words.STARTED)):
+        state = base + 8 * (pool_words.WORKERS + helper * LINE)
+        if atomics.load(state) == pool_words.ASLEEP:
+            if atomics.exchange(state, pool_words.RUNNING) == pool_words.ASLEEP:
                 atomics.call_lock(
-                    atomics.load(base + 8 * pool_kernels.RELEASE), atomics.load(state + 8)
+                    atomics.load(base + 8 * pool_words.RELEASE), atomics.load(state + 8)
                 )
     return 0
 

@@ -11,7 +11,7 @@ compare-and-swap of the whole word; the job's other words are read after a claim
 comes late finds another job number, and its swap fails.
 
 When a worker is woken, and how long an idle one spins before it sleeps, follows demand: see
-``_pays`` and ``_spin_ns``.
+demand.py.
 """
 
 from __future__ import annotations
@@ -29,38 +29,45 @@ from ..codegen.calls import Slot, SlotType, call, inlined, kernel_at, subroutine
 from ..codegen.integers import ceil_div, least, most, pick, quotient
 from ..codegen.memory import emit_call, table, table_address, word_pointer
 from ..codegen.simd import i64
-from .registry import COMPILE, Floats, Task, Word, kernel
-from .table import DTYPES, LINE, OK, POOL, READY, SLOTS, WORDS
-
-MAX_THREADS = 64
-# What waiting and waking cost, in ns; benchmarks/compare/forkjoin.py measures it.
-YIELD_NS = 20_000  # of a waiting caller before it offers its CPU at each turn
-WAKE_NS = 100_000  # until a sleeping worker is at work, at worst
-LONG_NS = 2 * WAKE_NS  # a job for which a worker is woken whatever came before
-SHORT_SPIN_NS = 40_000  # of an idle worker where jobs are rare
-OFTEN_NS = 700_000  # between jobs that come often: then a worker spins on, for so many gaps, ...
-GAPS = 4
-LONG_SPIN_NS = 1_500_000  # ... at most
-
-# Words of the table, a line each for what different threads write.
-TICKET = POOL  # job number << 32 | threads that may take part; then the range of the caller
-DONE = POOL + LINE  # tasks finished
-BUSY = POOL + 2 * LINE  # 1 while a job runs; then demand, which the caller keeps
-JOB = POOL + 3 * LINE
-SLOT, PLAN, TASKS, STEP, CONTROL, STATUS, SPIN = range(JOB, JOB + 7)
-SETTINGS = POOL + 4 * LINE
-(THREADS, STARTED, REFUSED, STOP, ACQUIRE, RELEASE, YIELD, CLOCK, CLOCK_ID, START) = range(
-    SETTINGS, SETTINGS + 10
+from .demand import SHORT_SPIN_NS, note_demand, wake
+from .pool_words import (
+    ACQUIRE,
+    ASLEEP,
+    BUSY,
+    CALLERS,
+    CLOCK,
+    CLOCK_ID,
+    CONTROL,
+    DONE,
+    LAST_END,
+    LOCK,
+    MASK,
+    MASK_WORDS,
+    MOVED,
+    PLAN,
+    RANGE,
+    REFUSED,
+    RUNNING,
+    SET_MASK,
+    SLOT,
+    SPIN,
+    START,
+    STARTED,
+    STATUS,
+    STEP,
+    STOP,
+    TASKS,
+    THREADS,
+    TICKET,
+    WORKERS,
+    YIELD,
 )
-CPU, GET_MASK, SET_MASK = range(SETTINGS + 10, SETTINGS + 13)  # 0 where there are none
-LAST_END, GAP, OWED = range(BUSY + 1, BUSY + 4)  # of the last job; between jobs, lately; see _pays
-CALLERS = BUSY + 4  # with a job for several threads, at this moment
-WORKERS = POOL + 5 * LINE  # for each worker a line: its state and so on
-LOCK, RANGE, THREAD, MOVED, MASK = 1, 2, 3, 4, 8  # words of such a line
-MASK_WORDS = LINE - MASK  # of 64 CPUs each
-RUNNING, ASLEEP = 0, 1
+from .registry import COMPILE, Floats, Task, Word, kernel
+from .table import DTYPES, LINE, OK, READY, SLOTS
+
+# Of a waiting caller, before it offers its CPU at each turn.
+YIELD_NS = 20_000
 MOST_CLAIMS = (1 << 16) - 1  # of a range
-assert WORKERS + MAX_THREADS * LINE <= WORDS
 
 _ONE = DTYPES[:1]
 _ANY_TASK = Slot(0, Task)  # stands for the kernel of whatever job runs
@@ -257,88 +264,6 @@ def pool_worker(t: Floats) -> Any:
 
 
 @subroutine
-def _note_demand(start):  # type: ignore[no-untyped-def]
-    """A job begins: how long after the last one? How long an idle worker spins follows."""
-    base = table()
-    gap = start - atomics.load(base + 8 * LAST_END)
-    often = (3 * atomics.load(base + 8 * GAP) + least(gap, 4 * OFTEN_NS)) >> 2
-    atomics.put(base + 8 * GAP, often)
-    spin = SHORT_SPIN_NS
-    if often <= OFTEN_NS:
-        spin = most(least(GAPS * often, LONG_SPIN_NS), SHORT_SPIN_NS)
-    atomics.put(base + 8 * SPIN, spin)
-    if gap > OFTEN_NS:
-        atomics.put(base + 8 * OWED, 0)
-    return OK
-
-
-@subroutine
-def _pays(ns, sleeping):  # type: ignore[no-untyped-def]
-    """Whether sleeping workers are woken for a job that takes one thread so many ns.
-
-    A long job is worth it. Of short ones that come often it is known only afterwards: what they
-    could have saved adds up, and when it has paid for a wake-up, the worker is woken: as with skis
-    that are rented until the rent has paid for a pair.
-    """
-    base = table()
-    if ns >= LONG_NS:
-        atomics.put(base + 8 * OWED, 0)
-        return 1
-    owed = atomics.load(base + 8 * OWED) + ns - quotient(ns, sleeping + 1)
-    if owed < WAKE_NS:
-        atomics.put(base + 8 * OWED, owed)
-        return 0
-    atomics.put(base + 8 * OWED, 0)
-    return 1
-
-
-@subroutine
-def _move(state):  # type: ignore[no-untyped-def]
-    """A worker that is about to be woken may not run on this thread's CPU, until it is awake.
-
-    Where CPUs share no cache, as on many virtual machines, Linux wakes a thread on the CPU of who
-    wakes it, though another is idle; there it would wait until the job is done.
-    """
-    base = table()
-    mask, size = state + 8 * MASK, 8 * MASK_WORDS
-    thread, get_mask = atomics.load(state + 8 * THREAD), atomics.load(base + 8 * GET_MASK)
-    if get_mask == 0 or atomics.call_affinity(get_mask, thread, size, mask) != 0:
-        return OK
-    cpu = atomics.call_number(atomics.load(base + 8 * CPU))
-    if cpu < 0 or cpu >= 8 * size:
-        return OK
-    here, others = mask + 8 * (cpu >> 6), 0
-    allowed = atomics.load(here)
-    atomics.put(here, allowed & ~(1 << (cpu & 63)))
-    for i in range(MASK_WORDS):
-        others |= atomics.load(mask + 8 * i)
-    if others != 0 and others != allowed:
-        set_mask = atomics.load(base + 8 * SET_MASK)
-        if atomics.call_affinity(set_mask, thread, size, mask) == 0:
-            atomics.put(state + 8 * MOVED, 1)
-    atomics.put(here, allowed)
-    return OK
-
-
-@subroutine
-def _wake(helpers, ns):  # type: ignore[no-untyped-def]
-    """The sleeping ones of the first helpers, if that pays."""
-    base = table()
-    sleeping = 0
-    for helper in range(helpers):
-        if atomics.load(base + 8 * (WORKERS + helper * LINE)) == ASLEEP:
-            sleeping += 1
-    if sleeping == 0 or _pays(ns, sleeping) == 0:
-        return OK
-    for helper in range(helpers):
-        state = base + 8 * (WORKERS + helper * LINE)
-        if atomics.load(state) == ASLEEP and atomics.exchange(state, RUNNING) == ASLEEP:
-            _move(state)
-            atomics.call_lock(atomics.load(base + 8 * RELEASE), atomics.load(state + 8 * LOCK))
-    return OK
-
-
-@subroutine
 def _publish(job, threads):  # type: ignore[no-untyped-def]
     """Deal the tasks out, a range a thread; the ticket last. The number of claims."""
     base = table()
@@ -387,9 +312,9 @@ def join_job(t: Floats) -> Any:
                 atomics.add(base + 8 * CALLERS, -1)
             return status
 
-        _note_demand(now())
+        note_demand(now())
         claims = _publish(p, helpers + 1)
-        _wake(helpers, p.ns)
+        wake(helpers, p.ns)
         call(take, Word(value=0))
         turns, patience = 0, 0
         while atomics.load(base + 8 * DONE) != claims:

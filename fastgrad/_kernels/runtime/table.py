@@ -9,7 +9,7 @@ Words 0 and 1 are in machine code that users keep, and never move:
     PYTHON ...    addresses of Python's and numpy's objects and functions, see bind/objects.py
     SLOTS ...     kernels, one word each: 2 * number + (1 for float64)
     READY ...     beside each slot, 1 once it holds a compiled kernel
-    POOL ...      the fork-join pool, see pool_kernels.py
+    POOL ...      the fork-join pool, see pool_words.py
 """
 
 from __future__ import annotations

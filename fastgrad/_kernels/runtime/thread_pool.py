@@ -18,7 +18,8 @@ from typing import Any
 from numba.core.compiler_lock import global_compiler_lock
 
 from . import compiler, registry
-from .pool_kernels import (
+from .pool_kernels import pool_worker
+from .pool_words import (
     ACQUIRE,
     BUSY,
     CALLERS,
@@ -28,6 +29,7 @@ from .pool_kernels import (
     GET_MASK,
     LOCK,
     MAX_THREADS,
+    MOVED,
     REFUSED,
     RELEASE,
     RUNNING,
@@ -40,7 +42,6 @@ from .pool_kernels import (
     TICKET,
     WORKERS,
     YIELD,
-    pool_worker,
 )
 from .table import DTYPES, LINE, OK, TABLE
 
@@ -105,7 +106,7 @@ def _find_clock() -> None:
 
 def _start_worker(helper: int) -> None:
     state = WORKERS + helper * LINE
-    TABLE[state] = RUNNING
+    TABLE[state], TABLE[state + MOVED] = RUNNING, 0  # a forked parent's may have been moved
     TABLE[state + LOCK] = ctypes.pythonapi.PyThread_allocate_lock()
     ctypes.pythonapi.PyThread_acquire_lock(ctypes.c_void_p(TABLE[state + LOCK]), 1)
     thread = threading.Thread(target=_run, args=(helper,), name=f"fastgrad-{helper}", daemon=True)
