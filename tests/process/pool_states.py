@@ -6,11 +6,12 @@ caller moved it, has a narrowed mask; sleepy.py keeps it there.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,26 @@ def fork_in(state: tuple[int, int], prepare: Callable[[], None], wanted: bytes) 
     assert jobs.all_meet(THREADS) and results() == wanted, "the parent's pool works on"
 
 
+@contextlib.contextmanager
+def open_job(tasks: int) -> Iterator[Any]:
+    """A job of another thread's, each of whose THREADS threads is in a task as long as this is
+    open; the number of those that have begun."""
+    import jobs
+
+    inside, status = jobs.zeros(), list[int]()
+    job = lambda: status.append(jobs.run(jobs.meet, (inside, THREADS + 1), tasks))  # noqa: E731
+    other = threading.Thread(target=job)
+    other.start()
+    while inside[0] < THREADS:
+        time.sleep(0.001)
+    try:
+        yield inside
+    finally:
+        inside[0] += 1
+        other.join()
+    assert status == [0]
+
+
 # Forks ----------------------------------------------------------------------------------------
 
 SPINNING = JUST_WOKEN = (0, 0)
@@ -110,25 +131,21 @@ ASLEEP, MOVED = (1, 0), (0, 1)
 
 @scenario
 def fork_while_they_spin() -> None:
-    """As after jobs that came every 0.4 ms; a fork takes longer than that, so they are held."""
+    """For longer than a fork takes: those of a job read how long when it is over."""
     import jobs
 
-    from fastgrad._kernels.runtime.pool_words import GAP
+    from fastgrad._kernels.runtime.pool_words import SPIN
     from fastgrad._kernels.runtime.table import TABLE
 
     wanted = expected()
     fastgrad.set_num_threads(THREADS)
-    with sleepy_threads() as stop:
+    assert jobs.all_meet(THREADS)
 
-        def spin() -> None:
-            assert jobs.all_meet(THREADS)
-            TABLE[GAP] = 500_000
-            assert jobs.all_meet(THREADS)
-            for worker in range(THREADS - 1):
-                stop(worker)
-            time.sleep(0.02)
+    def spin() -> None:
+        with open_job(THREADS):
+            TABLE[SPIN] = 10_000_000_000  # ns; the next job writes it anew
 
-        fork_in(SPINNING, spin, wanted)
+    fork_in(SPINNING, spin, wanted)
 
 
 @scenario
@@ -149,17 +166,10 @@ def fork_while_they_do_a_task() -> None:
     wanted = expected()
     fastgrad.set_num_threads(THREADS)
     assert jobs.all_meet(THREADS)
-    inside, status = jobs.zeros(), list[int]()
-    job = lambda: status.append(jobs.run(jobs.meet, (inside, THREADS + 1), 9))  # noqa: E731
-    other = threading.Thread(target=job)
-    other.start()
-    while inside[0] < THREADS:
-        time.sleep(0.001)
-    in_child(lambda: right_in_child(wanted))
-    assert not status and inside[0] == THREADS, "the job was over"
-    inside[0] += 1
-    other.join()
-    assert status == [0] and jobs.all_meet(THREADS) and results() == wanted
+    with open_job(9) as inside:
+        in_child(lambda: right_in_child(wanted))
+        assert inside[0] == THREADS, "the job was over"
+    assert jobs.all_meet(THREADS) and results() == wanted
 
 
 def fork_when_woken(state: tuple[int, int]) -> None:
@@ -191,8 +201,9 @@ def fork_when_they_were_woken() -> None:
 
     fastgrad.set_num_threads(THREADS)
     results()  # starts them, and finds this function, which is then not to be had:
-    TABLE[GET_MASK] = 0
+    found, TABLE[GET_MASK] = TABLE[GET_MASK], 0
     fork_when_woken(JUST_WOKEN)
+    TABLE[GET_MASK] = found
 
 
 @scenario
@@ -229,27 +240,37 @@ def fork_into_fewer_cpus() -> None:
 # More threads than cores ----------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def two_cpus() -> Iterator[None]:
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:2])
+    yield
+    os.sched_setaffinity(0, before)
+
+
 @scenario
 def seven_threads_on_two_cores() -> None:
     """Awake, asleep, and beside a second caller: the bits of one thread, by seven."""
     import jobs
 
     wanted = expected()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
-    fastgrad.set_num_threads(7)
-    for turn in range(12):
-        assert results() == wanted
-        assert jobs.all_meet(7), "who has no task left has met nobody"
-        for who in (0, 20, 39):  # one thread is held up: others do the rest of its range
-            assert jobs.run(jobs.wait, (jobs.zeros(), who, 39), 40) == 0
-        if turn % 3 == 0:
-            jobs.wait_until_asleep()
-    assert len(jobs.workers()) == 6 and threading.active_count() == 7
-    found: list[bytes] = []
-    side_by_side([lambda: found.extend(results() for _ in range(4))] * 3)
-    assert len(found) == 12 and set(found) == {wanted}
-    assert threading.active_count() == 7 and jobs.all_meet(7)
+    with two_cpus():
+        fastgrad.set_num_threads(7)
+        for turn in range(12):
+            assert results() == wanted
+            assert jobs.all_meet(7), "who has no task left has met nobody"
+            for who in (0, 20, 39):  # one thread is held up: others do the rest of its range
+                assert jobs.run(jobs.wait, (jobs.zeros(), who, 39), 40) == 0
+            if turn % 3 == 0:
+                jobs.wait_until_asleep()
+        assert len(jobs.workers()) == 6 and threading.active_count() == 7
+        found: list[bytes] = []
+        side_by_side([lambda: found.extend(results() for _ in range(4))] * 3)
+        assert len(found) == 12 and set(found) == {wanted}
+        assert threading.active_count() == 7 and jobs.all_meet(7)
 
 
 @scenario

@@ -34,38 +34,31 @@ LEAVING = (
 )
 # Those that compile: nothing that is cached may save them from it.
 COLD = ("holding_the_gil_on_a_cold_cache", "interrupt_while_compiling")
-# Those that leave a pool behind as any other would: one process for all of them.
-TOGETHER = (
-    "every_task_once",
-    "no_task",
-    "more_tasks_than_claims",
-    "many_jobs",
-    "four_callers",
-    "nested",
-    "ranges_are_stolen",
-    "statuses_are_ored",
-    "all_threads_take_part",
-    "no_more_threads_than_set",
-    "sleepers_wake_for_long_jobs",
-    "sleepers_wake_for_short_jobs_that_come_often",
-    "sleepers_do_not_wake_for_short_jobs_that_are_rare",
-    "woken_workers_may_run_everywhere",
-    "busy_pool",
-    "idle",
-    "control_word",
-    "holding_the_gil",
-)
-FORKS = (
-    "fork_of_a_warm_pool",
-    "fork_inside_a_job",
-    "leave_a_child_by_exit",
-    "fork_while_they_spin",
-    "fork_while_they_sleep",
-    "fork_while_they_do_a_task",
-    "fork_when_they_were_woken",
-    "fork_when_they_were_moved",
-    "fork_into_fewer_cpus",
-)
+# Those that leave a pool behind as any other would: one process for all of a program.
+TOGETHER = {
+    "pool_jobs.py": (
+        "every_task_once",
+        "no_task",
+        "more_tasks_than_claims",
+        "many_jobs",
+        "four_callers",
+        "nested",
+        "ranges_are_stolen",
+        "statuses_are_ored",
+        "all_threads_take_part",
+        "no_more_threads_than_set",
+        "sleepers_wake_for_long_jobs",
+        "sleepers_wake_for_short_jobs_that_come_often",
+        "sleepers_do_not_wake_for_short_jobs_that_are_rare",
+        "woken_workers_may_run_everywhere",
+        "busy_pool",
+        "idle",
+        "control_word",
+        "holding_the_gil",
+    ),
+    "pool_states.py": tuple(programs.scenarios("pool_states.py")),
+}
+FORKS = ("fork_of_a_warm_pool", "fork_inside_a_job", "leave_a_child_by_exit")
 
 
 def _start(cache: Path | None, *names: str) -> subprocess.Popen[str]:
@@ -89,31 +82,19 @@ def _finish(process: subprocess.Popen[str], patience: float) -> tuple[str, str]:
         pytest.fail(f"hangs after {patience} s\n{error}")
 
 
-@pytest.fixture(scope="module")
-def together() -> dict[str, str]:
-    """What each scenario of TOGETHER said, "done" or "failed"; after one that hung, nothing."""
-    process = _start(None, *TOGETHER)
-    try:
-        printed, error = process.communicate(timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        printed, error = process.communicate()
-    said = dict(line.split(": ", 1) for line in printed.splitlines())
-    if process.returncode or error:
-        said["the process"] = f"exit code {process.returncode}\n{error}"
-    return said
+@pytest.mark.parametrize("program", TOGETHER)
+def test_jobs(program: str) -> None:
+    """Each is done, and nothing is left behind."""
+    if program == "pool_states.py" and not hasattr(os, "fork"):
+        pytest.skip("this system cannot fork")
+    names = TOGETHER[program]
+    process = _start(None, *names)
+    printed, error = _finish(process, PATIENCE)
+    assert process.returncode == 0 and error == "", f"{printed}\n{error}"
+    assert printed.splitlines() == [f"{name}: done" for name in names]
 
 
-@pytest.mark.parametrize("name", TOGETHER)
-def test_job(name: str, together: dict[str, str]) -> None:
-    assert together.get(name) == "done", together.get("the process")
-
-
-def test_jobs_leave_nothing_behind(together: dict[str, str]) -> None:
-    assert "the process" not in together, together["the process"]
-
-
-ALONE = [name for name in PROGRAM if name not in LEAVING + TOGETHER]
+ALONE = [name for name in PROGRAM if name not in (*LEAVING, *sum(TOGETHER.values(), ()))]
 
 
 @pytest.mark.parametrize("name", ALONE)
@@ -141,4 +122,4 @@ def test_exit(name: str) -> None:
 
 
 def test_lists_are_of_scenarios() -> None:
-    assert {*LEAVING, *COLD, *FORKS, *TOGETHER} <= set(PROGRAM)
+    assert {*LEAVING, *COLD, *FORKS, *sum(TOGETHER.values(), ())} <= set(PROGRAM)
