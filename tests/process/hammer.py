@@ -1,14 +1,17 @@
 """Many threads, all public functions: ``python hammer.py SECONDS [THREADS [SEED]]``.
 
 Beside them one thread changes num_threads, and one runs a parallel loop of a user's under numba's
-workqueue layer, which allows one thread. Now and then all callers sleep, and so do workers. All of
-that twice, each for half the time. Prints what was done, as JSON: calls by work, those that were
-wrong, errors, the longest any call took, and what the second half left: bytes and threads.
+workqueue layer, which allows one thread. Now and then all callers sleep, and so do workers. First
+all works are done once by each thread; what goes on from there is to leave nothing behind. Prints
+what was done, as JSON: calls by work, those that were wrong, errors, the longest any call took, and
+what it left, bytes and threads.
 """
 
 from __future__ import annotations
 
 import collections
+import contextlib
+import ctypes
 import gc
 import json
 import os
@@ -55,6 +58,7 @@ class Hammer:
         self._start_workers()
 
     def run(self, seconds: float) -> None:
+        """Each caller does all works once, and goes on for the rest of the time."""
         functions: list[Any] = [lambda i=i: self._caller(i) for i in range(self.threads)]
         functions += [self._changer, self._parallel_loop]
         self.end = time.monotonic() + seconds
@@ -82,12 +86,12 @@ class Hammer:
         chance = random.Random(1000 * self.seed + number)
         calls: collections.Counter[str] = collections.Counter()
         order = self.all[:]
-        longest, wrong = (0.0, ""), set()
-        while time.monotonic() < self.end:
+        longest, wrong, whole = (0.0, ""), set(), True
+        while whole or time.monotonic() < self.end:
             chance.shuffle(order)
             for work in order:
                 start = time.monotonic()
-                if start > self.end:
+                if start > self.end and not whole:
                     break
                 if start % EVERY < PAUSE:
                     time.sleep(PAUSE)
@@ -96,6 +100,7 @@ class Hammer:
                     wrong.add(work.name)
                 longest = max(longest, (time.monotonic() - start, work.name))
                 calls[work.name] += 1
+            whole = False
         with self._lock:
             self.calls += calls
             self.wrong |= wrong
@@ -128,7 +133,10 @@ class Hammer:
 
 
 def _resident() -> int:
-    """Bytes of memory, where Linux tells."""
+    """Bytes of memory that is in use, where Linux tells: what the C library has free is given back,
+    or each thread's own part would count."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
     try:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -144,8 +152,8 @@ def _threads() -> int:
 
 def main(seconds: float, threads: int = 16, seed: int = 0) -> dict[str, Any]:
     hammer = Hammer(threads, seed)
-    for _ in range(2):
-        hammer.run(seconds / 2)
+    hammer.run(0)
+    hammer.run(seconds)
     done, (before, after) = hammer.calls, hammer.left
     return {
         "works": len(hammer.all), "calls": done.total(), "least": min(done.values()),

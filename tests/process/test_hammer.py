@@ -9,8 +9,8 @@ import pytest
 
 from support import programs
 
-# Bytes that the second half may leave. Within seconds the C library still makes its arenas for that
-# many threads; within a minute 8 MB are 200 bytes a call.
+# Bytes that may be left: of seconds, what depends on who met whom, as arenas do (11 MB were seen);
+# of a minute 8 MB, which are 200 bytes a call.
 SHORT, LONG = 30e6, 8e6
 
 
