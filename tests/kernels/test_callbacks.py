@@ -8,7 +8,7 @@ import operator
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -145,3 +145,33 @@ def test_a_signal_that_is_pending_when_a_kernel_is_wanted_first() -> None:
     with pytest.raises(KeyboardInterrupt):
         registry.raise_status(status)
     assert kernel(0) == OK and built == ["float32"]
+
+
+class Interrupted(NamedTuple):
+    """A kernel's struct: what it calls, and its calls."""
+
+    function: int
+    calls: int
+
+
+def test_a_signal_that_comes_while_a_kernel_runs_first() -> None:
+    """It is raised after the call, whose status, which says what it did, is not lost."""
+    from fastgrad._kernels.codegen import atomics
+    from fastgrad._kernels.runtime import registry
+    from fastgrad._kernels.runtime.table import DTYPES
+
+    def build(t: Any) -> Any:
+        def interrupted_kernel_of_a_test(p):  # type: ignore[no-untyped-def]
+            atomics.call_void(p.function)
+            p.calls += 1
+            return 40
+
+        return interrupted_kernel_of_a_test
+
+    made = registry.register("interrupted kernel of a test", build, Interrupted, DTYPES[:1])
+    kernel, found = registry.function_in(made.slot("float32")), list[int]()
+    words = (ctypes.c_int64 * 2)(ctypes.cast(interrupt(), ctypes.c_void_p).value or 0, 0)
+    for calls in (1, 2):  # by way of what compiles it, both
+        with pytest.raises(KeyboardInterrupt):
+            list(map(found.append, map(kernel, [ctypes.addressof(words)])))
+        assert found == [40] * calls and words[1] == calls

@@ -1,13 +1,18 @@
 """Many threads, all public functions: ``python hammer.py SECONDS [THREADS [SEED]]``.
 
 Beside them one thread changes num_threads, and one runs a parallel loop of a user's under numba's
-workqueue layer, which allows one thread. Prints what was done, as JSON: calls by work, those that
-were wrong, errors, and the longest any call took.
+workqueue layer, which allows one thread. Now and then all callers sleep, and so do workers. First
+all works are done once by each thread; what goes on from there is to leave nothing behind. Prints
+what was done, as JSON: calls by work, those that were wrong, errors, the longest any call took, and
+what it left, bytes and threads.
 """
 
 from __future__ import annotations
 
 import collections
+import contextlib
+import ctypes
+import gc
 import json
 import os
 import random
@@ -26,6 +31,7 @@ from scenarios import give_up_after
 
 import fastgrad
 
+EVERY, PAUSE = 0.25, 0.02  # seconds: so often all callers sleep, for so long
 PATIENCE = 200  # seconds beyond those asked for: compiling, beside others
 
 
@@ -36,27 +42,39 @@ def users_loop(a, b, c):  # type: ignore[no-untyped-def]
 
 
 class Hammer:
-    """calls: by work; wrong, errors: what went wrong; longest: seconds of a call, and its work."""
+    """calls: by work; wrong, errors: what went wrong; longest: seconds of a call, and its work;
+    left: bytes of memory and threads after each run."""
 
-    def __init__(self, seconds: float, threads: int, seed: int) -> None:
+    def __init__(self, threads: int, seed: int) -> None:
         self.all = works.make(seed)
-        self.threads, self.seed, self.seconds = threads, seed, seconds
+        self.threads, self.seed = threads, seed
         self.calls: collections.Counter[str] = collections.Counter()
         self.wrong: set[str] = set()
         self.errors: list[str] = []
         self.longest = 0.0, ""
+        self.left: list[tuple[int, int]] = []
         self._lock = threading.Lock()
+        self._prepare_loop()
+        self._start_workers()
 
-    def run(self) -> None:
+    def run(self, seconds: float) -> None:
+        """Each caller does all works once, and goes on for the rest of the time."""
         functions: list[Any] = [lambda i=i: self._caller(i) for i in range(self.threads)]
         functions += [self._changer, self._parallel_loop]
-        self._prepare_loop()
-        self.end = time.monotonic() + self.seconds
+        self.end = time.monotonic() + seconds
         threads = [threading.Thread(target=self._guarded, args=(f,)) for f in functions]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+        gc.collect()
+        self.left.append((_resident(), _threads()))
+
+    def _start_workers(self) -> None:
+        """All that there can be: none is started later."""
+        fastgrad.set_num_threads(fastgrad.threads.MAX_THREADS)
+        a = np.ones((2000, 400), np.float32)
+        fastgrad.matmul(a, a.T)
 
     def _guarded(self, function: Any) -> None:
         try:
@@ -68,17 +86,21 @@ class Hammer:
         chance = random.Random(1000 * self.seed + number)
         calls: collections.Counter[str] = collections.Counter()
         order = self.all[:]
-        longest, wrong = (0.0, ""), set()
-        while time.monotonic() < self.end:
+        longest, wrong, whole = (0.0, ""), set(), True
+        while whole or time.monotonic() < self.end:
             chance.shuffle(order)
             for work in order:
                 start = time.monotonic()
-                if start > self.end:
+                if start > self.end and not whole:
                     break
+                if start % EVERY < PAUSE:
+                    time.sleep(PAUSE)
+                    start += PAUSE
                 if work.wrong():
                     wrong.add(work.name)
                 longest = max(longest, (time.monotonic() - start, work.name))
                 calls[work.name] += 1
+            whole = False
         with self._lock:
             self.calls += calls
             self.wrong |= wrong
@@ -110,15 +132,35 @@ class Hammer:
             self.calls["a user's parallel loop"] += 1
 
 
+def _resident() -> int:
+    """Bytes of memory that is in use, where Linux tells: what the C library has free is given back,
+    or each thread's own part would count."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def _threads() -> int:
+    """Of the process, Python's or not."""
+    folder = "/proc/self/task"
+    return len(os.listdir(folder)) if os.path.isdir(folder) else threading.active_count()
+
+
 def main(seconds: float, threads: int = 16, seed: int = 0) -> dict[str, Any]:
-    hammer = Hammer(seconds, threads, seed)
-    hammer.run()
-    done = hammer.calls
+    hammer = Hammer(threads, seed)
+    hammer.run(0)
+    hammer.run(seconds)
+    done, (before, after) = hammer.calls, hammer.left
     return {
         "works": len(hammer.all), "calls": done.total(), "least": min(done.values()),
         "kinds": len(done), "loops": done["a user's parallel loop"],
         "changes": done["set_num_threads"], "wrong": sorted(hammer.wrong),
-        "errors": hammer.errors, "longest": hammer.longest, "workers": threading.active_count() - 1,
+        "errors": hammer.errors, "longest": hammer.longest,
+        "bytes": after[0] - before[0], "threads": [before[1], after[1]],
     }  # fmt: skip
 
 

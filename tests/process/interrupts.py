@@ -163,7 +163,7 @@ def interrupt_before(name: str) -> Iterator[None]:
 
 @scenario
 def interrupt_a_step_in_two_joins() -> None:
-    """At each of its points: the step is done, whole, and the next one works."""
+    """At each of its points: the step is done or not begun, and the next one works."""
     import jobs
 
     from fastgrad._kernels.runtime import pool_words, scratch
@@ -178,7 +178,6 @@ def interrupt_a_step_in_two_joins() -> None:
         model = make()
         model.train_step(*batches[0])
         send(model, joined=True)
-        model.train_step(*batches[0])
         for (point, kernel), batch in itertools.product(POINTS.items(), batches):
             if limit is None and kernel == "clip_layers":
                 continue
@@ -189,11 +188,13 @@ def interrupt_a_step_in_two_joins() -> None:
                     time.sleep(1)  # on which it is noticed, if it was not before
                 except KeyboardInterrupt:
                     interrupted = True
-            assert interrupted and model.steps == steps + 1, point
+            done = model.steps - steps
+            # what is to be compiled in it finds the interrupt: then nothing has changed yet
+            assert interrupted and (done == 1 or (done == 0 and batch is batches[0])), point
             assert TABLE[pool_words.BUSY] == 0, point
             assert not any(TABLE[SCRATCH + 2 * i] for i in range(scratch.ARENAS)), point
             model.train_step(*batch)
-            assert model.steps == steps + 2, point
+            assert model.steps == steps + done + 1, point
             assert_its_steps_were_whole(model, make, batches[0])
     assert jobs.all_meet(2)
 

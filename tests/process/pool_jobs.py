@@ -199,6 +199,53 @@ def sleepers_do_not_wake_for_short_jobs_that_are_rare() -> None:
 
 
 @scenario
+def idle_workers_spin_for_some_of_the_gaps_between_jobs() -> None:
+    import jobs
+
+    from fastgrad._kernels.runtime import demand, pool_words
+    from fastgrad._kernels.runtime.table import TABLE
+
+    def follows() -> bool:
+        """The spin; and whether jobs come often."""
+        gap, spin = int(TABLE[pool_words.GAP]), int(TABLE[pool_words.SPIN])
+        bounded = max(demand.SHORT_SPIN_NS, min(demand.GAPS * gap, demand.LONG_SPIN_NS))
+        often = gap <= demand.OFTEN_NS
+        assert spin == (bounded if often else demand.SHORT_SPIN_NS)
+        return often
+
+    fastgrad.set_num_threads(3)
+    for pause in (0.0, 1e-4, 2e-3):
+        for _ in range(30):
+            jobs.doers(4, SHORT)
+            often = follows()
+            time.sleep(pause)
+    assert not often, "after pauses of 2 ms"
+    TABLE[pool_words.GAP] = 0  # as of jobs that came at once: one long gap does not count for much
+    jobs.doers(4, SHORT)
+    assert follows()
+
+
+@scenario
+def rare_jobs_cost_no_core() -> None:
+    """Workers of a process that has a small job every 10 ms take 2 % of a core, at most."""
+    import jobs
+
+    if not hasattr(time, "pthread_getcpuclockid"):
+        return
+    fastgrad.set_num_threads(3)
+    assert jobs.all_meet(3)
+    workers = [t.ident or 0 for t in threading.enumerate() if t.name.startswith("fastgrad")]
+    clocks = [time.pthread_getcpuclockid(ident) for ident in workers]
+    jobs.wait_until_asleep()
+    before, start = sum(map(time.clock_gettime, clocks)), time.monotonic()
+    for _ in range(50):
+        time.sleep(0.01)
+        jobs.doers(4, SHORT)
+    used = sum(map(time.clock_gettime, clocks)) - before
+    assert used <= 0.02 * (time.monotonic() - start), f"{1e3 * used:.1f} ms"
+
+
+@scenario
 def woken_workers_may_run_everywhere() -> None:
     """A worker is kept off its caller's CPU only until it is awake."""
     import jobs

@@ -50,6 +50,8 @@ TOGETHER = {
         "sleepers_wake_for_long_jobs",
         "sleepers_wake_for_short_jobs_that_come_often",
         "sleepers_do_not_wake_for_short_jobs_that_are_rare",
+        "idle_workers_spin_for_some_of_the_gaps_between_jobs",
+        "rare_jobs_cost_no_core",
         "woken_workers_may_run_everywhere",
         "busy_pool",
         "idle",

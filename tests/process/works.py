@@ -18,6 +18,7 @@ from numba import njit
 import fastgrad
 from fastgrad import MLP, SGD, Adam
 from fastgrad._kernels.formulas.activations import BY_NAME
+from support.step_ways import send
 
 ACTIVATIONS = (None, *BY_NAME)
 # m, n, k: several paths, some cut into tasks, some with several blocks of k
@@ -75,10 +76,11 @@ def make(seed: int = 0) -> list[Work]:
             found.append(_layer(rng, np.dtype(dtype), activation))
         found += [_compiled(rng, np.dtype(dtype)), _compiled_loss(rng, np.dtype(dtype))]
         found += [_losses(rng, np.dtype(dtype)), _optimizers(rng, np.dtype(dtype))]
+        found += [_stacks(rng, np.dtype(dtype)), _inference(rng, np.dtype(dtype))]
     for loss in ("softmax_cross_entropy", "binary_cross_entropy_with_logits", "mse"):
         for optimizer in (SGD(0.1, 0.9), Adam(0.01)):
             found.append(_training(rng, loss, optimizer))
-    return [*found, _wide_training(rng), _fit(rng), _testing(rng)]
+    return [*found, _wide_training(rng), _joined_training(rng), _fit(rng), _testing(rng)]
 
 
 def _floats(rng: np.random.Generator, dtype: np.dtype[Any], *shape: int) -> Any:
@@ -117,6 +119,29 @@ def _layer(rng: np.random.Generator, dtype: np.dtype[Any], activation: Any) -> W
         return y, z, *grads, dw
 
     return Work(f"linear, {activation} {dtype}", run)
+
+
+def _stacks(rng: np.random.Generator, dtype: np.dtype[Any]) -> Work:
+    """Of matrices, many small ones and some larger, and of layers."""
+    pairs = [
+        (_floats(rng, dtype, count, n, n), _floats(rng, dtype, count, n, n))
+        for count, n in ((700, 4), (300, 16), (20, 60))
+    ]
+    x, w, b = (_floats(rng, dtype, *s) for s in ((5, 60, 30), (5, 30, 40), (5, 40)))
+
+    def run() -> Any:
+        products = [f(*pair) for pair in pairs for f in (fastgrad.matmul, fastgrad.matmul_nt)]
+        y = fastgrad.linear_forward(x, w, b, "relu")
+        return products, y, *fastgrad.linear_backward(y, x, w, "relu", y)
+
+    return Work(f"stacks {dtype}", run)
+
+
+def _inference(rng: np.random.Generator, dtype: np.dtype[Any]) -> Work:
+    """One model for all callers: of one row, and of more than one thread takes."""
+    model, x = MLP((40, 90, 7), "tanh", dtype=dtype), _floats(rng, dtype, 900, 40)
+    methods = model.forward, model.predict, model.predict_proba
+    return Work(f"inference {dtype}", lambda: [f(rows) for f in methods for rows in (x[:1], x)])
 
 
 def _compiled(rng: np.random.Generator, dtype: np.dtype[Any]) -> Work:
@@ -182,6 +207,20 @@ def _wide_training(rng: np.random.Generator) -> Work:
         return [model.train_step(x, y) for _ in range(3)], model.weights, model.biases
 
     return Work("train_step, wide", run)
+
+
+def _joined_training(rng: np.random.Generator) -> Work:
+    """Steps that go in two joins."""
+    x, y = _floats(rng, np.dtype(np.float32), 96, 64), np.arange(96) % 10
+
+    def run() -> Any:
+        model = MLP((64, 128, 10), optimizer=Adam())
+        losses = [model.train_step(x, y)]
+        send(model, joined=True)
+        losses += [model.train_step(x, y) for _ in range(4)]
+        return losses, model.weights, model.biases
+
+    return Work("train_step, in two joins", run)
 
 
 def _fit(rng: np.random.Generator) -> Work:

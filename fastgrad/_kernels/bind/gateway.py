@@ -181,11 +181,11 @@ def gateway(t: Floats) -> Any:
 _SLOT = gateway.slot(_ONE[0])
 
 
-def _first_call(descriptor: int) -> int:
+def _first_call(descriptor: int) -> Callable[[int], int]:
     """What the word holds at first: as empty slots do."""
     registry.compile_slot(_SLOT)
     TABLE[GATEWAY] = TABLE[_SLOT]
-    return int(registry.function_in(_SLOT)(descriptor))
+    return registry.function_in(_SLOT)
 
 
 TABLE[GATEWAY] = registry.callable_address(_first_call, _caught)

@@ -6,10 +6,10 @@ the pool follows demand:
 
 - Waking. A job of LONG_NS or more wakes the sleeping ones it has tasks for. Shorter ones add up:
   each of t ns that is done without s sleeping workers could have saved t - t / (s + 1). When that
-  has reached WAKE_NS, a wake-up would have paid for itself, and the next job does it: as with skis
-  that are rented until the rent has paid for a pair, it costs at most twice what foresight would
-  have. After a gap of more than OFTEN_NS what was added up is forgotten: such jobs are rare, and a
-  worker would sleep again before the next one.
+  has reached WAKE_NS, a wake-up would have paid for itself, and the job at hand does it: as with
+  skis that are rented until the rent has paid for a pair, it costs at most twice what foresight
+  would have. After a gap of more than OFTEN_NS what was added up is forgotten: such jobs are rare,
+  and a worker would sleep again before the next one.
 - Spinning. GAP is the time between jobs, lately: a mean to which each gap adds a quarter. Where it
   is OFTEN_NS or less, an idle worker spins for GAPS of it, SHORT_SPIN_NS at least and LONG_SPIN_NS
   at most; else for SHORT_SPIN_NS. So an idle pool is asleep 1.5 ms after its last job, and one that

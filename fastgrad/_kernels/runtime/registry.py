@@ -169,21 +169,21 @@ def _new_number(name: str) -> int:
 
 
 def _fill(
-    index: int, function: Callable[[int], int], caught: Callable[[BaseException], int] | None = None
+    index: int, function: Callable[[int], Any], caught: Callable[[BaseException], int] | None = None
 ) -> None:
     TABLE[ready(index)] = 0  # it may be 1 from an earlier import
     TABLE[index] = callable_address(function, caught or failed)
 
 
-def callable_address(function: Callable[[int], int], caught: Callable[[BaseException], int]) -> int:
+def callable_address(function: Callable[[int], Any], caught: Callable[[BaseException], int]) -> int:
     """Of a Python function, for compiled code; it lives as long as the process."""
     return ctypes.cast(keep(entry(function, caught)), ctypes.c_void_p).value or 0
 
 
-def _first_call(index: int, address: int) -> int:
-    """What an empty slot does: compile or load, fill the slot, and do the call."""
+def _first_call(index: int, address: int) -> Callable[[int], int]:
+    """What an empty slot does: compile or load, fill the slot; and the kernel, which is called."""
     compile_slot(index)
-    return int(function_in(index)(address))
+    return function_in(index)
 
 
 def function_in(index: int) -> Callable[[int], int]:
