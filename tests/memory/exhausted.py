@@ -130,9 +130,9 @@ def _scratch(dtype: str) -> None:
         return place(np.zeros(shape, dtype), pad=3)
 
     a, nt, g = (floats(*s, dtype=dtype) for s in ((300, 400), (500, 400), (300, 500)))
-    long, tall = (floats(*s, dtype=dtype) for s in ((30, 20_000), (20_000, 40)))
+    long, tall = (floats(*s, dtype=dtype) for s in ((30, 20_000), (20_000, 70)))
     c, few, small, one, dw = (
-        target(*s) for s in ((300, 500), (3, 500), (30, 40), (1, 1), (400, 500))
+        target(*s) for s in ((300, 500), (3, 500), (30, 70), (1, 1), (400, 500))
     )
     only_dw: dict[str, Any] = {"needs": (False, True, False), "out": (None, dw.array, None)}
     calls: list[tuple[Placed, Callable[[], object]]] = [
