@@ -286,7 +286,7 @@ def test_fuzzed_files() -> None:
 @pytest.mark.fuzz
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
 def test_many_fuzzed_files() -> None:
-    command = [sys.executable, str(Path(fuzz_readers.__file__)), "--count", "15000", "--seed", "11"]
+    command = [sys.executable, str(Path(fuzz_readers.__file__)), "--count", "6000", "--seed", "11"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 

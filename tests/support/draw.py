@@ -193,7 +193,8 @@ def _parts(d: Draw, dtype: str) -> tuple[int, int, int]:
 def _packed(d: Draw, dtype: str) -> tuple[int, int, int]:
     """Enough for one thread to pack B, or A too."""
     m, k = d.near(thresholds.DIRECT_ROWS, d.upto(200, 17)), d.near(d.upto(300, 30), edges.KC[dtype])
-    return m, max(thresholds.DIRECT_FMAS // (m * k) + d.upto(60, -3), 1), k
+    n = thresholds.DIRECT_FMAS // (m * k) + d.upto(60, -3)
+    return m, max(n, edges.tile_columns(dtype) * d.upto(2) + d.upto(20)), k  # micro-panels: 2, or 1
 
 
 def _wide(d: Draw, dtype: str) -> tuple[int, int, int]:

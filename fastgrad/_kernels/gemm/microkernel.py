@@ -166,7 +166,7 @@ def _emit_chains(
 
     # where accumulators leave few registers free, loads wait for their turn; such tiles are small,
     # and have more steps a turn
-    tight = rows * vectors + vectors + 1 == registers - 1
+    tight = rows * vectors + vectors + 1 >= registers - 2
 
     def step(state: list[ir.Value]) -> list[ir.Value]:
         a, b_row, copy, chains = (
