@@ -35,8 +35,8 @@ def _faults(tile: dict[str, Any], isa: target.Isa, dtype: str) -> Iterator[str]:
     """What is wrong with the loop over k of one tile."""
     loops = [loop for loop in tile["loops"] if any(map(assembly.FMA.match, loop))]
     chains = tile["rows"] * tile["vectors"]
-    # two steps a turn; or four, where registers are few, and another loop for what is left of them
-    steps = [4, 1] if chains + tile["vectors"] + 1 >= isa.registers - 2 else [2]
+    # two steps a turn; where registers are few one, or four and another loop for what is left
+    steps = {1: [4, 1], 2: [1]}.get(isa.registers - chains - tile["vectors"] - 1, [2])
     if len(loops) != len(steps):
         yield f"{len(loops)} loops with an FMA, expected {len(steps)}"
     for loop, turn in zip(loops, steps, strict=False):

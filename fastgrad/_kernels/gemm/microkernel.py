@@ -166,7 +166,8 @@ def _emit_chains(
 
     # where accumulators leave few registers free, loads wait for their turn; such tiles are small,
     # and have more steps a turn
-    tight = rows * vectors + vectors + 1 >= registers - 2
+    used = rows * vectors + vectors + 1
+    tight = used == registers - 1
 
     def step(state: list[ir.Value]) -> list[ir.Value]:
         a, b_row, copy, chains = (
@@ -197,7 +198,8 @@ def _emit_chains(
     # rows / kc in units of 2^-32: how fast the prefetch moves over the rows of C
     pace = b.udiv(i64(rows << 32), b.or_(p.kc, i64(1))) if kind == WHOLE else None
     before = b.block
-    steps_of_turn = 4 if tight else 2
+    # a mask takes the register that a second step would need
+    steps_of_turn = 4 if tight else 1 if used == registers - 2 else 2
     turns, behind, single, after = (
         function.append_basic_block(name) for name in ("turns", "behind", "single", "epilogue")
     )
