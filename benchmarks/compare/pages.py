@@ -73,9 +73,10 @@ def figures(steps: Measured, costs: Measured, grid: Measured) -> str:
         ratios = ", ".join(f"{shown(n)} {o['ratio']:.3g}" for n, o in others)
         lines.append(f"| training step {named(name)} | {duration(row['us'])} | {ratios} |")
     lowest = grid["lowest"]
+    what = "products" if grid["backward"] is None else "products and layers"
     library, faster = grid["library"], 1 - grid["below"] / grid["comparisons"]
     lines.append(
-        f"| {grid['comparisons']:,} products and layers | | {library} {grid['mean']} in the mean; "
+        f"| {grid['comparisons']:,} {what} | | {library} {grid['mean']} in the mean; "
         f"fastgrad is ahead in {faster:.0%}, clearly behind in {grid['slower']} "
         f"({grid['slower'] / grid['comparisons']:.0%}); lowest {lowest['ratio']:.2g}: "
         f"{lowest['what']} |"

@@ -10,7 +10,7 @@ from cells import DTYPES, OPS
 from fastgrad._bench import duration, geometric_mean
 
 Record = dict[str, Any]
-FASTEST = "the fastest"  # of the other libraries, in each cell
+FASTEST = "the fastest peer"  # of the other libraries, in each cell
 SLOWER = 0.97  # a loss has its whole interval below: numpy beside itself stays above
 
 
