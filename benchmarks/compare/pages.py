@@ -85,8 +85,9 @@ def figures(steps: Measured, costs: Measured, grid: Measured) -> str:
     return "\n".join([
         *lines, "",
         f"{steps['threads']} threads, {steps['cpu']}, {steps['date'][:10]}; fastgrad "
-        f"{steps['versions']['fastgrad'].split()[0]}, numpy {steps['versions']['numpy']}. A call "
-        f"on 4 × 4 matrices takes {call['python']:.2g} µs, numpy's {call['numpy']:.2g} µs.",
+        f"{steps['versions']['fastgrad'].split()[0]}, numpy {steps['versions']['numpy']}. On "
+        f"{costs['date'][:10]}, {costs['cpu']}, commit {costs['commit'][:7]}, a call on 4 × 4 "
+        f"matrices took {call['python']:.2g} µs, numpy's {call['numpy']:.2g} µs.",
     ])  # fmt: skip
 
 
