@@ -67,23 +67,26 @@ def check_writable(path: Path) -> None:
 def _temporary(target: str) -> Iterator[IO[bytes]]:
     """A new file beside ``target``, locked, with its mode; gone unless it has been renamed."""
     old = _replaceable(target)
-    with _locked(target) as file:
-        try:
+    made: list[str] = []  # named before they are opened: an interrupt leaves none
+    try:
+        with _locked(target, made) as file:
             if old is not None:
                 with suppress(OSError, AttributeError):  # another's owner; Windows
                     os.chown(file.name, old.st_uid, old.st_gid)
                 os.chmod(file.name, stat.S_IMODE(old.st_mode))
             yield file
-        finally:
+    finally:
+        for name in made:
             with suppress(FileNotFoundError):
-                os.remove(file.name)
+                os.remove(name)
 
 
-def _locked(target: str) -> IO[bytes]:
+def _locked(target: str, made: list[str]) -> IO[bytes]:
     """A new file beside ``target``, locked; made again if a clean-up was quicker than the lock."""
     folder, name = os.path.split(target)
     while True:
-        file = open(os.path.join(folder, f".{name[:_KEPT]}.{secrets.token_hex(4)}.tmp"), "xb")
+        made.append(os.path.join(folder, f".{name[:_KEPT]}.{secrets.token_hex(4)}.tmp"))
+        file = open(made[-1], "xb")
         _lock(file, wait=True)
         if os.path.exists(file.name):
             return file
