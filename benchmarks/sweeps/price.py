@@ -41,27 +41,6 @@ BEGIN, END = "<!-- price:begin -->", "<!-- price:end -->"
 RELAXED: dict[str, list[tuple[str, str]]] = {
     "thresholds.py": [("ROW_ELEMENTS = 1 << 13", "ROW_ELEMENTS = 1 << 11")],
     "dispatch.py": [("m * n == 1 and k > kc and", "m * n == 1 and k > 0 and")],
-    "few_rows.py": [
-        (
-            """            call(dots, RowDots(
-                rows=m, n=columns, k=kc, a=Matrix(data=from_a, row=a.row, column=a.column),
-""",
-            """            packed = run.gathered + thresholds.GATHER_K * run.row
-            if a.column != size:  # A along k, too
-                source = Matrix(data=from_a, row=a.row, column=a.column)
-                to = Rows(data=packed, row=kc_max * size)
-                call(pack, Copy(rows=m, columns=kc, source=source, to=to))
-            call(dots, RowDots(
-                rows=m, n=columns, k=kc,
-                a=Matrix(data=pick(a.column - size, packed, from_a),
-                         row=pick(a.column - size, kc_max * size, a.row), column=size),
-""",
-        ),
-        (
-            "    pack, dots, steps = t[copy], t[row_dots], t[row_steps]\n",
-            "    pack, dots, steps = t[copy], t[row_dots], t[row_steps]\n    kc_max = t.kc\n",
-        ),
-    ],
     "microkernel.py": [
         (  # `more` sets of accumulators wait while one takes its step
             "    start = [*groups, p.b.data, p.copy, *([zero] * (rows * vectors))]\n",

@@ -25,6 +25,7 @@ from fastgrad import (
     set_num_threads,
 )
 from fastgrad._kernels.gemm import thresholds
+from fastgrad._kernels.gemm.few_rows import MOST_ROWS
 from fastgrad._kernels.runtime import scratch
 from support import control_word, edges, fuzz
 from support.on_all_threads import THREADS, Product, on_all
@@ -76,6 +77,17 @@ def test_few_rows(dtype: str, rows: int, rng: np.random.Generator) -> None:
     taken |= product.run("F", "F", "padded rows", ("runs",))
     taken |= product.run(ODD, ODD, "C", ("runs",))
     assert ways <= taken, f"not taken: {ways - taken}"
+
+
+@pytest.mark.parametrize("rows", (thresholds.FEW_ROWS + 1, 12, MOST_ROWS))
+@pytest.mark.skipif(edges.ISA.registers < 32, reason="few registers: two groups of rows are 8")
+@by_dtype
+def test_rows_of_dots(dtype: str, rows: int, rng: np.random.Generator) -> None:
+    """More rows are few where B lies along k: two groups of them."""
+    k = edges.KC[dtype] + edges.lanes(dtype) + 3
+    product = Product(rows, long_run(rows, k, dtype), k, dtype, rng)
+    taken = product.run("C", "F", "C", ("runs",)) | product.run("F", "F", "padded rows", ("runs",))
+    assert {"few rows", "transposed"} <= taken
 
 
 @pytest.mark.parametrize("columns", range(1, thresholds.FEW_ROWS + 1))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgrad._kernels.gemm import thresholds
+from fastgrad._kernels.gemm.few_rows import MOST_ROWS
 from support import edges
 from support.layouts import Placed, place
 from support.oracles import floats
@@ -147,7 +148,8 @@ def _deep(d: Draw, dtype: str) -> tuple[int, int, int]:
 
 
 def _few_rows(d: Draw, dtype: str) -> tuple[int, int, int]:
-    m, lanes = d.upto(thresholds.FEW_ROWS + 1), edges.lanes(dtype)
+    m = max(1, d.near(1, thresholds.FEW_ROWS, MOST_ROWS, d.upto(MOST_ROWS)))
+    lanes = edges.lanes(dtype)
     k = d.near(
         1, lanes, thresholds.PIECE_K, thresholds.GATHER_K, edges.KC[dtype], 2 * edges.KC[dtype]
     )
@@ -155,7 +157,9 @@ def _few_rows(d: Draw, dtype: str) -> tuple[int, int, int]:
         thresholds.RUN_COLUMNS, thresholds.RUN_BYTES // (edges.itemsize(dtype) * m * lanes) * lanes
     )
     elements = thresholds.FEW_ROWS_ELEMENTS if m > 1 else thresholds.ROW_ELEMENTS
-    long = d.near(thresholds.FEW_ROWS_COLUMNS, elements // max(k, 1), run, 2 * run)
+    long = d.near(
+        lanes, 2 * lanes, thresholds.FEW_ROWS_COLUMNS, elements // max(k, 1), run, 2 * run
+    )
     if d.upto(2) == 1:
         long = elements // max(k, 1) + d.upto(300)
     return m, max(1, min(long, 4_000_000 // (m * max(k, 1)))), k

@@ -18,6 +18,7 @@ SIMD, REDUCE, BACKWARD = (
     "_kernels/layer/backward.py",
 )
 BLOCKED, PARTS = "_kernels/gemm/blocked.py", "_kernels/gemm/parts.py"
+DOTS = "_kernels/gemm/row_dots.py"
 STEPS, POOL = "_kernels/gemm/row_steps.py", "_kernels/runtime/pool_kernels.py"
 
 FORMULA = "contract/test_formula.py::"
@@ -262,11 +263,31 @@ MUTANTS: dict[str, Mutant] = {
         shared("test_few_rows[float32-1"),
         (
             (
-                "_kernels/gemm/row_dots.py",
+                DOTS,
                 "column = at_most(b, b.add(j, i64(i)), last)",
                 "column = b.add(j, i64(i))\n"
-                '            inside = b.icmp_signed("<", column, last)\n'
-                "            column = b.select(inside, column, b.sub(last, i64(1)))",
+                '                inside = b.icmp_signed("<", column, last)\n'
+                "                column = b.select(inside, column, b.sub(last, i64(1)))",
+            ),
+        ),
+    ),
+    "dots: last row the one before": Mutant(
+        shared("test_few_rows[float32-3"),
+        (
+            (
+                DOTS,
+                "last_row, last = b.sub(p.rows, i64(1))",
+                "last_row, last = b.sub(p.rows, i64(2))",
+            ),
+        ),
+    ),
+    "dots: second group of columns forgotten": Mutant(
+        shared("test_few_rows[float32-1"),
+        (
+            (
+                DOTS,
+                "                for g in range(groups):\n",
+                "                for g in range(1):\n",
             ),
         ),
     ),

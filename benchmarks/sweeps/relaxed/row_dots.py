@@ -11,7 +11,8 @@ from llvmlite import ir
 
 from ..codegen.calls import vector_function
 from ..codegen.simd import Simd, Value, at_most, for_range, i64
-from .args import Matrix, Rows
+from ..codegen.target import Isa
+from .args import Rows
 from .sums import lane_sums
 
 COLUMNS = 8  # chains, for each of one or two rows
@@ -23,10 +24,16 @@ class RowDots(NamedTuple):
     rows: int
     n: int
     k: int
-    a: Matrix  # unit stride along k
+    a: Rows  # (rows, k)
     b: int  # unit stride along k
     b_column: int
     to: Rows
+    single: int  # these two are for the contract's
+    ahead: int
+
+
+def most_rows(isa: Isa) -> int:
+    return isa.registers // 4
 
 
 @vector_function(RowDots)

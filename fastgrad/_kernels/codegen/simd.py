@@ -40,7 +40,7 @@ def new_function(
 
 
 @contextmanager
-def for_range(b: ir.IRBuilder, count: ir.Value, step: int = 1) -> Iterator[ir.Value]:
+def for_range(b: ir.IRBuilder, count: ir.Value, step: int | ir.Value = 1) -> Iterator[ir.Value]:
     """``for i in range(0, count, step)`` around what is emitted inside; yields i."""
     before = b.block
     head, body, after = (b.append_basic_block(n) for n in ("for", "body", "after"))
@@ -51,7 +51,7 @@ def for_range(b: ir.IRBuilder, count: ir.Value, step: int = 1) -> Iterator[ir.Va
     b.cbranch(b.icmp_signed("<", i, count), body, after)
     b.position_at_end(body)
     yield i
-    i.add_incoming(b.add(i, i64(step)), b.block)
+    i.add_incoming(b.add(i, i64(step) if isinstance(step, int) else step), b.block)
     b.branch(head)
     b.position_at_end(after)
 
@@ -288,9 +288,9 @@ class Simd:
         pointer = self.pointer(base, offset, FLOAT[self.itemsize])
         return Value(self, self.spread(self.builder.load(pointer, align=self.itemsize)))
 
-    def prefetch(self, base: ir.Value) -> None:
-        """Ask for the cache line at an address, to be written."""
-        args = [self.pointer(base, 0, I8), *(ir.Constant(I32, n) for n in (1, 3, 1))]
+    def prefetch(self, base: ir.Value, write: bool) -> None:
+        """Ask for the cache line at an address, to be written or read."""
+        args = [self.pointer(base, 0, I8), *(ir.Constant(I32, n) for n in (int(write), 3, 1))]
         f = declare(self.builder.module, "llvm.prefetch.p0", VOID, [a.type for a in args])
         self.builder.call(f, args)
 

@@ -8,8 +8,8 @@ registers, another activation from Z to Y behind the tile). Every path is a kern
     blocked.py         everything else: packed blocks
     parts.py           the same, in parts for several threads
 and small products go to one task of macrokernel.py at once. The bits are the same from all; k is
-always cut at multiples of KC (the contract). A product that is itself a task takes paths alone
-whose kernels layer/backward.py compiles before the job.
+always cut at multiples of KC (the contract). A product that is itself a task compiles nothing:
+blocked.py is there before the job, and few_rows.py is taken if it is (see ``ensure_few``).
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from ..codegen.calls import call, inlined, nth
 from ..codegen.integers import ceil_div, pick
 from ..codegen.structs import load, on_stack
 from ..formulas.activations import RELU
-from ..runtime.pool_kernels import ensure, run_task, threads_in_force
+from ..runtime.pool_kernels import ensure, is_compiled, run_task, threads_in_force
 from ..runtime.registry import Floats, kernel
 from ..runtime.table import OK
 from . import thresholds
 from .args import BlockPlan, Epilogue, Gemm, Matrix, Panels, Product, Rows
 from .blocked import blocked
 from .elementwise import VALUE
-from .few_rows import few_rows
+from .few_rows import few_rows, may_be_few, runs
 from .inner_product import inner_product
 from .macrokernel import macrokernel
 from .parts import parts
+from .row_dots import most_rows
 from .split_k import split_k
 
 # Paths, as ``path_of`` says them
@@ -39,27 +40,34 @@ _BLOCKED, _PARTS, _FEW_ROWS, _SPLIT_K, _INNER, _DIRECT = range(6)
 
 def _path_of(t: Floats) -> Any:
     size, kc = t.size, t.kc
+    rows_of_dots = 2 * most_rows(t.isa)
+    rows_kernel, rows_task = t[few_rows], t[runs]
 
     @inlined
     def path_of(p, alone):  # type: ignore[no-untyped-def]
         """By shape and strides; the number of threads is decided here as well."""
         m, n, k, a, b, e = p.m, p.n, p.k, p.a, p.b, p.epilogue
-        b_dense = b.column == size
+        b_dense, b_along_k = b.column == size, b.row == size and b.column != size
         if m * n == 1 and k > kc and a.column == size and b.row == size and alone == 0:
             if e.y.data == 0 and e.bias == 0 and e.relu == 0:
                 return _INNER
         fmas = m * n * k
         if fmas * size >= 4 * thresholds.FORK_FMAS and alone == 0:
             p.threads = threads_in_force()
-        least_b = thresholds.ROW_ELEMENTS if m == 1 else thresholds.FEW_ROWS_ELEMENTS
-        wide = n >= thresholds.FEW_ROWS_COLUMNS
-        if m <= thresholds.FEW_ROWS and n * k >= least_b and (wide or not b_dense):
-            return _FEW_ROWS
-        if e.y.data == 0 and m * k >= thresholds.FEW_COLUMNS_ELEMENTS:
-            tall = m >= thresholds.FEW_ROWS_COLUMNS or (n <= 4 and m >= 16)
-            gathered = n * size <= 4 * thresholds.GATHER_ROWS
-            if tall and (gathered or (n <= thresholds.FEW_ROWS and a.row == size)):
+        if may_be_few(m, n) != 0 and (
+            alone == 0 or (is_compiled(rows_kernel) != 0 and is_compiled(rows_task) != 0)
+        ):
+            least_b = thresholds.ROW_ELEMENTS if m == 1 else thresholds.FEW_ROWS_ELEMENTS
+            large, wide = n * k >= least_b, n >= thresholds.FEW_ROWS_COLUMNS
+            if m <= thresholds.FEW_ROWS and (b_along_k or (large and (wide or not b_dense))):
                 return _FEW_ROWS
+            if m <= rows_of_dots and b_along_k and large:
+                return _FEW_ROWS
+            if e.y.data == 0 and m * k >= thresholds.FEW_COLUMNS_ELEMENTS:
+                tall = m >= thresholds.FEW_ROWS_COLUMNS or (n <= 4 and m >= 16)
+                gathered = n * size <= 4 * thresholds.GATHER_ROWS
+                if tall and (gathered or (n <= thresholds.FEW_ROWS and a.row == size)):
+                    return _FEW_ROWS
         if p.threads == 1 and fmas <= thresholds.DIRECT_FMAS and (b_dense or n == 1):
             return _DIRECT
         long_k = k > 2 * p.threads * kc and m * n * size <= thresholds.SPLIT_K_BYTES

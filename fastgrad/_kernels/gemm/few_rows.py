@@ -13,22 +13,24 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..codegen.calls import call, nth, subroutine
+from ..codegen.calls import call, inlined, nth, subroutine
 from ..codegen.integers import ceil_div, least, most, pick, quotient, remainder
+from ..codegen.memory import table, word
 from ..codegen.structs import on_stack, view
-from ..runtime.pool_kernels import fork_join, run_task
+from ..runtime.pool_kernels import ensure, fork_join, run_task
 from ..runtime.registry import Floats, kernel, task
 from ..runtime.scratch import HEADER, acquire, release
-from ..runtime.table import OK, OUT_OF_MEMORY
+from ..runtime.table import L2_BYTES, OK, OUT_OF_MEMORY
 from . import thresholds
 from .args import Copy, Formula, Gemm, Matrix, Rows, RunsPlan
 from .elementwise import VALUE
 from .microkernel import minus_zeros
 from .packing import copy
-from .row_dots import RowDots, row_dots
+from .row_dots import RowDots, most_rows, row_dots
 from .row_steps import STEP_ROWS, Finish, RowSteps, finish, row_steps
 
 _VECTOR_BYTES = 64  # room for the longest vector
+MOST_ROWS = 16
 
 
 class Run(NamedTuple):
@@ -47,7 +49,7 @@ class Run(NamedTuple):
 
 
 def _multiply(t: Floats) -> Any:
-    size, lanes = t.size, t.lanes
+    size, lanes, kc_max, rows_of_dots = t.size, t.lanes, t.kc, most_rows(t.isa)
     pack, dots, steps = t[copy], t[row_dots], t[row_steps]
 
     @subroutine
@@ -58,10 +60,24 @@ def _multiply(t: Floats) -> Any:
         gather = b.column != size
         done = 0
         if gather and b.row == size:
-            call(dots, RowDots(
-                rows=m, n=columns, k=kc, a=Matrix(data=from_a, row=a.row, column=a.column),
-                b=from_b, b_column=b.column, to=Rows(data=run.chains, row=run.row),
-            ))  # fmt: skip
+            rows, row = from_a, a.row
+            if a.column != size:  # A along k, too
+                rows, row = run.gathered + lanes * run.row, kc_max * size
+                source = Matrix(data=from_a, row=a.row, column=a.column)
+                call(pack, Copy(rows=m, columns=kc, source=source, to=Rows(data=rows, row=row)))
+            ahead = 0
+            far = plan.n * plan.k * size > word(table(), L2_BYTES)
+            if far and plan.k * size >= thresholds.FAR_BYTES_OF_ROW:
+                ahead = thresholds.FAR_AHEAD
+            crowded = (b.column & (thresholds.CROWD_BYTES - 1)) == 0
+            single = 1 if ahead != 0 or crowded else 0
+            for i in range(0, m, rows_of_dots):
+                call(dots, RowDots(
+                    rows=least(rows_of_dots, m - i), n=columns, k=kc,
+                    a=Rows(data=rows + i * row, row=row), b=from_b, b_column=b.column,
+                    to=Rows(data=run.chains + i * run.row, row=run.row),
+                    single=single, ahead=ahead,
+                ))  # fmt: skip
             done = kc - remainder(kc, lanes)
         piece = thresholds.PIECE_K
         if m == 1 or m == 2 or m == 4:  # one group of rows, so B is read once anyway
@@ -187,6 +203,26 @@ def runs(t: Floats) -> Any:
         return status
 
     return body
+
+
+def ensure_few(t: Floats) -> Any:
+    """For a job whose products may be few rows: the kernels that they take then."""
+    rows, rows_task = t[few_rows], t[runs]
+
+    @inlined
+    def ensure_if_few(m, n):  # type: ignore[no-untyped-def]
+        status = OK
+        if may_be_few(m, n) != 0:
+            status |= ensure(rows) | ensure(rows_task)
+        return status
+
+    return ensure_if_few
+
+
+@inlined
+def may_be_few(m, n):  # type: ignore[no-untyped-def]
+    """Whether a product (m, n) is one for this path, whatever its strides."""
+    return 1 if m <= MOST_ROWS or n <= thresholds.FEW_ROWS else 0
 
 
 @kernel(Gemm)

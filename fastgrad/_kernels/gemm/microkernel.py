@@ -212,7 +212,7 @@ def _emit_chains(
     if pace is not None:
         row = b.lshr(b.mul(left, pace), i64(32))
         line = b.and_(b.mul(left, i64(64 // steps_of_turn)), i64(vectors * ops.bytes - 1))
-        ops.prefetch(b.add(b.add(p.c.data, line), b.mul(row, p.c.row)))
+        ops.prefetch(b.add(b.add(p.c.data, line), b.mul(row, p.c.row)), write=True)
     turned = state
     for _ in range(steps_of_turn):
         turned = step(turned)

@@ -53,6 +53,11 @@ PIECE_K = 16
 # enough for the prefetcher, pieces small enough for L1.
 GATHER_COLUMNS = 64
 GATHER_K = 64
+# Columns of B along k that lie a multiple of this apart fall on a few places of L1: one group of
+# them at a time. Long ones from beyond L2 likewise, and they are fetched so many bytes ahead.
+CROWD_BYTES = 1 << 11
+FAR_BYTES_OF_ROW = 1 << 13
+FAR_AHEAD = 768
 # A stream this long, at a cautious speed, is worth another thread; columns of a task are a
 # multiple of this.
 FEW_ROWS_FORK_NS = 5_000

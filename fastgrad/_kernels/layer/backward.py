@@ -18,7 +18,7 @@ from ..gemm.args import Copy, Matrix, Product, Rows
 from ..gemm.blocked import blocked
 from ..gemm.dispatch import gemm
 from ..gemm.elementwise import BACKWARD, Derivative
-from ..gemm.few_rows import few_rows, runs
+from ..gemm.few_rows import ensure_few
 from ..gemm.macrokernel import macrokernel
 from ..gemm.packing import copy
 from ..gemm.reduce import AddBlocks, ColumnSums, add_blocks, column_sums
@@ -154,7 +154,7 @@ def _form_h(t: Floats) -> Any:
 def _products(t: Floats) -> Any:
     size, one = t.size, t[product_of_pair]
     product, block_task, blocks = t[gemm], t[macrokernel], t[blocked]
-    rows_kernel, rows_task = t[few_rows], t[runs]
+    ensure_if_few = ensure_few(t)
 
     @inlined
     def products(p, block, threads):  # type: ignore[no-untyped-def]
@@ -184,7 +184,7 @@ def _products(t: Floats) -> Any:
         status = OK
         if pair != 0:
             status |= ensure(product) | ensure(block_task) | ensure(blocks)
-            status |= ensure(rows_kernel) | ensure(rows_task)
+            status |= ensure_if_few(rows, p.k) | ensure_if_few(p.k, columns)
             if status != OK:
                 return status
             ns = quotient(2 * fmas * size, 4 * thresholds.FMAS_PER_NS)

@@ -22,7 +22,7 @@ from ..gemm.args import Formula, Matrix, Product, Rows
 from ..gemm.blocked import blocked
 from ..gemm.dispatch import gemm
 from ..gemm.elementwise import KERNELS, VALUE
-from ..gemm.few_rows import few_rows, runs
+from ..gemm.few_rows import ensure_few
 from ..gemm.macrokernel import macrokernel
 from ..gemm.packing import copy
 from ..runtime.pool_kernels import ensure, fork_join, run_task, threads_in_force
@@ -215,9 +215,7 @@ def inference_rows(t: Floats) -> Any:
 def inference(t: Floats) -> Any:
     size, one, product, value = t.size, t[inference_rows], t[gemm], t[VALUE]
     sigmoid = t[KERNELS["sigmoid"]]
-    block, blocks, rows, rows_task = (
-        t[macrokernel], t[blocked], t[few_rows], t[runs],
-    )  # fmt: skip
+    block, blocks, ensure_if_few = t[macrokernel], t[blocked], ensure_few(t)
 
     def body(p):  # type: ignore[no-untyped-def]
         net = view(p.net, Net)
@@ -231,14 +229,15 @@ def inference(t: Floats) -> Any:
         status = OK
         if threads > 1 and weights <= SMALL_NET and p.rows > 1:
             status = ensure(product) | ensure(block) | ensure(blocks)
-            status |= ensure(rows) | ensure(rows_task) | ensure(sigmoid)
+            status |= ensure(sigmoid)
+            p.block = ceil_div(p.rows, most(2 * threads, ceil_div(p.rows, p.block)))
             for i in range(net.layers):
                 layer = view(p.net + NET_BYTES + i * LAYER_BYTES, Layer)
                 status |= ensure(nth(value, layer.activation))
+                status |= ensure_if_few(p.block, layer.m)
             if status != OK:
                 return status
             p.alone = 1
-            p.block = ceil_div(p.rows, most(2 * threads, ceil_div(p.rows, p.block)))
             ns = quotient(p.rows * weights * size, 4 * thresholds.FMAS_PER_NS)
             return fork_join(one, p, ceil_div(p.rows, p.block), ns)
         for i in range(ceil_div(p.rows, p.block)):

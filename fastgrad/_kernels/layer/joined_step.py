@@ -21,7 +21,7 @@ from ..gemm.args import Matrix, Product, Rows
 from ..gemm.blocked import blocked
 from ..gemm.dispatch import gemm
 from ..gemm.elementwise import BACKWARD, VALUE, Derivative
-from ..gemm.few_rows import few_rows, runs
+from ..gemm.few_rows import ensure_few
 from ..gemm.macrokernel import macrokernel
 from ..gemm.reduce import AddBlocks, ColumnSums, add_blocks, column_sums
 from ..runtime.pool_kernels import ensure, fork_join, run_task
@@ -246,16 +246,18 @@ def step_parameters(t: Floats) -> Any:
 
 def _ensure_all(t: Floats) -> Any:
     product, block, blocks = t[gemm], t[macrokernel], t[blocked]
-    rows, rows_task, one = t[few_rows], t[runs], t[update]
+    one, ensure_if_few = t[update], ensure_few(t)
     value, derivative = t[VALUE], t[BACKWARD]
 
     @subroutine
-    def ensure_all(net, layers):  # type: ignore[no-untyped-def]
+    def ensure_all(net, layers, rows):  # type: ignore[no-untyped-def]
         """What tasks call is compiled before them."""
         status = ensure(product) | ensure(block) | ensure(blocks)
-        status |= ensure(rows) | ensure(rows_task) | ensure(one) | ensure(net.loss_slot)
+        status |= ensure(one) | ensure(net.loss_slot)
         for i in range(net.layers):
-            activation = view(layers + i * LAYER_BYTES, Layer).activation
+            layer = view(layers + i * LAYER_BYTES, Layer)
+            status |= ensure_if_few(rows, layer.m) | ensure_if_few(rows, layer.k)
+            activation = layer.activation
             if activation != 0:
                 status |= ensure(nth(value, activation)) | ensure(nth(derivative, activation))
         return status
@@ -282,7 +284,8 @@ def joined_step(t: Floats) -> Any:
     def body(p):  # type: ignore[no-untyped-def]
         net, layers, threads = view(p.net, Net), p.net + NET_BYTES, p.threads
         n, parameters = net.rows, quotient(net.row_fmas, 3)
-        status = ensure_all(net, layers)
+        rows_of_task = most(ceil_div(n, threads), ROWS)
+        status = ensure_all(net, layers, rows_of_task)
         if status != OK:
             return status
         is_softmax = net.loss_slot == slot_of(labels) or net.loss_slot == slot_of(shares)
@@ -295,7 +298,7 @@ def joined_step(t: Floats) -> Any:
         if not double(divisor) > 0.0:
             return BAD_LABEL
         rows = on_stack(RowsPlan(
-            net=p.net, rows=most(ceil_div(n, threads), ROWS), divisor=divisor,
+            net=p.net, rows=rows_of_task, divisor=divisor,
         ))  # fmt: skip
         ns = quotient(2 * n * parameters * size, 4 * thresholds.FMAS_PER_NS)
         status = fork_join(by_rows, rows, ceil_div(n, rows.rows), ns)

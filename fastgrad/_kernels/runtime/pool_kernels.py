@@ -116,6 +116,17 @@ def ensure(typing_context: Any, kernel: Any) -> Any:
 
 
 @intrinsic
+def is_compiled(typing_context: Any, kernel: Any) -> Any:
+    """Whether calling it compiles nothing: for a choice within a task."""
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        ready = word_pointer(b, table_address(b), b.add(args[0], i64(READY - SLOTS)))
+        return b.load_atomic(ready, "seq_cst", 8)
+
+    return types.intp(kernel), codegen
+
+
+@intrinsic
 def now(typing_context: Any) -> Any:
     """Nanoseconds of a clock that does not jump; 0 where there is none, and so no worker."""
 
