@@ -3,13 +3,14 @@
 The form (args.Gemm): the output has unit stride along n, and the epilogue is resolved (relu on
 registers, another activation from Z to Y behind the tile). Every path is a kernel of that form:
     few_rows.py        few rows, or few columns: the other operand passes by once
+    turned.py          narrow, with A along m: the transposed product, and back
     split_k.py         long k, small C: blocks of k side by side
     inner_product.py   a row times a column
     blocked.py         everything else: packed blocks
     parts.py           the same, in parts for several threads
 and small products go to one task of macrokernel.py at once. The bits are the same from all; k is
 always cut at multiples of KC (the contract). A product that is itself a task compiles nothing:
-blocked.py is there before the job, and few_rows.py is taken if it is (see ``ensure_few``).
+what it may take is there before the job (``ensured``), other paths are not taken.
 """
 
 from __future__ import annotations
@@ -33,15 +34,18 @@ from .macrokernel import macrokernel
 from .parts import parts
 from .row_dots import most_rows
 from .split_k import split_k
+from .turned import may_be_turned, turned, turned_part
 
 # Paths, as ``path_of`` says them
-_BLOCKED, _PARTS, _FEW_ROWS, _SPLIT_K, _INNER, _DIRECT = range(6)
+_BLOCKED, _PARTS, _FEW_ROWS, _TURNED, _SPLIT_K, _INNER, _DIRECT = range(7)
 
 
 def _path_of(t: Floats) -> Any:
     size, kc = t.size, t.kc
     rows_of_dots = 2 * most_rows(t.isa)
-    rows_kernel, rows_task = t[few_rows], t[runs]
+    rows_kernel, rows_task, turning, turning_task = (
+        t[few_rows], t[runs], t[turned], t[turned_part],
+    )  # fmt: skip
 
     @inlined
     def path_of(p, alone):  # type: ignore[no-untyped-def]
@@ -68,6 +72,10 @@ def _path_of(t: Floats) -> Any:
                 gathered = n * size <= 4 * thresholds.GATHER_ROWS
                 if tall and (gathered or (n <= thresholds.FEW_ROWS and a.row == size)):
                     return _FEW_ROWS
+        if may_be_turned(m, n, k, size) != 0 and b_dense and a.row == size and a.column != size:
+            if e.bias == 0 and e.y.data == 0 and e.relu == 0:
+                if alone == 0 or (is_compiled(turning) != 0 and is_compiled(turning_task) != 0):
+                    return _TURNED
         if p.threads == 1 and fmas <= thresholds.DIRECT_FMAS and (b_dense or n == 1):
             return _DIRECT
         long_k = k > 2 * p.threads * kc and m * n * size <= thresholds.SPLIT_K_BYTES
@@ -107,6 +115,7 @@ def gemm(t: Floats) -> Any:
     path_of, directly = _path_of(t), _directly(t)
     value, by_blocks, by_rows = t[VALUE], t[blocked], t[few_rows]
     by_chunks, by_lanes, by_parts = t[split_k], t[inner_product], t[parts]
+    by_turning = t[turned]
 
     def body(p):  # type: ignore[no-untyped-def]
         m, n, a, b, c_row = p.m, p.n, load(p.a), load(p.b), p.c.row
@@ -137,6 +146,8 @@ def gemm(t: Floats) -> Any:
             return directly(form)
         if path == _FEW_ROWS:
             return call(by_rows, form)
+        if path == _TURNED:
+            return call(by_turning, form)
         if path == _SPLIT_K:
             return call(by_chunks, form)
         if path == _INNER:
@@ -146,3 +157,22 @@ def gemm(t: Floats) -> Any:
         return call(by_blocks, form)
 
     return body
+
+
+def ensured(t: Floats) -> Any:
+    """For a job whose tasks are products, or have some: ``ensure_product(m, n, k)`` before it."""
+    product, block, blocks = t[gemm], t[macrokernel], t[blocked]
+    rows, rows_task, turning, turning_task = t[few_rows], t[runs], t[turned], t[turned_part]
+    size = t.size
+
+    @inlined
+    def ensure_product(m, n, k):  # type: ignore[no-untyped-def]
+        """Compile what a product of these sizes may take, for strides of a layer."""
+        status = ensure(product) | ensure(block) | ensure(blocks)
+        if may_be_few(m, n) != 0:
+            status |= ensure(rows) | ensure(rows_task)
+        if may_be_turned(m, n, k, size) != 0:
+            status |= ensure(turning) | ensure(turning_task)
+        return status
+
+    return ensure_product

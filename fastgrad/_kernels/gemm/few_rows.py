@@ -17,7 +17,7 @@ from ..codegen.calls import call, inlined, nth, subroutine
 from ..codegen.integers import ceil_div, least, most, pick, quotient, remainder
 from ..codegen.memory import table, word
 from ..codegen.structs import on_stack, view
-from ..runtime.pool_kernels import ensure, fork_join, run_task
+from ..runtime.pool_kernels import fork_join, run_task
 from ..runtime.registry import Floats, kernel, task
 from ..runtime.scratch import HEADER, acquire, release
 from ..runtime.table import L2_BYTES, OK, OUT_OF_MEMORY
@@ -203,20 +203,6 @@ def runs(t: Floats) -> Any:
         return status
 
     return body
-
-
-def ensure_few(t: Floats) -> Any:
-    """For a job whose products may be few rows: the kernels that they take then."""
-    rows, rows_task = t[few_rows], t[runs]
-
-    @inlined
-    def ensure_if_few(m, n):  # type: ignore[no-untyped-def]
-        status = OK
-        if may_be_few(m, n) != 0:
-            status |= ensure(rows) | ensure(rows_task)
-        return status
-
-    return ensure_if_few
 
 
 @inlined

@@ -49,7 +49,9 @@ def row_dots(ops: Simd, p: RowDots) -> None:
             switch.add_case(i64(rows), case)
         b.position_at_end(case)
         if height <= 2:
-            pairs = b.sub(p.n, b.srem(p.n, i64(2 * ops.lanes)))
+            # with more than one group left, a pair whose second one is not full
+            pairs = b.and_(b.add(p.n, i64(ops.lanes - 1)), i64(-2 * ops.lanes))
+            pairs = at_most(b, p.n, pairs)
             pairs = b.select(b.icmp_signed("!=", p.single, i64(0)), i64(0), pairs)
             _columns(height, 2)(ops, p._replace(n=pairs))
             to = p.to._replace(data=b.add(p.to.data, b.mul(pairs, i64(ops.itemsize))))

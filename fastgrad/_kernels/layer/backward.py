@@ -15,11 +15,8 @@ from ..codegen.integers import ceil_div, least, most, pick, quotient
 from ..codegen.structs import on_stack, view
 from ..gemm import thresholds
 from ..gemm.args import Copy, Matrix, Product, Rows
-from ..gemm.blocked import blocked
-from ..gemm.dispatch import gemm
+from ..gemm.dispatch import ensured, gemm
 from ..gemm.elementwise import BACKWARD, Derivative
-from ..gemm.few_rows import ensure_few
-from ..gemm.macrokernel import macrokernel
 from ..gemm.packing import copy
 from ..gemm.reduce import AddBlocks, ColumnSums, add_blocks, column_sums
 from ..runtime.pool_kernels import ensure, fork_join, run_task, threads_in_force
@@ -153,8 +150,7 @@ def _form_h(t: Floats) -> Any:
 
 def _products(t: Floats) -> Any:
     size, one = t.size, t[product_of_pair]
-    product, block_task, blocks = t[gemm], t[macrokernel], t[blocked]
-    ensure_if_few = ensure_few(t)
+    ensure_product = ensured(t)
 
     @inlined
     def products(p, block, threads):  # type: ignore[no-untyped-def]
@@ -183,8 +179,7 @@ def _products(t: Floats) -> Any:
         ))  # fmt: skip
         status = OK
         if pair != 0:
-            status |= ensure(product) | ensure(block_task) | ensure(blocks)
-            status |= ensure_if_few(rows, p.k) | ensure_if_few(p.k, columns)
+            status |= ensure_product(rows, p.k, columns) | ensure_product(p.k, columns, rows)
             if status != OK:
                 return status
             ns = quotient(2 * fmas * size, 4 * thresholds.FMAS_PER_NS)

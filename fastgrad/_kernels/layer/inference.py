@@ -19,11 +19,8 @@ from ..codegen.structs import load, pointer, view
 from ..formulas import elementary
 from ..gemm import thresholds
 from ..gemm.args import Formula, Matrix, Product, Rows
-from ..gemm.blocked import blocked
-from ..gemm.dispatch import gemm
+from ..gemm.dispatch import ensured, gemm
 from ..gemm.elementwise import KERNELS, VALUE
-from ..gemm.few_rows import ensure_few
-from ..gemm.macrokernel import macrokernel
 from ..gemm.packing import copy
 from ..runtime.pool_kernels import ensure, fork_join, run_task, threads_in_force
 from ..runtime.registry import Floats, kernel, task
@@ -213,9 +210,8 @@ def inference_rows(t: Floats) -> Any:
 
 @kernel(Inference)
 def inference(t: Floats) -> Any:
-    size, one, product, value = t.size, t[inference_rows], t[gemm], t[VALUE]
+    size, one, value, ensure_product = t.size, t[inference_rows], t[VALUE], ensured(t)
     sigmoid = t[KERNELS["sigmoid"]]
-    block, blocks, ensure_if_few = t[macrokernel], t[blocked], ensure_few(t)
 
     def body(p):  # type: ignore[no-untyped-def]
         net = view(p.net, Net)
@@ -228,13 +224,12 @@ def inference(t: Floats) -> Any:
             threads = threads_in_force()
         status = OK
         if threads > 1 and weights <= SMALL_NET and p.rows > 1:
-            status = ensure(product) | ensure(block) | ensure(blocks)
-            status |= ensure(sigmoid)
+            status = ensure(sigmoid)
             p.block = ceil_div(p.rows, most(2 * threads, ceil_div(p.rows, p.block)))
             for i in range(net.layers):
                 layer = view(p.net + NET_BYTES + i * LAYER_BYTES, Layer)
                 status |= ensure(nth(value, layer.activation))
-                status |= ensure_if_few(p.block, layer.m)
+                status |= ensure_product(p.block, layer.m, layer.k)
             if status != OK:
                 return status
             p.alone = 1

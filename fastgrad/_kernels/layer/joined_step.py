@@ -18,11 +18,8 @@ from ..codegen.integers import ceil_div, double, least, most, pick, quotient
 from ..codegen.structs import load, on_stack, view
 from ..gemm import thresholds
 from ..gemm.args import Matrix, Product, Rows
-from ..gemm.blocked import blocked
-from ..gemm.dispatch import gemm
+from ..gemm.dispatch import ensured, gemm
 from ..gemm.elementwise import BACKWARD, VALUE, Derivative
-from ..gemm.few_rows import ensure_few
-from ..gemm.macrokernel import macrokernel
 from ..gemm.reduce import AddBlocks, ColumnSums, add_blocks, column_sums
 from ..runtime.pool_kernels import ensure, fork_join, run_task
 from ..runtime.registry import Floats, kernel, task
@@ -245,19 +242,19 @@ def step_parameters(t: Floats) -> Any:
 
 
 def _ensure_all(t: Floats) -> Any:
-    product, block, blocks = t[gemm], t[macrokernel], t[blocked]
-    one, ensure_if_few = t[update], ensure_few(t)
+    one, ensure_product = t[update], ensured(t)
     value, derivative = t[VALUE], t[BACKWARD]
 
     @subroutine
     def ensure_all(net, layers, rows):  # type: ignore[no-untyped-def]
         """What tasks call is compiled before them."""
-        status = ensure(product) | ensure(block) | ensure(blocks)
-        status |= ensure(one) | ensure(net.loss_slot)
+        status = ensure(one) | ensure(net.loss_slot)
         for i in range(net.layers):
             layer = view(layers + i * LAYER_BYTES, Layer)
-            status |= ensure_if_few(rows, layer.m) | ensure_if_few(rows, layer.k)
-            activation = layer.activation
+            m, k, activation = layer.m, layer.k, layer.activation
+            status |= ensure_product(rows, m, k) | ensure_product(k, m, net.rows)
+            if i > 0:
+                status |= ensure_product(rows, k, m)
             if activation != 0:
                 status |= ensure(nth(value, activation)) | ensure(nth(derivative, activation))
         return status
