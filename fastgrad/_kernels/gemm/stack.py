@@ -1,8 +1,8 @@
 """A stack of products, matrix by matrix, in one loop that threads share.
 
 Assumptions: the matrices of C do not overlap; the matrices of A, of B and of C each lie at one
-stride. Small products, whose operands are read where they lie, go from tile to tile without a call
-of a kernel between them; larger ones are products like any other.
+stride. Small products go through the one loop of stack_tiles.py, where B lies along k behind a
+transpose of some matrices at a time; larger ones are products like any other.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ..codegen.calls import call, subroutine
-from ..codegen.integers import ceil_div, least, pick, quotient
-from ..codegen.structs import on_stack, view
+from ..codegen.integers import ceil_div, least, most, pick, quotient
+from ..codegen.structs import view
 from ..runtime.pool_kernels import ensure, fork_join, run_task, threads_in_force
 from ..runtime.registry import Floats, kernel, task
-from ..runtime.table import OK
+from ..runtime.scratch import HEADER, acquire, release
+from ..runtime.table import OK, OUT_OF_MEMORY
 from . import thresholds
-from .args import BlockPlan, Epilogue, Matrix, Panels, Product, Rows
+from .args import Copy, Matrix, Product, Rows
 from .blocked import blocked
 from .dispatch import gemm
 from .few_rows import few_rows, runs
-from .macrokernel import Block, macrokernel, tiles_of
+from .macrokernel import macrokernel
+from .packing import copy
+from .stack_tiles import Matrices, stack_tiles
 
 
 class Stack(NamedTuple):
@@ -35,34 +38,48 @@ class Stack(NamedTuple):
 
 
 def _tiles(t: Floats) -> Any:
-    size, lanes, most_vectors = t.size, t.lanes, t.isa.vectors
-    columns_max, over_tiles = t.isa.columns(size), tiles_of(t)
+    size, lanes, loop, transpose = t.size, t.lanes, t[stack_tiles], t[copy]
+    columns_max = t.isa.columns(size)
 
     @subroutine
     def tiles(plan, begin, end):  # type: ignore[no-untyped-def]
-        """Small products: C has unit stride along n, and so has B."""
-        p, nothing = plan.first, Rows(data=0, row=0)
-        panels = ceil_div(p.n, columns_max)
-        vectors = ceil_div(ceil_div(p.n, lanes), panels)
-        width = vectors * lanes
-        a, b, to = p.a, p.b, Rows(data=p.c.data, row=p.c.row)
-        from_b = Panels(data=b.data, row=b.row, panel=width * b.column)
-        shape = on_stack(BlockPlan(
-            m=p.m, n=p.n, k=p.k, a=a, b=from_b, to=to, to_chunk=0,
-            epilogue=Epilogue(accumulate=pick(p.accumulate, 1, 0), bias=0, relu=0, y=nothing,
-                              activation=0),
-            a_panels=0, copy=0, copy_step=0, copies=0,
-            rows=p.m, row_blocks=1, columns=p.n, column_groups=1, depth=p.k,
-            width=width, row_plan=pick(panels - 1, most_vectors, vectors),
-        ))  # fmt: skip
-        block = on_stack(Block(
-            rows=p.m, columns=p.n, depth=p.k, a=a, b=from_b, to=to, bias=0, y=nothing,
-        ))  # fmt: skip
-        for i in range(begin, end):
-            block.a.data = a.data + i * plan.a_step
-            block.b.data = b.data + i * plan.b_step
-            block.to.data = to.data + i * plan.c_step
-            over_tiles(shape, block)
+        """Small products; C has unit stride along n. Some matrices at a time, which stay in cache,
+        where more than one panel of columns reads A, or B is to be transposed before."""
+        p = plan.first
+        n, a, b, c = p.n, p.a, p.b, p.c
+        panels = ceil_div(n, columns_max)
+        width = ceil_div(ceil_div(n, lanes), panels) * lanes
+        gathers = b.column != size and n > 1
+        some, arena = end - begin, 0
+        if gathers or panels > 1:
+            one = most(most(p.m, n), most(1, p.k))
+            some = least(some, most(1, quotient(thresholds.STACK_BYTES, one * one * size)))
+        if gathers:
+            arena = acquire()
+            if arena == 0:
+                return OUT_OF_MEMORY
+        b_row, b_step = pick(arena, some * n * size, b.row), pick(arena, n * size, plan.b_step)
+        for i in range(begin, end, some):
+            count, from_b = least(some, end - i), b.data + i * plan.b_step
+            if gathers:
+                together = pick(plan.b_step - n * b.column, 1, count)
+                for j in range(0, count, together):
+                    source = Matrix(data=from_b + j * plan.b_step, row=b.row, column=b.column)
+                    to = Rows(data=arena + HEADER + j * b_step, row=b_row)
+                    call(transpose, Copy(rows=p.k, columns=together * n, source=source, to=to))
+                from_b = arena + HEADER
+            for j in range(0, n, width):
+                columns = least(width, n - j)
+                call(loop, Matrices(
+                    matrices=count, m=p.m, n=columns, k=p.k,
+                    a=Matrix(data=a.data + i * plan.a_step, row=a.row, column=a.column),
+                    b=Rows(data=from_b + j * size, row=b_row),
+                    c=Rows(data=c.data + i * plan.c_step + j * size, row=c.row),
+                    a_step=plan.a_step, b_step=b_step, c_step=plan.c_step,
+                    accumulate=p.accumulate, vectors=ceil_div(columns, lanes),
+                ))  # fmt: skip
+        if arena != 0:
+            release(arena)
         return OK
 
     return tiles
@@ -71,7 +88,7 @@ def _tiles(t: Floats) -> Any:
 @task(Stack)
 def stack_task(t: Floats) -> Any:
     """Some matrices, on this thread."""
-    size, product, tiles = t.size, t[gemm], _tiles(t)
+    size, kc, product, tiles = t.size, t.kc, t[gemm], _tiles(t)
 
     def body(p):  # type: ignore[no-untyped-def]
         plan = view(p.plan, Stack)
@@ -79,9 +96,9 @@ def stack_task(t: Floats) -> Any:
         a, b, c = first.a, first.b, first.c
         begin = p.task * plan.of_task
         end, status = least(begin + plan.of_task, plan.matrices), OK
-        dense = (c.column == size or first.n == 1) and (b.column == size or first.n == 1)
         fmas = first.m * first.n * first.k
-        if dense and 0 < fmas <= thresholds.STACK_FMAS:
+        in_rows = c.column == size or first.n == 1
+        if in_rows and 0 < fmas <= thresholds.STACK_FMAS and first.k <= kc:
             return tiles(plan, begin, end)
         for i in range(begin, end):
             status |= call(product, Product(
@@ -104,8 +121,10 @@ def stack(t: Floats) -> Any:
 
     def body(p):  # type: ignore[no-untyped-def]
         fmas = p.first.m * p.first.n * p.first.k
+        ns = thresholds.STACK_NS * p.matrices
+        ns += quotient(p.matrices * fmas * size, 4 * thresholds.FMAS_PER_NS)
         threads = 1
-        if p.matrices * fmas * size >= 4 * thresholds.FORK_FMAS:
+        if ns >= thresholds.STACK_FORK_NS:
             threads = threads_in_force()
         p.of_task = p.matrices
         p.first.alone = 0
@@ -117,7 +136,6 @@ def stack(t: Floats) -> Any:
             return status
         p.first.alone = 1
         p.of_task = ceil_div(p.matrices, least(p.matrices, thresholds.TASKS_OF_A_THREAD * threads))
-        ns = quotient(p.matrices * fmas * size, 4 * thresholds.FMAS_PER_NS)
         return fork_join(one, p, ceil_div(p.matrices, p.of_task), ns)
 
     return body

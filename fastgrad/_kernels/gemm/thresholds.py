@@ -18,9 +18,15 @@ FAR_BYTES = 1024
 # Steps of k packed at a time: a line stays in L1 for all the micro-panels it is part of.
 PACK_K = 32
 
-# Products of a stack with this many fused multiply-adds or fewer go from tile to tile, with no
-# kernel called between them.
+# Products of a stack with this many fused multiply-adds or fewer go from matrix to matrix in one
+# compiled loop, with no kernel called between them, ...
 STACK_FMAS = 1 << 15
+# ... so many bytes of C at a time where they have more columns than a tile, or B lies along k.
+STACK_BYTES = 1 << 15
+# What such a product takes beside its multiply-adds, in ns; a stack of this many ns on one thread
+# is shared.
+STACK_NS = 4
+STACK_FORK_NS = 5_000
 
 # Blocks with this many steps of k or fewer are written row by row: C, not A and B, is the work.
 OUTER_K = 64
