@@ -291,6 +291,16 @@ MUTANTS: dict[str, Mutant] = {
             ),
         ),
     ),
+    "turned: old C forgotten": Mutant(
+        shared("test_products[float32-turned"),
+        (
+            (
+                "_kernels/gemm/turned.py",
+                "        if accumulate != 0:\n",
+                "        if accumulate > 1:\n",
+            ),
+        ),
+    ),
     "inner product: blocks side by side, one short": Mutant(
         shared("test_products[float32-inner product"),
         (

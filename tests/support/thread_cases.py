@@ -7,7 +7,7 @@ from typing import NamedTuple
 from fastgrad._kernels.gemm import thresholds
 from support import edges
 
-TASKS = ("macrokernel", "part", "runs")  # of a product
+TASKS = ("macrokernel", "part", "runs", "turned_part")  # of a product
 ODD = "both reversed, strided"
 FEW = tuple(range(1, thresholds.FEW_ROWS + 1))
 WAYS_OF_FEW_ROWS = {"few rows", "runs in tasks", "as it lies", "transposed", "gathered"}
@@ -50,6 +50,10 @@ def cases(dtype: str) -> dict[str, Case]:
                                         meet=()),
         "inner product": Case((1, 1, (2 * lanes + 3) * kc + 7), {"inner product"},
                     (("C", "C", "C"), ("F", "F", "F")), ()),
+        "turned": Case(
+            (9 * columns + 5, 9, kc + 9), {"turned", "turned in tasks"},
+            (("F", "C", "C"), ("F", "padded rows", "padded rows")),
+        ),
         "outer product": Case((700, 800, 2), {"parts", "blocks", "A in panels", "B packed before"}),
         "outer product, chunks": Case(
             (9 * of_block, thresholds.GROUP_COLUMNS + columns + 1, thresholds.OUTER_K),

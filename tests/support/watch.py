@@ -25,6 +25,7 @@ from fastgrad._kernels.gemm.macrokernel import macrokernel
 from fastgrad._kernels.gemm.parts import part, parts
 from fastgrad._kernels.gemm.reduce import fold
 from fastgrad._kernels.gemm.split_k import split_k
+from fastgrad._kernels.gemm.turned import turned, turned_part
 from fastgrad._kernels.layer.backward import (
     activation_gradient,
     linear_backward,
@@ -41,8 +42,8 @@ PATIENCE = 20.0  # seconds that a caller waits for a worker to come
 
 # Kernels of a product, or of a layer, and tasks.
 KERNELS: tuple[Kernel, ...] = (
-    gemm, blocked, parts, few_rows, split_k, inner_product, fold, linear_backward,
-    macrokernel, runs, part, activation_gradient, product_of_pair,
+    gemm, blocked, parts, few_rows, turned, split_k, inner_product, fold, linear_backward,
+    macrokernel, runs, turned_part, part, activation_gradient, product_of_pair,
 )  # fmt: skip
 
 
@@ -131,7 +132,8 @@ class Watch:
 
 # Tests together are to take all of them: see contract/test_promise_1_threads.py.
 WAYS = frozenset({
-    "direct", "inner product", "parts", "more parts", "blocks", "split k", "ring used again",
+    "direct", "inner product", "turned", "turned in tasks", "parts", "more parts", "blocks",
+    "split k", "ring used again",
     "A in place", "A in panels", "B in place", "B packed before", "B packed on the way",
     "panel by panel", "rows in several blocks", "columns in several chunks", "k in several blocks",
     "panels found again", "copies found again", "several chains in a tile",
@@ -143,7 +145,8 @@ WAYS = frozenset({
 
 def _of_all(calls: list[Call]) -> Iterable[str]:
     kernels = [call.kernel for call in calls]
-    paths = {"parts": "parts", "inner_product": "inner product", "split_k": "split k"}
+    paths = {"parts": "parts", "inner_product": "inner product", "split_k": "split k",
+             "turned": "turned"}  # fmt: skip
     if "macrokernel" in kernels and not {*paths, "blocked"} & {*kernels}:
         yield "direct"
     yield from (way for kernel, way in paths.items() if kernel in kernels)
@@ -208,6 +211,8 @@ def _of_one(call: Call, dtype: str) -> Iterable[str]:
             "several runs": lies and min(w["columns"], w["n"]) > run,
         }
         yield from (way for way, taken in tests.items() if taken)
+    elif call.kernel == "turned_part" and w["task"] > 0:
+        yield "turned in tasks"
     elif call.kernel == "product_of_pair" and w["dx.alone"]:
         yield "dX beside dW"
     elif call.kernel == "activation_gradient":

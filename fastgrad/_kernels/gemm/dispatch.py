@@ -52,9 +52,9 @@ def _path_of(t: Floats) -> Any:
         """By shape and strides; the number of threads is decided here as well."""
         m, n, k, a, b, e = p.m, p.n, p.k, p.a, p.b, p.epilogue
         b_dense, b_along_k = b.column == size, b.row == size and b.column != size
-        if m * n == 1 and k > kc and a.column == size and b.row == size and alone == 0:
-            if e.y.data == 0 and e.bias == 0 and e.relu == 0:
-                return _INNER
+        plain = e.bias == 0 and e.y.data == 0 and e.relu == 0
+        if m * n == 1 and k > kc and a.column == size and b.row == size and alone == 0 and plain:
+            return _INNER
         fmas = m * n * k
         if fmas * size >= 4 * thresholds.FORK_FMAS and alone == 0:
             p.threads = threads_in_force()
@@ -72,16 +72,15 @@ def _path_of(t: Floats) -> Any:
                 gathered = n * size <= 4 * thresholds.GATHER_ROWS
                 if tall and (gathered or (n <= thresholds.FEW_ROWS and a.row == size)):
                     return _FEW_ROWS
-        if may_be_turned(m, n, k, size) != 0 and b_dense and a.row == size and a.column != size:
-            if e.bias == 0 and e.y.data == 0 and e.relu == 0:
-                if alone == 0 or (is_compiled(turning) != 0 and is_compiled(turning_task) != 0):
-                    return _TURNED
+        long_k = k > 2 * p.threads * kc and m * n * size <= thresholds.SPLIT_K_BYTES
+        if p.threads > 1 and long_k and b_dense and plain:
+            return _SPLIT_K
+        a_along_m = a.row == size and a.column != size
+        if may_be_turned(m, n, k, size) != 0 and b_dense and a_along_m and plain:
+            if alone == 0 or (is_compiled(turning) != 0 and is_compiled(turning_task) != 0):
+                return _TURNED
         if p.threads == 1 and fmas <= thresholds.DIRECT_FMAS and (b_dense or n == 1):
             return _DIRECT
-        long_k = k > 2 * p.threads * kc and m * n * size <= thresholds.SPLIT_K_BYTES
-        if p.threads > 1 and long_k and b_dense:
-            if e.bias == 0 and e.y.data == 0 and e.relu == 0:
-                return _SPLIT_K
         return _PARTS if p.threads > 1 else _BLOCKED
 
     return path_of

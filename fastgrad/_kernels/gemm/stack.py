@@ -12,16 +12,13 @@ from typing import Any, NamedTuple
 from ..codegen.calls import call, subroutine
 from ..codegen.integers import ceil_div, least, most, pick, quotient
 from ..codegen.structs import view
-from ..runtime.pool_kernels import ensure, fork_join, run_task, threads_in_force
+from ..runtime.pool_kernels import fork_join, run_task, threads_in_force
 from ..runtime.registry import Floats, kernel, task
 from ..runtime.scratch import HEADER, acquire, release
 from ..runtime.table import OK, OUT_OF_MEMORY
 from . import thresholds
 from .args import Copy, Matrix, Product, Rows
-from .blocked import blocked
-from .dispatch import gemm
-from .few_rows import few_rows, runs
-from .macrokernel import macrokernel
+from .dispatch import ensured, gemm
 from .packing import copy
 from .stack_tiles import Matrices, stack_tiles
 
@@ -116,8 +113,7 @@ def stack_task(t: Floats) -> Any:
 @kernel(Stack)
 def stack(t: Floats) -> Any:
     """Where the products are large, one after another on all threads; else some on each."""
-    size, one, product = t.size, t[stack_task], t[gemm]
-    block, blocks, rows, rows_task = t[macrokernel], t[blocked], t[few_rows], t[runs]
+    size, one, ensure_product = t.size, t[stack_task], ensured(t)
 
     def body(p):  # type: ignore[no-untyped-def]
         fmas = p.first.m * p.first.n * p.first.k
@@ -130,8 +126,7 @@ def stack(t: Floats) -> Any:
         p.first.alone = 0
         if threads == 1 or p.matrices == 1 or fmas * size >= 4 * thresholds.PAIR_FMAS:
             return run_task(one, p, 0)
-        status = ensure(product) | ensure(block) | ensure(blocks)
-        status |= ensure(rows) | ensure(rows_task)
+        status = ensure_product(p.first.m, p.first.n, p.first.k)
         if status != OK:
             return status
         p.first.alone = 1

@@ -64,8 +64,8 @@ GATHER_K = 64
 CROWD_BYTES = 1 << 11
 FAR_BYTES_OF_ROW = 1 << 13
 FAR_AHEAD = 768
-# Products whose A lies along m and whose rows of C have so many bytes or fewer are turned if A has so
-# many elements more than B for each of C; so many bytes of C at a time.
+# Products whose A lies along m and whose rows of C have so many bytes are turned if A has so many
+# elements more than B for each of C; so many bytes of C at a time.
 TURN_ROW = 400
 TURN_READS = 3
 TURN_BYTES = 1 << 16
