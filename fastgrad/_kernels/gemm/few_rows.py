@@ -69,7 +69,7 @@ def _multiply(t: Floats) -> Any:
             far = plan.n * plan.k * size > word(table(), L2_BYTES)
             if far and plan.k * size >= thresholds.FAR_BYTES_OF_ROW:
                 ahead = thresholds.FAR_AHEAD
-            crowded = (b.column & (thresholds.CROWD_BYTES - 1)) == 0
+            crowded = lanes > thresholds.CROWD and (b.column & (thresholds.CROWD_BYTES - 1)) == 0
             single = 1 if ahead != 0 or crowded else 0
             for i in range(0, m, rows_of_dots):
                 call(dots, RowDots(

@@ -59,9 +59,11 @@ PIECE_K = 16
 # enough for the prefetcher, pieces small enough for L1.
 GATHER_COLUMNS = 64
 GATHER_K = 64
-# Columns of B along k that lie a multiple of this apart fall on a few places of L1: one group of
-# them at a time. Long ones from beyond L2 likewise, and they are fetched so many bytes ahead.
-CROWD_BYTES = 1 << 11
+# Columns of B along k that lie a multiple of this apart fall on the same places of L1: one group of
+# them at a time, if more than so many lanes make two too many. Long ones from beyond L2 likewise, and
+# they are fetched so many bytes ahead.
+CROWD_BYTES = 1 << 12
+CROWD = 8
 FAR_BYTES_OF_ROW = 1 << 13
 FAR_AHEAD = 768
 # Products whose A lies along m and whose rows of C have so many bytes are turned if A has so many
