@@ -52,6 +52,14 @@ def test_narrower_tiles_are_not_lower(isa: target.Isa) -> None:
     assert tallest == sorted(tallest, reverse=True)
 
 
+def test_one_tile() -> None:
+    """5 to 8 rows of AVX-512 are one tile each, as wide as its registers allow."""
+    assert [target.AVX512.one_tile(rows) for rows in range(1, 13)] == [
+        0, 0, 0, 4, 3, 4, 3, 3, 0, 0, 0, 2,
+    ]  # fmt: skip
+    assert [target.AVX2.one_tile(rows) for rows in range(5, 9)] == [0, 2, 0, 0]
+
+
 @by_isa
 def test_row_plan_covers_every_count(isa: target.Isa) -> None:
     """As macrokernel.py takes it: the tallest tile while two of them are left, then the plan."""

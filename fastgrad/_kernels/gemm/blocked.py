@@ -25,6 +25,7 @@ from .args import BlockPlan, Copy, Epilogue, Gemm, Matrix, Panels, Rows
 from .macrokernel import macrokernel
 from .microkernel import next_rows
 from .packing import copy
+from .panels import panels_of
 
 
 class Layout(NamedTuple):
@@ -59,18 +60,20 @@ class Block(NamedTuple):
 
 def _layout(t: Floats) -> Any:
     size, lanes, kc_max, isa = t.size, t.lanes, t.kc, t.isa
-    rows_max, columns_max, most_vectors = isa.rows, isa.columns(size), isa.vectors
+    rows_max, (_, vectors_of, row_plan_of) = isa.rows, panels_of(t)
     room = ARENA_BYTES - HEADER - MOST_L2_BYTES // 2  # for B
-    assert max(thresholds.GROUP_COLUMNS * thresholds.OUTER_K, kc_max * columns_max) * size <= room
+    assert thresholds.DIRECT_ROWS >= rows_max, "packing tiles are whole"
+    assert (
+        max(thresholds.GROUP_COLUMNS * thresholds.OUTER_K, kc_max * isa.columns(size)) * size
+        <= room
+    )
 
     @subroutine
     def lay_out(p, to):  # type: ignore[no-untyped-def]
         """Fill a Layout; its addresses are 0 or 1: what is packed."""
         m, n, k, a, b = p.m, p.n, p.k, p.a, p.b
-        panels = ceil_div(n, columns_max)
-        # micro-panels of equal vectors: of 5, 3 and 2, not 4 and 1
-        vectors = ceil_div(ceil_div(n, lanes), panels)
-        to.width, to.row_plan = vectors * lanes, pick(panels - 1, most_vectors, vectors)
+        to.width, to.row_plan = vectors_of(m, n, k) * lanes, row_plan_of(m, n, k)
+        panels = ceil_div(n, to.width)
         to.depth = least(kc_max, most(k, 1))
         large = m * n * k > thresholds.DIRECT_FMAS
         flat = to.depth <= thresholds.OUTER_K  # goes row by row through all micro-panels
@@ -84,7 +87,8 @@ def _layout(t: Floats) -> Any:
         most_in_place = thresholds.DIRECT_PANELS if by_k else thresholds.DIRECT_ROW_PANELS
         read_often = panels > most_in_place and (by_k or not flat)
         to.a_panels = 0
-        if large and (read_often or (by_k and a.column >= thresholds.FAR_BYTES)):
+        far = by_k and a.column >= thresholds.FAR_BYTES
+        if large and to.row_plan != 0 and (read_often or far):
             to.a_panels = 1
         rows = quotient(word(table(), L2_BYTES), 2 * to.depth * size)
         to.rows = m

@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..codegen.calls import call, inlined, nth
-from ..codegen.integers import ceil_div, pick
+from ..codegen.integers import pick
 from ..codegen.structs import load, on_stack
 from ..formulas.activations import RELU
 from ..runtime.pool_kernels import ensure, is_compiled, run_task, threads_in_force
@@ -31,6 +31,7 @@ from .elementwise import VALUE
 from .few_rows import few_rows, may_be_few, runs
 from .inner_product import inner_product
 from .macrokernel import macrokernel
+from .panels import holds_all_of, panels_of
 from .parts import parts
 from .row_dots import most_rows
 from .split_k import split_k
@@ -41,7 +42,7 @@ _BLOCKED, _PARTS, _FEW_ROWS, _TURNED, _SPLIT_K, _INNER, _DIRECT = range(7)
 
 
 def _path_of(t: Floats) -> Any:
-    size, kc = t.size, t.kc
+    size, kc, holds_all = t.size, t.kc, holds_all_of(t)
     rows_of_dots = 2 * most_rows(t.isa)
     rows_kernel, rows_task, turning, turning_task = (
         t[few_rows], t[runs], t[turned], t[turned_part],
@@ -63,6 +64,8 @@ def _path_of(t: Floats) -> Any:
         ):
             least_b = thresholds.ROW_ELEMENTS if m == 1 else thresholds.FEW_ROWS_ELEMENTS
             large, wide = n * k >= least_b, n >= thresholds.FEW_ROWS_COLUMNS
+            if b_dense and holds_all(m, n, k) != 0:
+                large = False
             if m <= thresholds.FEW_ROWS and (b_along_k or (large and (wide or not b_dense))):
                 return _FEW_ROWS
             if m <= rows_of_dots and b_along_k and large:
@@ -87,21 +90,18 @@ def _path_of(t: Floats) -> Any:
 
 
 def _directly(t: Floats) -> Any:
-    size, lanes, most_vectors = t.size, t.lanes, t.isa.vectors
-    columns_max, block = t.isa.columns(size), t[macrokernel]
+    lanes, block, (_, vectors_of, row_plan_of) = t.lanes, t[macrokernel], panels_of(t)
 
     @inlined
     def directly(p):  # type: ignore[no-untyped-def]
         """One task of the macro-kernel, on operands where they lie."""
         m, n, k, b = p.m, p.n, p.k, p.b
-        panels = ceil_div(n, columns_max)
-        vectors = ceil_div(ceil_div(n, lanes), panels)
-        width = vectors * lanes
+        width = vectors_of(m, n, k) * lanes
         plan = on_stack(BlockPlan(
             m=m, n=n, k=k, a=p.a, b=Panels(data=b.data, row=b.row, panel=width * b.column),
             to=p.to, to_chunk=0, epilogue=p.epilogue, a_panels=0, copy=0, copy_step=0, copies=0,
             rows=m, row_blocks=1, columns=n, column_groups=1, depth=k, width=width,
-            row_plan=pick(panels - 1, most_vectors, vectors),
+            row_plan=row_plan_of(m, n, k),
         ))  # fmt: skip
         return run_task(block, plan, 0)
 

@@ -95,7 +95,7 @@ def tiles_of(t: Floats) -> Any:
         while True:
             w = least(width, columns - j)
             vectors = quotient(w + lanes - 1, lanes)  # the last one masked
-            height = next_rows(plan.row_plan, rows - i)
+            height = next_rows(pick(plan.row_plan, plan.row_plan, vectors), rows - i)
             panel = a + i * a_row
             if panels:
                 panel, a_k = a + i * depth * size, height * size

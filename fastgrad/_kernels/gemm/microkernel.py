@@ -39,6 +39,7 @@ class Tile(NamedTuple):
     copy: int  # where a packing tile copies B to, vectors without a gap
 
 
+ONE_TILE_ROWS = range(5, 9)
 _ROWS_PER_POINTER = (
     4  # rows addressed as p, p+s, p+2s, p+3s: 12 pointers would not fit the registers
 )
@@ -56,6 +57,20 @@ def call_tile(typing_context: Any, itemsize: Any, index: Any, args: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(itemsize, types.intp, kind), codegen
+
+
+@intrinsic
+def one_tile(typing_context: Any, rows: Any) -> Any:
+    """Vectors of the tile that holds a few rows, as wide as there is one; 0: see Isa.one_tile."""
+
+    def codegen(context: Any, b: ir.IRBuilder, signature: Any, args: Any) -> ir.Value:
+        found = i64(0)
+        for height in ONE_TILE_ROWS:
+            is_so_high = b.icmp_signed("==", args[0], i64(height))
+            found = b.select(is_so_high, i64(current().isa.one_tile(height)), found)
+        return found
+
+    return types.intp(types.intp), codegen
 
 
 @intrinsic

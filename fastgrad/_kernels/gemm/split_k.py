@@ -19,13 +19,14 @@ from ..runtime.table import OK, OUT_OF_MEMORY
 from . import thresholds
 from .args import BlockPlan, Epilogue, Fold, Gemm, Matrix, Panels, Rows
 from .macrokernel import macrokernel
+from .panels import panels_of
 from .reduce import fold
 
 
 @kernel(Gemm)
 def split_k(t: Floats) -> Any:
     size, kc_max, lanes = t.size, t.kc, t.lanes
-    columns_max, most_vectors = t.isa.columns(size), t.isa.vectors
+    _, vectors_of, row_plan_of = panels_of(t)
     block, add_up = t[macrokernel], t[fold]
 
     def body(p):  # type: ignore[no-untyped-def]
@@ -36,9 +37,7 @@ def split_k(t: Floats) -> Any:
         buffers, step = arena + HEADER, m * n * size
         ring = thresholds.RING_OF_A_THREAD * p.threads
         ring = most(least(quotient(ARENA_BYTES - HEADER, step), ring), 1)
-        panels = ceil_div(n, columns_max)
-        vectors = ceil_div(ceil_div(n, lanes), panels)
-        width = vectors * lanes
+        width = vectors_of(m, n, kc_max) * lanes
         status = OK
         for k0 in range(0, k, ring * kc_max):
             some = least(ring * kc_max, k - k0)
@@ -52,7 +51,7 @@ def split_k(t: Floats) -> Any:
                 epilogue=Epilogue(accumulate=0, bias=0, relu=0, y=nothing, activation=0),
                 a_panels=0, copy=0, copy_step=0, copies=0,
                 rows=m, row_blocks=1, columns=n, column_groups=1,
-                depth=kc_max, width=width, row_plan=pick(panels - 1, most_vectors, vectors),
+                depth=kc_max, width=width, row_plan=row_plan_of(m, n, kc_max),
             ))  # fmt: skip
             ns = quotient(m * n * some * size, 4 * thresholds.FMAS_PER_NS)
             status |= fork_join(block, plan, count, ns)

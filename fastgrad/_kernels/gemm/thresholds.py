@@ -3,6 +3,9 @@
 Each was chosen by ``python benchmarks/sweeps/settings.py NAME``, which compares it with others.
 """
 
+# Panels are as wide as one tile for all of 5 to 8 rows if C has so many vectors or more.
+ONE_TILE_VECTORS = 8
+
 # Packing pays when B is read by more rows than this and the product is larger than that.
 DIRECT_ROWS = 12
 DIRECT_FMAS = 1 << 20
@@ -60,8 +63,8 @@ PIECE_K = 16
 GATHER_COLUMNS = 64
 GATHER_K = 64
 # Columns of B along k that lie a multiple of this apart fall on the same places of L1: one group of
-# them at a time, if more than so many lanes make two too many. Long ones from beyond L2 likewise, and
-# they are fetched so many bytes ahead.
+# them at a time, if more than so many lanes make two too many. Long ones from beyond L2 likewise,
+# and they are fetched so many bytes ahead.
 CROWD_BYTES = 1 << 12
 CROWD = 8
 FAR_BYTES_OF_ROW = 1 << 13
