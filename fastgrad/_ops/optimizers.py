@@ -109,7 +109,7 @@ def _tell_of_adamw() -> None:
             "fastgrad: Adam adds weight_decay to the gradient, as torch.optim.Adam does; until 0.1 "
             "its decay was decoupled: AdamW is that optimizer",
             FutureWarning,
-            stacklevel=5,
+            stacklevel=4,  # who made the settings
         )
 
 
