@@ -348,3 +348,8 @@ def test_to_check_nothing_is_an_error() -> None:
     with pytest.raises(AssertionError, match="every gradient is None"):
         check_grads(lambda x, y: x * y, lambda g, x, y: (None, None), one, two)
     check_grads(lambda x, y: x * y, lambda g, x, y: (None, g * x), one, two)
+    for check in (check_grads, check_adjoint):
+        with pytest.raises(AssertionError, match="every gradient is None"):
+            check(lambda x: 2 * x, lambda g, x: None, one)
+        with pytest.raises(AssertionError, match="no arrays are given"):
+            check(lambda: np.ones(2), lambda g: ())
