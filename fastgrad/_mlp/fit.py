@@ -109,6 +109,8 @@ def _loop(model: Model, team: Team, task: Task, progress: bool, total: int | Non
             for _ in range(task.epochs):
                 if early is not None:
                     if task.patience is not None and early.is_over(task.patience):
+                        if not history["loss"]:
+                            _tell_of_nothing(early)
                         break
                     early.work(model.live)
                 values = epoch()
@@ -214,6 +216,15 @@ def _early_stop(model: Model, task: Task) -> EarlyStop | None:
             )
             return EarlyStop(key)
     return old
+
+
+def _tell_of_nothing(early: EarlyStop) -> None:
+    warnings.warn(
+        f"{_CALLER}: the last call stopped early, after {early.waited} epochs without a better "
+        f"validation loss, so this one does nothing; pass more patience, or call reset()",
+        UserWarning,
+        stacklevel=6,  # the caller of MLP.fit
+    )
 
 
 def _changes(model: Model, given: Fit, schedule: Schedule | None) -> list[str]:
