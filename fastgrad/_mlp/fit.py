@@ -18,6 +18,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .._draws import SHUFFLE, permutation
+from .._ops.checks import flag
 from .._ops.optimizers import checked_rate
 from .._ops.schedules import Schedule
 from .batch import Rows, parts
@@ -70,6 +71,8 @@ def fit(
 ) -> History:
     """MLP.fit. total: of how many epochs these are the last, in what progress shows (default:
     ``epochs``)."""
+
+    progress = flag(_CALLER, "progress", progress)
 
     def prepare() -> Task:
         if model.check_save is not None and team.rank == 0:

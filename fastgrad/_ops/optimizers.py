@@ -308,6 +308,8 @@ def _check_adam(
     """The settings as Python's numbers, so that they compare and save alike."""
     lr = numbers.at_least_0(caller, "lr", lr)
     try:
+        if isinstance(betas, set | frozenset | dict):  # of no order
+            raise TypeError
         b1, b2 = betas
     except (TypeError, ValueError):
         raise ValueError(f"{caller}: betas is {shown(betas)}; pass two numbers") from None
