@@ -92,6 +92,8 @@ class Parameters:
                     f"{caller}: states[{i}] has shape {state.shape} but the model has {self.size} "
                     f"parameters; pass an array of shape ({self.size},)"
                 )
+        with np.errstate(over="ignore"):
+            states = [state.astype(self._config.dtype, copy=False) for state in states]
         for array, state in zip(self.state, states, strict=True):
             self._fill(array, state)
 

@@ -128,6 +128,10 @@ def test_the_state_may_be_lists() -> None:
         assert np.array_equal(mine, theirs)
     with pytest.raises(ValueError, match=r"states\[0\] has shape \(2,\) but the model has"):
         net.set_optimizer_state([[1, 2], [3, 4]])  # type: ignore[list-item]
+    size = net.optimizer_state()[0].size
+    with np.errstate(all="raise"):
+        net.set_optimizer_state([np.ones(size), np.full(size, 1e300)])
+    assert np.isposinf(net.optimizer_state()[1]).all()  # as everywhere: too large for float32
 
 
 class Tagged(MLP):
