@@ -109,10 +109,10 @@ def _loop(model: Model, team: Team, task: Task, progress: bool, total: int | Non
             return ends, step.learning_rate
 
         try:
-            for _ in range(task.epochs):
+            for done in range(task.epochs):
                 if early is not None:
                     if task.patience is not None and early.is_over(task.patience):
-                        if not history["loss"]:
+                        if done == 0:
                             _tell_of_nothing(early)
                         break
                     early.work(model.live)
@@ -128,7 +128,7 @@ def _loop(model: Model, team: Team, task: Task, progress: bool, total: int | Non
                 team.agree(lambda: facts_of_epoch(model.parameters, run))
                 if ends:
                     break
-                if not is_finite(history):
+                if not math.isfinite(values["loss"]):
                     warnings.warn(
                         f"{_CALLER}: the loss is {values['loss']} after epoch {run.epochs}; "
                         f"training has diverged and ends here: lower the learning rate, which is "
