@@ -72,9 +72,8 @@ def fit(
     """MLP.fit. total: of how many epochs these are the last, in what progress shows (default:
     ``epochs``)."""
 
-    progress = flag(_CALLER, "progress", progress)
-
     def prepare() -> Task:
+        flag(_CALLER, "progress", progress)
         if model.check_save is not None and team.rank == 0:
             model.check_save()
         return task_of(
