@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._ops.numbers import count
+from ._ops.numbers import at_least_0, count
 
 __all__ = ["check_adjoint", "check_grads"]
 
@@ -51,9 +51,11 @@ def check_adjoint(
     forward returns integers small enough to be exact, else 4·eps·sqrt(longest axis) with the
     leading axes taken as one.
     """
-    rng = np.random.default_rng(count("check_adjoint", "seed", seed, 0))
-    point = [_integers_like(rng, _floating(a)) for a in arrays]
-    y = _floating(forward(*point))
+    name = "check_adjoint"
+    rng, tol = _checked(name, seed, tol)
+    forward, backward = _on_copies(forward), _on_copies(backward)
+    point = [_integers_like(rng, a) for a in _floats(name, arrays)]
+    y = _floating(f"{name}: the result", forward(*point))
     if tol is None:
         largest = (2 * _LIMIT) ** len(point) * _longest_axis([*point, y])
         exact = bool(np.all(y == np.rint(y))) and largest < 1 / np.finfo(y.dtype).eps
@@ -63,7 +65,7 @@ def check_adjoint(
         moved = forward(*point[:i], point[i] + d, *point[i + 1 :])
         return _dot(np.asarray(moved) - y, g)
 
-    return _compare("check_adjoint", along, backward, point, y, rng, tol, "the difference", seed)
+    return _compare(name, along, backward, point, y, rng, tol, "the difference", seed)
 
 
 def check_grads(
@@ -95,10 +97,13 @@ def check_grads(
     tol: 4·eps·sqrt(longest axis), eps the largest of the arrays and the result, leading axes
     taken as one; with differences >= 1e-8.
     """
-    rng = np.random.default_rng(count("check_grads", "seed", seed, 0))
-    point = [_floating(a) for a in arrays]
+    name = "check_grads"
+    rng, tol = _checked(name, seed, tol)
+    function, vjp = _on_copies(function), _on_copies(vjp)
+    reference = None if reference is None else _on_copies(reference)
+    point = _floats(name, arrays)
     wide = [np.asarray(a, np.float64) for a in point]
-    y = _floating(function(*point))
+    y = _floating(f"{name}: the result", function(*point))
     eps_tol = _tolerance([*point, y])
     smooth = reference or (function if _takes_complex(function, wide) else None)
     if reference is not None:
@@ -124,9 +129,7 @@ def check_grads(
         along, how = complex_step, "the complex step"
     else:
         along, how, eps_tol = differences, "the difference", max(eps_tol, _DIFFERENCE_FLOOR)
-    return _compare(
-        "check_grads", along, vjp, point, y, rng, eps_tol if tol is None else tol, how, seed
-    )
+    return _compare(name, along, vjp, point, y, rng, eps_tol if tol is None else tol, how, seed)
 
 
 def _compare(
@@ -143,20 +146,21 @@ def _compare(
     worst = 0.0
     for _ in range(_PROBES):
         g = _integers_like(rng, y)
-        grads: Sequence[Any] = backward(g, *point)
-        if isinstance(grads, np.ndarray):
+        grads: Any = backward(g, *point)
+        if not isinstance(grads, tuple | list):
             grads = (grads,)
         if len(grads) < len(point) or any(v is not None for v in grads[len(point) :]):
             raise AssertionError(f"{name}: {len(grads)} gradients for {len(point)} arrays")
-        if point and all(v is None for v in grads):
-            raise AssertionError(f"{name}: every gradient is None, so nothing would be checked")
+        if all(v is None for v in grads):
+            what = "every gradient is None" if point else "no arrays are given"
+            raise AssertionError(f"{name}: {what}, so nothing would be checked")
         for i, array in enumerate(point):
             if grads[i] is None:
                 continue
             grad = np.asarray(grads[i])
             where = f"{name}: gradient of array {i} {array.shape} {array.dtype}"
-            if grad.shape != array.shape:
-                raise AssertionError(f"{where} has shape {grad.shape}")
+            if grad.shape != array.shape or grad.dtype.kind not in "fiub":
+                raise AssertionError(f"{where} has shape {grad.shape}, dtype {grad.dtype}")
             d = _integers_like(rng, array)
             d = np.where(grad == 0, d, np.copysign(d, grad)).astype(array.dtype)
             left, right = along(i, d, g), _dot(d, grad)
@@ -213,8 +217,24 @@ def _same_value(expected: Array, y: Array, tol: float) -> None:
         )
 
 
-def _floating(a: ArrayLike) -> Array:
+def _checked(name: str, seed: int, tol: float | None) -> tuple[np.random.Generator, float | None]:
+    rng = np.random.default_rng(count(name, "seed", seed, 0))
+    return rng, None if tol is None else at_least_0(name, "tol", tol)
+
+
+def _on_copies(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, of copies in C or F order: it may compute in the memory that it is given."""
+    return lambda *arrays: function(*(a.copy("K") for a in arrays))
+
+
+def _floats(name: str, arrays: Sequence[ArrayLike]) -> list[Array]:
+    return [_floating(f"{name}: array {i}", a) for i, a in enumerate(arrays)]
+
+
+def _floating(what: str, a: ArrayLike) -> Array:
     v = np.asarray(a)
+    if v.dtype.kind == "c":
+        raise TypeError(f"{what} is {v.dtype}, expected real numbers")
     return v if v.dtype.kind == "f" else v.astype(np.float64)
 
 

@@ -163,7 +163,7 @@ def serve(variant: str) -> None:
 
     if variant.startswith("KC"):
         longer = variant == "KC*2"
-        target.KC.update({d: kc * 2 if longer else kc // 2 for d, kc in target.KC.items()})
+        target.KC._values.update({d: kc * 2 if longer else kc // 2 for d, kc in target.KC.items()})
     import libraries
     import operands
     import worker

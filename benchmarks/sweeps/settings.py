@@ -70,7 +70,7 @@ def serve(name: str, value: str) -> None:
     from fastgrad._kernels.runtime.table import L2_BYTES, TABLE
 
     if name == "KC":
-        target.KC.update(float32=int(value), float64=int(value))
+        target.KC._values.update(float32=int(value), float64=int(value))
     elif name == caches.VARIABLE:
         TABLE[L2_BYTES] = int(value)
     elif hasattr(thresholds, name):

@@ -87,6 +87,8 @@ SETTINGS = tuple(field.name for field in fields(Config))
 
 def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     try:
+        if isinstance(sizes, set | frozenset | dict):  # of no order
+            raise TypeError
         checked = tuple(operator.index(n) for n in sizes)
     except TypeError:
         raise TypeError(

@@ -18,6 +18,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .._draws import SHUFFLE, permutation
+from .._ops.checks import flag
 from .._ops.optimizers import checked_rate
 from .._ops.schedules import Schedule
 from .batch import Rows, parts
@@ -72,6 +73,7 @@ def fit(
     ``epochs``)."""
 
     def prepare() -> Task:
+        flag(_CALLER, "progress", progress)
         if model.check_save is not None and team.rank == 0:
             model.check_save()
         return task_of(
@@ -106,9 +108,11 @@ def _loop(model: Model, team: Team, task: Task, progress: bool, total: int | Non
             return ends, step.learning_rate
 
         try:
-            for _ in range(task.epochs):
+            for done in range(task.epochs):
                 if early is not None:
                     if task.patience is not None and early.is_over(task.patience):
+                        if done == 0:
+                            _tell_of_nothing(early)
                         break
                     early.work(model.live)
                 values = epoch()
@@ -123,7 +127,7 @@ def _loop(model: Model, team: Team, task: Task, progress: bool, total: int | Non
                 team.agree(lambda: facts_of_epoch(model.parameters, run))
                 if ends:
                     break
-                if not is_finite(history):
+                if not math.isfinite(values["loss"]):
                     warnings.warn(
                         f"{_CALLER}: the loss is {values['loss']} after epoch {run.epochs}; "
                         f"training has diverged and ends here: lower the learning rate, which is "
@@ -214,6 +218,15 @@ def _early_stop(model: Model, task: Task) -> EarlyStop | None:
             )
             return EarlyStop(key)
     return old
+
+
+def _tell_of_nothing(early: EarlyStop) -> None:
+    warnings.warn(
+        f"{_CALLER}: the last call stopped early, after {early.waited} epochs without a better "
+        f"validation loss, so this one does nothing; pass more patience, or call reset()",
+        UserWarning,
+        stacklevel=6,  # the caller of MLP.fit
+    )
 
 
 def _changes(model: Model, given: Fit, schedule: Schedule | None) -> list[str]:

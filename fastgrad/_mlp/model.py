@@ -244,11 +244,11 @@ class MLP(Settings):
         "validation_loss" and, but for mse, "validation_accuracy". validation may be a fraction: of
         every class so many rows, drawn by the seed as ``fastgrad train`` draws them, are kept
         apart. patience: stop after so many epochs without a better validation loss, with the
-        parameters of the best; a call after that does nothing, unless it has more patience, or
-        other data or options, or ``learning_rate`` was assigned, with which early stopping starts
-        anew. schedule: a function of the number of epochs done that gives the learning rate.
-        checkpoint: save to this path after each epoch. progress: a bar on a terminal, lines in a
-        pipe.
+        parameters of the best; a call after that does nothing, and warns, unless it has more
+        patience, or other data or options, or ``learning_rate`` was assigned, with which early
+        stopping starts anew. schedule: a function of the number of epochs done that gives the
+        learning rate. checkpoint: save to this path after each epoch. progress: a bar on a
+        terminal, lines in a pipe.
 
         weights (N,): of the rows, as the loss functions take them; a batch whose weights are all 0
         is passed over. callback: called with this call's history after each epoch; a true answer

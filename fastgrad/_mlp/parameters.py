@@ -85,12 +85,15 @@ class Parameters:
                 f"{caller}: states has {len(states)} arrays, "
                 f"but the optimizer has {len(self.state)}"
             )
+        states = [checks.array(caller, f"states[{i}]", state) for i, state in enumerate(states)]
         for i, state in enumerate(states):
-            if checks.array(caller, f"states[{i}]", state).shape != (self.size,):
+            if state.shape != (self.size,):
                 raise ValueError(
                     f"{caller}: states[{i}] has shape {state.shape} but the model has {self.size} "
                     f"parameters; pass an array of shape ({self.size},)"
                 )
+        with np.errstate(over="ignore"):
+            states = [state.astype(self._config.dtype, copy=False) for state in states]
         for array, state in zip(self.state, states, strict=True):
             self._fill(array, state)
 

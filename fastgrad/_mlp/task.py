@@ -60,7 +60,7 @@ def task_of(
     block_rows: int | None = None,
 ) -> Task:
     """See MLP.fit."""
-    epochs = count(_CALLER, "epochs", epochs, 0)
+    epochs, shuffle = count(_CALLER, "epochs", epochs, 0), flag(_CALLER, "shuffle", shuffle)
     batch_size = count(_CALLER, "batch_size", batch_size)
     if block_rows is not None:
         block_rows = count(_CALLER, "block_rows", block_rows)

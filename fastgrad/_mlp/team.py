@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
+from .._ops.numbers import brief, shown
 from .blocks import Adder, OneProcess
 from .finite import check_finite
 
@@ -106,9 +107,10 @@ def team_of(caller: str, comm: Any) -> Team:
         return Alone()
     try:
         from .ranks import Ranks
-    except ImportError:
+    except (ImportError, RuntimeError) as error:  # no mpi4py; one without an MPI
         raise TypeError(
-            f"{caller}: comm is {type(comm).__name__}, and there is no mpi4py; pass None, or "
-            f"pip install 'fastgrad[mpi]' and pass MPI.COMM_WORLD"
+            f"{caller}: comm is {shown(comm)}, and mpi4py cannot be imported "
+            f"({brief(str(error))}); pass None, or pip install 'fastgrad[mpi]' with an MPI, and "
+            f"pass MPI.COMM_WORLD"
         ) from None
     return Ranks(caller, comm)

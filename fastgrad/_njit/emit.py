@@ -121,6 +121,9 @@ class Caller:
             given, value = self._constant(given.value)
         elif isinstance(given, types.Literal):
             given, value = self._constant(given.literal_value)
+        elif isinstance(given, types.Integer) and given != types.uint64:  # int64 holds the others
+            value = self.context.cast(self.b, value, given, types.int64)
+            given = types.int64
         self.word(self.place(given, self.context.get_value_as_data(self.b, given, value), SCALAR))
 
     def place(self, kind: Any, data: ir.Value | None = None, flags: int = FRESH) -> ir.Value:

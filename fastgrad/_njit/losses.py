@@ -55,10 +55,19 @@ def _target_dtype(function: str, logits: Any, targets: Any) -> Any:
     return None  # a probability beyond 1 may be rounded to 1
 
 
+def _with_loss(call: Any, result: Any, logits: Any, value: Any) -> Any:
+    """Do the call -> loss, gradient; they are its last two operands."""
+    from numba.core import cgutils
+
+    loss = call.place(types.float64)
+    call.word(loss)
+    grad = call.like(result, logits, value)
+    call.call()
+    return cgutils.pack_struct(call.b, [call.stored(types.float64, loss), grad])
+
+
 def _intrinsic(function: str, names: tuple[str, str]) -> Any:
     def emit(result: Any, context: Any, builder: Any, kinds: Any, values: Any) -> Any:
-        from numba.core import cgutils
-
         from .emit import Caller
 
         call = Caller(context, builder, function)
@@ -66,11 +75,7 @@ def _intrinsic(function: str, names: tuple[str, str]) -> Any:
         call.array(kinds[1], values[1], to=_target_dtype(function, result, kinds[1]))
         for kind, value in zip(kinds[2:], values[2:], strict=True):
             call.number(kind, value)
-        loss = call.place(types.float64)
-        call.word(loss)
-        grad = call.like(result, kinds[0], values[0])
-        call.call()
-        return cgutils.pack_struct(builder, [call.stored(types.float64, loss), grad])
+        return _with_loss(call, result, kinds[0], values[0])
 
     def loss(typing_context: Any, prediction: Any, targets: Any) -> Any:
         result = _result(function, names, prediction, targets)
@@ -100,8 +105,6 @@ def _with_options(function: str, names: tuple[str, str]) -> Any:
     """The same with all options, which Python looks at: numbers, arrays or None."""
 
     def call_all(context: Any, builder: Any, kinds: Any, values: Any, result: Any) -> Any:
-        from numba.core import cgutils
-
         from .emit import Caller
 
         call = Caller(context, builder, f"weighted_{function}")
@@ -111,11 +114,7 @@ def _with_options(function: str, names: tuple[str, str]) -> Any:
                 call.array(kind, value)
             else:
                 call.number(kind, value)
-        loss = call.place(types.float64)
-        call.word(loss)
-        grad = call.like(result, kinds[0], values[0])
-        call.call()
-        return cgutils.pack_struct(builder, [call.stored(types.float64, loss), grad])
+        return _with_loss(call, result, kinds[0], values[0])
 
     def three(typing_context: Any, prediction: Any, targets: Any, options: Any) -> Any:
         result = _result(function, names, prediction, targets)

@@ -30,6 +30,11 @@ def collapses(a: Array) -> bool:
     return True
 
 
+def collapsed(a: Array) -> Array:
+    """``a``, or a copy where it does not collapse and one gather holds it: then one call does."""
+    return a if a.nbytes > GATHER_BYTES or collapses(a) else a.copy("C")
+
+
 def as_rows(a: Array) -> Array:
     """(..., columns) -> (rows, columns), for an array that collapses: a view."""
     if a.ndim == 2:

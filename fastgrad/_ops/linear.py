@@ -82,7 +82,7 @@ def _checked_forward(
             checks.output(f, name, array, shape, dtype)
     checks.distinct_outputs(f, out=out, preactivation_out=preactivation_out)
 
-    x, weight = checks.plain(x, dtype), checks.plain(weight, dtype)
+    x, weight = layout.collapsed(checks.plain(x, dtype)), checks.plain(weight, dtype)
     row = None if bias is None else np.ascontiguousarray(bias, dtype)
     inputs = [x, weight] if row is None else [x, weight, row]
     y = fresh = np.empty(shape, dtype) if out is None else out
@@ -184,8 +184,9 @@ def _checked_backward(
             checks.output(f, names[i], given[i], shapes[i], dtype)
     checks.distinct_outputs(f, **dict(zip(names, given, strict=True)))
 
-    g, x, weight = (checks.plain(a, dtype) for a in (g, x, weight))
-    saved = g if saved is None else checks.plain(saved, dtype)
+    weight = checks.plain(weight, dtype)
+    g, x = (layout.collapsed(checks.plain(a, dtype)) for a in (g, x))
+    saved = g if saved is None else layout.collapsed(checks.plain(saved, dtype))
     fresh: list[Array | None] = [None, None, None]
     for i in range(3):
         to = given[i]

@@ -90,9 +90,12 @@ def check_labels_of(
     ignored: int | None,
     has_divisor: bool,
 ) -> Array:
-    """labels of logits (*lead, classes): (rows,) integers, or (rows, classes) probabilities."""
+    """labels of logits (*lead, classes): (rows,) integers, or (rows, classes) probabilities.
+
+    Whether those that count are from 0 to classes - 1 is left to the kernel.
+    """
     rows = math.prod(lead)
-    if len(lead) > 1:
+    if len(lead) != 1:
         labels = checks.array(caller, "labels", labels)
         if labels.shape not in (lead, (*lead, classes)):
             raise ValueError(
@@ -100,7 +103,7 @@ def check_labels_of(
                 f"pass integers {lead} or probabilities {(*lead, classes)}"
             )
         labels = labels.reshape(rows, *labels.shape[len(lead) :])
-    labels = check_labels(caller, labels, rows, classes, any_range=ignored is not None)
+    labels = check_labels(caller, labels, rows, classes, any_range=True)
     if ignored is None:
         return labels
     if labels.ndim == 2:
@@ -147,9 +150,9 @@ def check_how(
         wrong = ~((found >= 0) & (found < np.inf))
         if wrong.any():
             i = int(np.argmax(wrong))
-            place = ", ".join(str(int(j)) for j in np.unravel_index(i, shape))
+            place = [int(j) for j in np.unravel_index(i, shape)] if shape else ""
             raise ValueError(
-                f"{caller}: weights[{place}] is {found[i]}; it must be 0 or more and finite"
+                f"{caller}: weights{place} is {found[i]}; it must be 0 or more and finite"
             )
     divisor = 0.0
     if denominator is not None:

@@ -72,9 +72,9 @@ def softmax_cross_entropy(
             return result  # type: ignore[no-any-return]
     caller = "softmax_cross_entropy"
     z = as_float(caller, "logits", logits)
-    if z.ndim < 2 or z.size == 0:
+    if z.ndim == 0 or z.size == 0:
         raise ValueError(
-            f"{caller}: logits has shape {z.shape}; pass (rows, classes), both above 0"
+            f"{caller}: logits has shape {z.shape}; pass (..., classes), each of 1 or more"
         )
     lead, classes = z.shape[:-1], z.shape[-1]
     ignored = check_ignored(caller, ignore_index)

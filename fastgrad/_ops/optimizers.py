@@ -109,7 +109,7 @@ def _tell_of_adamw() -> None:
             "fastgrad: Adam adds weight_decay to the gradient, as torch.optim.Adam does; until 0.1 "
             "its decay was decoupled: AdamW is that optimizer",
             FutureWarning,
-            stacklevel=5,
+            stacklevel=4,  # who made the settings
         )
 
 
@@ -308,6 +308,8 @@ def _check_adam(
     """The settings as Python's numbers, so that they compare and save alike."""
     lr = numbers.at_least_0(caller, "lr", lr)
     try:
+        if isinstance(betas, set | frozenset | dict):  # of no order
+            raise TypeError
         b1, b2 = betas
     except (TypeError, ValueError):
         raise ValueError(f"{caller}: betas is {shown(betas)}; pass two numbers") from None

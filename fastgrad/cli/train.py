@@ -186,6 +186,7 @@ def _train(args: argparse.Namespace, job: Job, team: Team) -> tuple[float, bool]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of what is an error here
+            warnings.filterwarnings("ignore", "MLP.fit: the last call stopped early")  # it is said
             history = model._fit(
                 job.x, job.y, job.left(model), job.batch_size, job.validation,
                 patience=job.patience, schedule=job.schedule, checkpoint=checkpoint,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._draws import SPLIT, VALIDATION, check_seed, permutation
+from .._ops import checks as _checks
 from .._ops import numbers as _numbers
 
 Rows = NDArray[np.int64]
@@ -61,10 +62,8 @@ def _split(
 
 
 def _check_labels(caller: str, labels: NDArray[Any]) -> NDArray[Any]:
-    expected = "expected a numpy.ndarray of integers (N,)"
-    if not isinstance(labels, np.ndarray):
-        raise TypeError(f"{caller}: labels is {type(labels).__qualname__}, {expected}")
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+    labels = _checks.array(caller, "labels", labels)
+    if labels.ndim != 1 or labels.dtype.kind not in "biu":
         what = f"dtype {labels.dtype}, shape {labels.shape}"
-        raise TypeError(f"{caller}: labels has {what}, {expected}")
+        raise TypeError(f"{caller}: labels has {what}, expected integers or bools (N,)")
     return labels

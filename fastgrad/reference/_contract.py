@@ -29,7 +29,8 @@ def contract_matmul(
     the sum starts with B0 itself; without a block (K = 0) it is c_old, or +0.0.
     """
     _same_dtype("contract_matmul", a, b, bias, c_old)
-    depth, step = a.shape[1], kc or KC[a.dtype.name]
+    _check_shapes("contract_matmul", a, b, bias, c_old)
+    depth, step = a.shape[1], _step("contract_matmul", kc, a.dtype)
     total = c_old
     with np.errstate(all="ignore"):
         for start in range(0, depth, step):
@@ -47,6 +48,10 @@ def contract_colsum(h: Array, *, kc: int | None = None, c_old: Array | None = No
 
     Blocks of kc rows, each a chain of s = fma(1, h, s); c_old (M,) is added as in contract_matmul.
     """
+    _same_dtype("contract_colsum", h, c_old)
+    if h.ndim != 2 or (c_old is not None and c_old.shape != h.shape[1:]):
+        old_shape = "" if c_old is None else f" and c_old {c_old.shape}"
+        raise ValueError(f"contract_colsum: h {h.shape}{old_shape} are not (N, M) and (M,)")
     ones = np.ones((1, len(h)), h.dtype)
     old = None if c_old is None else c_old[None, :]
     return np.asarray(contract_matmul(ones, h, kc=kc, c_old=old)[0])
@@ -56,6 +61,9 @@ def contract_block_sum(blocks: Sequence[Array]) -> Array:
     """Gradients of the blocks of a batch, one shape and dtype -> ((B0 + B1) + B2) + ..., each +
     rounded: what MLP.fit(block_rows=) adds, whoever computed them."""
     _same_dtype("contract_block_sum", *blocks)
+    shapes = {block.shape for block in blocks}
+    if len(shapes) != 1:
+        raise ValueError(f"contract_block_sum: blocks have shapes {sorted(shapes)}, expected one")
     total = blocks[0].copy()
     with np.errstate(all="ignore"):
         for block in blocks[1:]:
@@ -64,6 +72,24 @@ def contract_block_sum(blocks: Sequence[Array]) -> Array:
 
 
 def _same_dtype(function: str, *arrays: Array | None) -> None:
-    found = {v.dtype.name for v in arrays if v is not None}
+    given = [v for v in arrays if v is not None]
+    if not all(isinstance(v, np.ndarray) for v in given):
+        raise TypeError(f"{function}: an argument is no numpy.ndarray; its dtype says the bits")
+    found = {v.dtype.name for v in given}
     if len(found) > 1 or not found <= {"float32", "float64"}:
         raise TypeError(f"{function}: arrays have dtypes {sorted(found)}; pass float32 or float64")
+
+
+def _check_shapes(function: str, a: Array, b: Array, bias: Array | None, old: Array | None) -> None:
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
+        raise ValueError(f"{function}: a {a.shape} and b {b.shape} are not (M, K) and (K, N)")
+    expected = {"bias": b.shape[1:], "c_old": (len(a), b.shape[1])}
+    for (name, shape), v in zip(expected.items(), (bias, old), strict=True):
+        if v is not None and v.shape != shape:
+            raise ValueError(f"{function}: {name} has shape {v.shape}, expected {shape}")
+
+
+def _step(function: str, kc: int | None, dtype: np.dtype[Any]) -> int:
+    if kc is not None and kc < 1:
+        raise ValueError(f"{function}: kc is {kc}; it must be 1 or more")
+    return kc or KC[dtype.name]

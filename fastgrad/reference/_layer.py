@@ -67,7 +67,9 @@ def linear_forward(
     """x (..., K) · weight (K, M) + bias (M,) -> y (..., M). activation: None or a name."""
     z = matmul(x, weight)
     if bias is not None:
-        z = z + np.asarray(bias)
+        b = np.asarray(bias)
+        _check_shape("linear_forward", "bias", b, z.shape[-1:])
+        z = z + b
     return z if activation is None else activation_value(activation, z)
 
 
@@ -86,12 +88,17 @@ def linear_backward(
     is missing. An entry that is not needed is None.
     """
     g, xs, w = np.asarray(grad_output), np.asarray(x), np.asarray(weight)
+    shape = _output_shape("linear_backward", xs, w)
+    _check_shape("linear_backward", "grad_output", g, shape)
+    if len(needs) != 3:
+        raise ValueError(f"linear_backward: needs has {len(needs)} entries, expected 3")
     h = g
     if activation is not None:
         act = named(activation)
         saved = output if act.saved == "output" else preactivation
         if saved is None:
             raise ValueError(f"linear_backward: activation {activation!r} needs {act.saved}=")
+        _check_shape("linear_backward", act.saved, np.asarray(saved), shape)
         h = act.backward(g, np.asarray(saved)).astype(np.result_type(g, np.asarray(saved)))
     h_rows, x_rows = (v.reshape(math.prod(v.shape[:-1]), v.shape[-1]) for v in (h, xs))
     return LinearGrads(
@@ -104,12 +111,34 @@ def linear_backward(
 def jacobian_x(x: ArrayLike, weight: ArrayLike) -> Array:
     """x (N, K), weight (K, M) -> J (N, M, N, K), J[i, j, m, n] = ∂z_ij/∂x_mn = δ_im·w_nj."""
     w = np.asarray(weight)
-    delta = np.eye(np.shape(x)[0], dtype=w.dtype)
+    rows, _ = _matrices("jacobian_x", np.asarray(x), w)
+    delta = np.eye(rows, dtype=w.dtype)
     return np.asarray(delta[:, None, :, None] * w.T[None, :, None, :])
 
 
 def jacobian_weight(x: ArrayLike, weight: ArrayLike) -> Array:
     """x (N, K), weight (K, M) -> J (N, M, K, M), J[i, j, m, n] = ∂z_ij/∂w_mn = x_im·δ_nj."""
     xs = np.asarray(x)
-    delta = np.eye(np.shape(weight)[1], dtype=xs.dtype)
+    _, columns = _matrices("jacobian_weight", xs, np.asarray(weight))
+    delta = np.eye(columns, dtype=xs.dtype)
     return np.asarray(xs[:, None, :, None] * delta[None, :, None, :])
+
+
+def _output_shape(function: str, x: Array, weight: Array) -> tuple[int, ...]:
+    """(..., M) of x (..., K) and weight (K, M)."""
+    if not x.ndim or weight.ndim != 2 or x.shape[-1] != weight.shape[0]:
+        raise ValueError(f"{function}: x {x.shape} and weight {weight.shape} do not conform")
+    return (*x.shape[:-1], weight.shape[1])
+
+
+def _matrices(function: str, x: Array, weight: Array) -> tuple[int, int]:
+    """N, M of x (N, K) and weight (K, M)."""
+    if x.ndim != 2:
+        raise ValueError(f"{function}: x has shape {x.shape}, expected (N, K)")
+    rows, columns = _output_shape(function, x, weight)
+    return rows, columns
+
+
+def _check_shape(function: str, name: str, a: Array, shape: tuple[int, ...]) -> None:
+    if a.shape != shape:
+        raise ValueError(f"{function}: {name} has shape {a.shape}, expected {shape}")

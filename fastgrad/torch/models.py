@@ -179,6 +179,11 @@ def _loss(function: str, settings: dict[str, Any]) -> dict[str, Any]:
                 f"are an argument of train_step and fit"
             )
     smoothing = getattr(loss, "label_smoothing", 0.0)
+    other = settings.get("label_smoothing", smoothing)
+    if smoothing and other != smoothing:
+        raise RuntimeError(
+            f"{function}: loss has label_smoothing={smoothing} but label_smoothing is {other!r:.60}"
+        )
     more = {"label_smoothing": smoothing} if smoothing else {}
     return {"loss": _LOSSES[type(loss)]} | more
 

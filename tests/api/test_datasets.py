@@ -98,6 +98,8 @@ def test_split_is_stratified_disjoint_and_frozen() -> None:
         (np.zeros(9, np.int64), -1, 5, ValueError, "seed is -1"),
         (np.zeros(9, np.int64), 0.5, 5, TypeError, "seed is 0.5"),
         (np.zeros(9, np.int64), 0, 1, ValueError, "parts is 1"),
+        (["a", "b"], 0, 5, TypeError, "labels is list, which numpy reads as"),
+        (None, 0, 5, TypeError, "labels is None"),
     ],
 )
 def test_split_errors(labels, seed, parts, kind, words) -> None:
@@ -116,6 +118,14 @@ def test_validation_split() -> None:
     five = np.zeros(5, np.int64)
     assert len(validation_split(five, Fraction(3, 10))[1]) == 2  # 1.5 rows
     assert len(validation_split(five, 0.3)[1]) == 1  # a little less
+
+
+def test_labels_may_be_lists_and_bools() -> None:
+    y = np.arange(30) % 2
+    for same in (y.tolist(), y > 0, y.astype(np.uint8)):
+        for mine, theirs in zip(stratified_split(y), stratified_split(same), strict=True):
+            assert np.array_equal(mine, theirs)
+        assert np.array_equal(validation_split(y, 0.2)[1], validation_split(same, 0.2)[1])
 
 
 @pytest.mark.parametrize(

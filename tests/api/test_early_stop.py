@@ -28,6 +28,7 @@ def noisy(rows: int = 60, seed: int = 1) -> Pair:
 
 X, Y = noisy()
 VALIDATION = noisy(30, 2)
+NOTHING = "after {} epochs without a better validation loss, so this one does nothing; pass more"
 
 
 def model(optimizer: SGD | Adam = Adam(0.02), **options) -> MLP:  # noqa: B008
@@ -82,7 +83,8 @@ def test_it_stops_after_epochs_without_a_better_loss_and_restores_the_best(patie
     history = train(net, 40, patience)
     assert net.epochs == last + 1 and history["validation_loss"] == losses[: last + 1]
     assert digest(net) == digests[best] != digests[last]
-    assert train(net, 40, patience)["loss"] == []  # patience is used up
+    with pytest.warns(UserWarning, match=NOTHING.format(patience)):  # patience is used up
+        assert train(net, 40, patience)["loss"] == []
 
 
 def test_the_best_is_restored_where_the_epochs_end_first() -> None:
@@ -186,6 +188,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:MLP.fit. the last call stopped early:UserWarning")
 @pytest.mark.parametrize("patience", [None, 2, 100])
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_in_two_parts_through_a_file(settings: str, patience: int | None, tmp_path: Path) -> None:
@@ -302,9 +305,10 @@ def test_what_is_no_change_starts_nothing_anew() -> None:
     """The same rate, more patience, a schedule that gave the rates there were."""
     net = stopped()
     net.learning_rate = 0.02
-    assert train(net, 40)["loss"] == []
-    assert train(net, 40, schedule=lambda epoch: 0.02)["loss"] == []
-    assert train(net, 40, 2)["loss"] == []
+    for patience, options in ((3, {}), (3, {"schedule": lambda epoch: 0.02}), (2, {})):
+        with pytest.warns(UserWarning, match=NOTHING.format(3)) as caught:
+            assert train(net, 40, patience, **options)["loss"] == []
+        assert [warning.filename for warning in caught] == [__file__]
     net.learning_rate = 0.01
     done = net.epochs
     assert len(train(net, 1, 50)["loss"]) == 1 and net.epochs == done + 1
@@ -315,7 +319,8 @@ def test_a_rate_assigned_before_the_stop_is_none_since() -> None:
     train(net, 1, 100)
     net.learning_rate = 0.5
     train(net, 40)
-    assert net.epochs < 41 and train(net, 40)["loss"] == []
+    with pytest.warns(UserWarning, match=NOTHING.format(3)):
+        assert net.epochs < 41 and train(net, 40)["loss"] == []
 
 
 def test_a_warning_that_is_an_error_changes_nothing() -> None:

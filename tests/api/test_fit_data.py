@@ -62,6 +62,10 @@ def test_y_is_judged_likewise() -> None:
     assert MLP((4, 2), loss=MSE, dtype=np.float64, optimizer=SGD(0)).fit(x, y, 1, progress=False)[
         "loss"
     ]
+    for name in ("shuffle", "progress"):
+        for value, shown in ((1, "int 1"), (None, "None"), ("no", "str 'no'")):
+            with pytest.raises(TypeError, match=rf"^MLP.fit: {name} is {shown}, expected True or"):
+                model().fit(*blobs(), 1, **{name: value})  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"^MLP.fit: check_finite is int 1"):
         model().fit(*blobs(), 1, progress=False, check_finite=1)  # type: ignore[arg-type]
 

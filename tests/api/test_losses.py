@@ -255,6 +255,30 @@ def test_softmax_of_leading_axes(dtype: str) -> None:
         softmax_cross_entropy(z, labels.T)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_softmax_without_leading_axes_is_of_one_row(dtype: str) -> None:
+    z = logits(dtype, (5,))
+    q = np.random.default_rng(3).dirichlet(np.ones(5)).astype(dtype)
+    for t, row in ((3, np.array([3])), (np.array(3, np.int32), np.array([3])), (q, q[None])):
+        for options in ({}, {"denominator": 2.5}, {"label_smoothing": 0.1}):
+            found = softmax_cross_entropy(z, t, **options)
+            alone = softmax_cross_entropy(z[None], row, **options)
+            assert found[0] == alone[0] and np.array_equal(found[1], alone[1][0])
+    weighted = softmax_cross_entropy(z, 3, weights=2.0, denominator=1.0)
+    assert np.array_equal(weighted[1], 2 * softmax_cross_entropy(z, 3)[1])
+    assert softmax_cross_entropy(z, 3, ignore_index=3, denominator=1)[0] == 0
+    for wrong, words in (
+        (([], 0), r"logits has shape \(0,\); pass \(..., classes\), each of 1 or more"),
+        ((z[0], 0), r"logits has shape \(\); pass \(..., classes\)"),
+        ((z, [3]), r"labels has shape \(1,\) but logits has \(5,\); pass integers \(\) or"),
+        ((z, 5), r"labels\[0\] is 5 but logits has 5 columns"),
+    ):
+        with pytest.raises(ValueError, match=f"^softmax_cross_entropy: {words}"):
+            softmax_cross_entropy(*wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r": weights is -1.0; it must be 0 or more"):
+        softmax_cross_entropy(z, 3, weights=-1.0)
+
+
 WEIGHTS = np.array([0.5, 0.0, 2.0, 1.25, 3.0, 0.1, 1.0])
 
 
@@ -364,7 +388,7 @@ ERRORS = [
     (softmax_cross_entropy, [["a"]] * 3, np.zeros(3, int), TypeError, "logits is list"),
     (softmax_cross_entropy, Z.astype(np.float16), np.zeros(3, int), TypeError, "float16"),
     (softmax_cross_entropy, Z.astype(complex), np.zeros(3, int), TypeError, "complex128"),
-    (softmax_cross_entropy, Z[0], np.zeros(3, int), ValueError, r"logits has shape \(4,\)"),
+    (softmax_cross_entropy, Z[0], np.zeros(3, int), ValueError, r"logits has \(4,\)"),
     (softmax_cross_entropy, Z[:0], np.zeros(0, int), ValueError, r"logits has shape \(0, 4\)"),
     (softmax_cross_entropy, Z[:, :0], np.zeros(3, int), ValueError, r"logits has shape \(3, 0\)"),
     (softmax_cross_entropy, Z, ["0", "1", "2"], TypeError, "labels is list"),

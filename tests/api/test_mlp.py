@@ -185,6 +185,7 @@ def test_repr_says_what_it_is() -> None:
         (((64,),), ValueError, r"sizes is \(64,\)"),
         (((64, 0, 10),), ValueError, r"sizes is \(64, 0, 10\)"),
         ((64,), TypeError, "sizes is 64"),
+        (({64, 10},), TypeError, "sizes is {"),
         (((64, 2.5),), TypeError, "sizes is"),
         (((4, 2), "rleu"), ValueError, "activation is 'rleu'; pass one of None, 'relu'"),
         (((4, 2), ["relu", None]), ValueError, "activation has 2 entries but sizes make 1 layers"),

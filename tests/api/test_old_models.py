@@ -105,8 +105,9 @@ def test_adam_tells_of_adamw_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Adam(0.1), AdamW(0.1, weight_decay=0.1)
-    with pytest.warns(FutureWarning, match="AdamW is that optimizer"):
+    with pytest.warns(FutureWarning, match="AdamW is that optimizer") as told:
         coupled = Adam(0.1, weight_decay=0.1)
+    assert [warning.filename for warning in told] == [__file__]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Adam(0.1, weight_decay=0.1)

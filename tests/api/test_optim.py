@@ -166,6 +166,7 @@ ERRORS = [
     (adam_step, (A, B, C, D, 1.5), {}, TypeError, "step is 1.5"),
     (adam_step, (A, B, C, FROZEN, 1), {}, ValueError, "v .* is read-only"),
     (adam_step, (A, B, C, D, 1), {"betas": (0.9,)}, ValueError, "betas is"),
+    (adam_step, (A, B, C, D, 1), {"betas": {0.9, 0.99}}, ValueError, "betas is"),
     (adam_step, (A, B, C, D, 1), {"betas": (0.9, 1)}, ValueError, r"betas\[1\] is 1"),
     (adam_step, (A, B, C, D, 1), {"eps": -1e-8}, ValueError, "eps is -1e-08"),
 ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import doctest
 import math
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -380,3 +381,39 @@ def test_contract_refuses_mixed_and_other_dtypes():
     for bad in (a.astype(np.float32), a.astype(np.int64), a.astype(np.float16)):
         with pytest.raises(TypeError, match="contract_matmul: arrays have dtypes"):
             ref.contract_matmul(a, bad, kc=4)
+
+
+A, B = np.ones((3, 4)), np.ones((4, 2))
+WRONG = {
+    "x and weight": (lambda: ref.jacobian_weight(A, A), "jacobian_weight: x (3, 4) and weight"),
+    "vector": (lambda: ref.jacobian_x(A[0], B), "jacobian_x: x has shape (4,), expected (N, K)"),
+    "bias": (lambda: ref.linear_forward(A, B, np.ones((3, 1))), "bias has shape (3, 1), expected"),
+    "rows": (
+        lambda: ref.linear_backward(np.ones((5, 2)), A, B, needs=(True, False, False)),
+        "linear_backward: grad_output has shape (5, 2), expected (3, 2)",
+    ),
+    "saved": (
+        lambda: ref.linear_backward(np.ones((3, 2)), A, B, "relu", np.ones(2)),
+        "linear_backward: output has shape (2,), expected (3, 2)",
+    ),
+    "needs": (lambda: ref.linear_backward(A @ B, A, B, needs=(True,)), "needs has 1 entries"),
+    "product": (lambda: ref.contract_matmul(A, np.ones((5, 2))), "a (3, 4) and b (5, 2) are not"),
+    "row": (lambda: ref.contract_matmul(A[0], B), "a (4,) and b (4, 2) are not (M, K) and (K, N)"),
+    "old": (lambda: ref.contract_matmul(A, B, c_old=np.ones(2)), "c_old has shape (2,), expected"),
+    "kc": (lambda: ref.contract_matmul(A, B, kc=-1), "contract_matmul: kc is -1; it must be 1 or"),
+    "sums": (lambda: ref.contract_colsum(A[0]), "contract_colsum: h (4,) are not (N, M) and (M,)"),
+    "no blocks": (lambda: ref.contract_block_sum([]), "contract_block_sum: blocks have shapes []"),
+    "blocks": (lambda: ref.contract_block_sum([A, A[:1]]), "blocks have shapes [(1, 4), (3, 4)]"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_shapes_that_do_not_conform_are_an_error(case):
+    call, words = WRONG[case]
+    with pytest.raises(ValueError, match=re.escape(words)):
+        call()
+
+
+def test_the_contract_is_of_arrays():
+    with pytest.raises(TypeError, match=r"an argument is no numpy\.ndarray; its dtype"):
+        ref.contract_matmul(A.tolist(), B)

@@ -120,6 +120,20 @@ def test_counts_are_checked(name: str, value: Any, kind: type[Exception]) -> Non
         net.steps = 2**63
 
 
+def test_the_state_may_be_lists() -> None:
+    net, other = model(optimizer=Adam(0.1)), model(optimizer=Adam(0.1))
+    net.train_step(X, Y)
+    other.set_optimizer_state([state.tolist() for state in net.optimizer_state()])
+    for mine, theirs in zip(net.optimizer_state(), other.optimizer_state(), strict=True):
+        assert np.array_equal(mine, theirs)
+    with pytest.raises(ValueError, match=r"states\[0\] has shape \(2,\) but the model has"):
+        net.set_optimizer_state([[1, 2], [3, 4]])  # type: ignore[list-item]
+    size = net.optimizer_state()[0].size
+    with np.errstate(all="raise"):
+        net.set_optimizer_state([np.ones(size), np.full(size, 1e300)])
+    assert np.isposinf(net.optimizer_state()[1]).all()  # as everywhere: too large for float32
+
+
 class Tagged(MLP):
     """A subclass that adds attributes, and has a forward of its own."""
 

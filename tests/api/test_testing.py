@@ -343,8 +343,45 @@ def test_small_gradients_are_judged_by_their_absolute_error() -> None:
             check_grads(function, lambda g, x: (3 * x**2 * g + 1e-4 * g,), np.zeros(3))
 
 
+@pytest.mark.parametrize("check", [check_adjoint, check_grads])
+def test_functions_may_compute_in_the_memory_that_they_are_given(check) -> None:
+    def doubled(x):
+        x *= 2
+        return x
+
+    assert check(doubled, lambda g, x: doubled(g), np.arange(3.0)) == 0
+    with pytest.raises(AssertionError, match="is wrong"):
+        check(doubled, lambda g, x: doubled(doubled(g)), np.arange(3.0))
+
+
+@pytest.mark.parametrize("check", [check_adjoint, check_grads])
+def test_arguments_that_are_refused(check) -> None:
+    def double(x):
+        return 2 * x
+
+    def grad(g, x):
+        return 2 * g
+
+    one, name = np.ones(2), check.__name__
+    with pytest.raises(TypeError, match=f"^{name}: array 0 is complex128, expected real numbers"):
+        check(double, grad, one * 1j)
+    with pytest.raises(TypeError, match=f"^{name}: the result is complex128"):
+        check(lambda x: x * 1j, grad, one)
+    with pytest.raises(AssertionError, match=r"has shape \(2,\), dtype complex128"):
+        check(double, lambda g, x: 2j * g, one)
+    with pytest.raises(ValueError, match=f"^{name}: tol is -1; it must be 0 or more"):
+        check(double, grad, one, tol=-1)
+    with pytest.raises(TypeError, match=f"^{name}: tol is 'a', not a number"):
+        check(double, grad, one, tol="a")
+
+
 def test_to_check_nothing_is_an_error() -> None:
     one, two = np.ones(2), np.full(2, 3.0)
     with pytest.raises(AssertionError, match="every gradient is None"):
         check_grads(lambda x, y: x * y, lambda g, x, y: (None, None), one, two)
     check_grads(lambda x, y: x * y, lambda g, x, y: (None, g * x), one, two)
+    for check in (check_grads, check_adjoint):
+        with pytest.raises(AssertionError, match="every gradient is None"):
+            check(lambda x: 2 * x, lambda g, x: None, one)
+        with pytest.raises(AssertionError, match="no arrays are given"):
+            check(lambda: np.ones(2), lambda g: ())

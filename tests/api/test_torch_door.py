@@ -426,6 +426,10 @@ REFUSED_SETTINGS: dict[str, tuple[Callable[[Any], dict[str, Any]], str]] = {
     "sum": (lambda n: {"loss": nn.MSELoss(reduction="sum")}, "loss has reduction='sum'"),
     "weight": (lambda n: {"loss": nn.CrossEntropyLoss(torch.ones(3))}, "loss has weight=tensor"),
     "ignore": (lambda n: {"loss": nn.CrossEntropyLoss(ignore_index=0)}, "loss has ignore_index=0"),
+    "smoothing": (
+        lambda n: {"loss": LOSSES[0], "label_smoothing": 0.2},
+        "loss has label_smoothing=0.1 but label_smoothing is 0.2",
+    ),
     "positive": (
         lambda n: {"loss": nn.BCEWithLogitsLoss(pos_weight=torch.ones(3))}, "loss has pos_weight"
     ),

@@ -107,6 +107,14 @@ def test_stop() -> None:
     assert len(history["loss"]) == 4 and net.epochs == 4
 
 
+def test_a_callback_may_do_what_it_likes_with_the_history() -> None:
+    x, y = np.eye(4), np.arange(4) % 3
+    net, other = MLP((4, 3)), MLP((4, 3))
+    assert net.fit(x, y, 3, progress=False, callback=lambda history: history.clear()) == {}
+    other.fit(x, y, 3, progress=False)
+    assert digest(net) == digest(other) and net.history["loss"] == other.history["loss"]
+
+
 def test_no_epochs() -> None:
     x, y = blobs()
     net = model()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import llvmlite.binding as llvm
+import numpy as np
 import pytest
 
 from fastgrad import BITS_VERSION, KC
@@ -20,6 +21,18 @@ by_dtype = pytest.mark.parametrize("dtype", edges.DTYPES)
 def test_kc_is_frozen() -> None:
     """KC is part of the formula: another value is another BITS_VERSION, and a CHANGELOG entry."""
     assert (BITS_VERSION, KC) == (2, {"float32": 512, "float64": 256})
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        KC["float32"] = 1  # type: ignore[index]
+    assert KC == {"float32": 512, "float64": 256}
+
+
+def test_kc_by_dtype() -> None:
+    for key in (np.float32, np.dtype("float32"), "float32", "f4", ">f4", np.zeros(1, "f4").dtype):
+        assert KC[key] == 512 and key in KC
+    for wrong in ("float16", "x", None, int, np.int64, ["float32"]):
+        assert wrong not in KC
+        with pytest.raises(KeyError):
+            KC[wrong]
 
 
 @by_isa

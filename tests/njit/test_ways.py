@@ -48,6 +48,8 @@ def small_steps(z, labels, w, g, shares):  # type: ignore[no-untyped-def]
     loss, _ = fastgrad.softmax_cross_entropy(z, labels)
     fastgrad.sgd_step(w, g, 1)
     fastgrad.adam_step(w, g, np.ones_like(w), np.ones_like(w), 1, 1, weight_decay=1)
+    fastgrad.adam_step(w, g, np.ones_like(w), np.ones_like(w), np.uint8(2), np.int32(1))
+    fastgrad.sgd_step(w, g, np.int16(1), None, False, False, np.uint32(1))
     return loss + fastgrad.binary_cross_entropy_with_logits(z, shares)[0]
 
 

@@ -90,15 +90,17 @@ def differences(comm: Any) -> dict[str, list[str]]:
         "NaN": ({}, {"x": bad}),
         "labels": ({}, {"y": y + 1}),
         "weights": ({}, {"weights": np.ones(ROWS)}),
+        "progress": ({}, {"progress": "no"}),
     }
     found = {}
     for name, (settings, options) in cases.items():
         model = net(**(settings if is_last else {}))
-        standard = {"x": x, "y": y, "epochs": 2, "batch_size": 16, "block_rows": 4}
+        standard = {"x": x, "y": y, "epochs": 2, "batch_size": 16, "progress": False}
+        standard |= {"block_rows": 4}
         said = "nothing"
         try:
-            model.fit(**standard | (options if is_last else {}), progress=False, comm=comm)
-        except ValueError as error:
+            model.fit(**standard | (options if is_last else {}), comm=comm)
+        except (TypeError, ValueError) as error:
             said = str(error)
         found[name] = comm.allgather(said)
     found["version"] = _other_version(comm, x, y, is_last)

@@ -80,6 +80,7 @@ def test_ranks_that_differ(tmp_path: Path) -> None:
         "patience": "patience needs validation", "no block_rows": "pass block_rows=8",
         "optimizer": "optimizer is Adam", "dtype": "dtype is", "rows": "x is 'float32 (60, 4)'",
         "data": "x[0:60] is not the same on all ranks", "labels": "y", "weights": "weights is",
+        "progress": "progress is str 'no', expected True or False (on rank 1 of 2)",
     }.items():  # fmt: skip
         assert part in words[name], (name, words[name])
 

@@ -7,6 +7,7 @@ pyright                         # in .ci/nightly
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -69,7 +70,7 @@ assert_type(fastgrad.MLP.load("model.npz"), fastgrad.MLP)
 assert_type(fastgrad.get_num_threads(), int)
 with fastgrad.num_threads(2) as nothing:
     assert_type(nothing, None)
-assert_type(fastgrad.KC, dict[Any, int])
+assert_type(fastgrad.KC, Mapping[Any, int])
 bits: int = fastgrad.BITS_VERSION
 assert_type(fastgrad.__version__, str)
 assert_type(fastgrad.reference.contract_matmul(x, w), NDArray[Any])

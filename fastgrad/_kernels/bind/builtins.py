@@ -97,8 +97,9 @@ def _adam(f: ObjectFrame) -> Word:
     return f.reference(f.object("True"))
 
 
+Codes = dict[str, tuple[Callable[[ObjectFrame], Word], int]]
 # code -> what emits it, number of arguments
-_CODES: dict[str, tuple[Callable[[ObjectFrame], Word], int]] = {
+_CODES: Codes = {
     "product": (_product(rules.product), 4),
     "stack": (_product(rules.stack), 4),
     "linear_forward": (_forward, 6),
@@ -126,7 +127,7 @@ def __getattr__(name: str) -> Any:
     if name not in _NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     code, of = _NAMES[name]
-    made = builtin(name, _compile(code), of) if abi.verify() else refuse
+    made = builtin(name, compile_code(_CODES, code), of) if abi.verify() else refuse
     globals()[name] = made
     return made
 
@@ -135,24 +136,23 @@ def refuse(*args: Any) -> None:
     return None
 
 
-def _compile(code: str) -> int:
-    number = list(_CODES).index(code)
-    layout = abi.HEADER  # what machine code knows of this Python
+def compile_code(codes: Codes, name: str) -> int:
+    """The address of a row of a table."""
+    emit, count = codes[name]
+
+    @intrinsic
+    def _emit(typing_context: Any, of: Any, args: Any, nargs: Any) -> Any:
+        def codegen(context: Any, b: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+            f = ObjectFrame(b, values, count)
+            return f.finish(emit(f))
+
+        return types.intp(types.intp, types.intp, types.intp), codegen
 
     def fast_path(of, args, nargs):  # type: ignore[no-untyped-def]
-        return _emit(number, of, args, nargs)
+        return _emit(of, args, nargs)
 
-    return compiler.address_of(f"python_{code}.{layout}", fast_path)
-
-
-@intrinsic(prefer_literal=True)
-def _emit(typing_context: Any, number: Any, of: Any, args: Any, nargs: Any) -> Any:
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
-        emit, count = list(_CODES.values())[signature.args[0].literal_value]
-        f = ObjectFrame(b, values[1:], count)
-        return f.finish(emit(f))
-
-    return types.intp(number, types.intp, types.intp, types.intp), codegen
+    layout = abi.HEADER  # what machine code knows of this Python
+    return compiler.address_of(f"python_{name}.{layout}", fast_path)
 
 
 class Definition(ctypes.Structure):  # PyMethodDef

@@ -15,12 +15,7 @@ step of the table, is None, with nothing changed.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
-
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from ..codegen import structs
 from ..codegen.words import Word
@@ -28,11 +23,11 @@ from ..gemm.args import Rows
 from ..layer.args import Gradients, Inference, Net
 from ..layer.inference import CLASSES, HALF, SIGMOID, inference
 from ..layer.train_step import net_gradients, net_update, train_step
-from ..runtime import compiler, registry
+from ..runtime import registry
 from ..runtime.registry import Kernel
 from ..runtime.table import BAD_LABEL
 from . import abi
-from .builtins import definition, of_definition, refuse
+from .builtins import Codes, compile_code, definition, of_definition, refuse
 from .object_frame import ObjectFrame
 
 
@@ -55,31 +50,12 @@ def compile_ahead() -> None:
 @functools.cache
 def _definition(name: str) -> Any:
     """One for all models."""
-    return definition(name, _compile(name))
+    return definition(name, compile_code(_CODES, name))
 
 
 @functools.cache
 def _new() -> Any:
     return of_definition()
-
-
-def _compile(name: str) -> int:
-    number = list(_CODES).index(name)
-
-    def of_model(of, args, nargs):  # type: ignore[no-untyped-def]
-        return _emit(number, of, args, nargs)
-
-    return compiler.address_of(f"python_{name}.{abi.HEADER}", of_model)
-
-
-@intrinsic(prefer_literal=True)
-def _emit(typing_context: Any, number: Any, of: Any, args: Any, nargs: Any) -> Any:
-    def codegen(context: Any, b: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
-        emit, count = list(_CODES.values())[signature.args[0].literal_value]
-        f = ObjectFrame(b, values[1:], count)
-        return f.finish(emit(f))
-
-    return types.intp(number, types.intp, types.intp, types.intp), codegen
 
 
 NO_DX = Rows(0, 0)
@@ -191,7 +167,7 @@ def _infer(f: ObjectFrame, gives_numbers: bool) -> Word:
 
 
 # name -> what emits it, number of arguments
-_CODES: dict[str, tuple[Callable[[ObjectFrame], Word], int]] = {
+_CODES: Codes = {
     "train_step": (_step, 2),
     "loss_and_grads": (_gradients, 3),
     "update": (_update, 0),

@@ -7,6 +7,7 @@ that code for another CPU can be generated, read and (where the host can) run.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,20 +20,34 @@ BITS_VERSION = 2
 
 # Elements of k in one chain of the contract. Part of BITS_VERSION: the same on every CPU.
 # benchmarks/sweeps/settings.py is the sweep that it was frozen after.
-class _ByDtype(dict[str, int]):
-    """By the name of a dtype, or whatever numpy takes for one: KC[x.dtype], KC[np.float32]."""
+class _ByDtype(Mapping[Any, int]):
+    """By the name of a dtype, or whatever numpy takes for one: KC[x.dtype], KC[np.float32].
 
-    def __missing__(self, key: Any) -> int:
+    Read-only: what has been compiled would not follow.
+    """
+
+    def __init__(self, **values: int) -> None:
+        self._values = values  # sweeps change it, before anything is compiled
+
+    def __getitem__(self, key: Any) -> int:
+        if isinstance(key, str) and key in self._values:
+            return self._values[key]
         try:
-            name = np.dtype(key).name
-        except TypeError:
-            name = key
-        if name not in self:
-            raise KeyError(key)
-        return self[name]
+            return self._values[np.dtype("V" if key is None else key).name]  # None: float64
+        except (TypeError, KeyError):
+            raise KeyError(key) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return repr(self._values)
 
 
-KC: dict[Any, int] = _ByDtype(float32=512, float64=256)
+KC: Mapping[Any, int] = _ByDtype(float32=512, float64=256)
 
 
 @dataclass(frozen=True)
