@@ -55,7 +55,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "_config": (_C, _R, _B, "threads", "_version"),
     "_bench": (),
     "": (
-        _C, "reference", "_ops", "_njit", "testing", "threads", "_config", "_mlp", "_needs", "_version",
+        _C, "reference", "_ops", "_njit", "testing", "threads", "_config", "_mlp", "_needs",
+        "_version",
     ),  # fastgrad itself
     "cli": (
         "", _C, _R, "reference", "_ops", "testing", "threads", "datasets", "_files", "_mlp",
