@@ -33,9 +33,7 @@ def test_python(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numba, "version_info", SimpleNamespace(short=(0, 61)))
     monkeypatch.setattr(numba, "__version__", "0.61.2")
-    with pytest.raises(
-        ImportError, match=r"^fastgrad needs numba 0\.62 or .* 0\.61\.2: "
-    ):
+    with pytest.raises(ImportError, match=r"^fastgrad needs numba 0\.62 or .* 0\.61\.2: "):
         _imported()
     monkeypatch.setattr(numba, "version_info", SimpleNamespace(short=(0, None)))
     _imported()
