@@ -103,7 +103,7 @@ def _report_on(args: argparse.Namespace, job: Job, seconds: float, shared: bool)
         for name, text in _report.early_stop(job):
             _terminal.say(text, name)
         if args.plot is not None:
-            _plot.draw(job.model, args.plot)
+            _plot.draw(job.model, args.plot, os.path.basename(args.data or "digits"))
             _terminal.say(args.plot, "plot")
         for name, text in _report.summary(job, args.seed):
             _terminal.say(text, name)
