@@ -14,9 +14,9 @@ import argparse
 import importlib.util
 
 import machine
+import pages
 from cells import Cell, Shape, grid
 from processes import compare_processes
-from steps import microseconds
 
 from fastgrad._bench import Comparison, geometric_mean
 
@@ -47,8 +47,11 @@ def main() -> None:
     print("| m x n x k | fastgrad, us | " + " | ".join(others) + " |")
     print("| --- | --- |" + " --- |" * len(others))
     for cell, row in rows.items():
-        ours = microseconds(next(iter(row.values())).ours)
-        times = [f"{row[name].ratio:.2f} ({microseconds(row[name].theirs)})" for name in others]
+        ours = pages.microseconds(1e6 * next(iter(row.values())).ours)
+        times = [
+            f"{row[name].ratio:.2f} ({pages.microseconds(1e6 * row[name].theirs)})"
+            for name in others
+        ]
         print(f"| {cell.name} {cell.op} | {ours} | " + " | ".join(times) + " |")
     ratios = {name: [row[name].ratio for row in rows.values()] for name in others}
     ratios["best"] = [min(c.ratio for c in row.values()) for row in rows.values()]

@@ -21,9 +21,8 @@ from typing import Any
 
 import machine
 import numpy as np
+import pages
 from processes import ROUND, Worker
-from report import replace_in_readme
-from steps import microseconds
 from threadpoolctl import threadpool_limits
 from worker import measure, settle
 
@@ -31,7 +30,6 @@ import fastgrad
 from fastgrad._bench import Comparison, calls_to_fill, geometric_mean, quiet, seconds, summarize
 
 PAGE = Path(__file__).parents[2] / "docs" / "njit.md"
-MARKS = ("<!-- stacks:begin -->", "<!-- stacks:end -->")
 SIZES, DTYPES = (2, 4, 8, 16, 32), ("float32", "float64")
 SAMPLE = 1e-3  # seconds
 HEADS = {"numpy": "numpy.matmul", "torch": "torch.bmm", "loop": "`@njit` loop of single calls"}
@@ -145,8 +143,8 @@ def main() -> None:
     for threads in sorted({1, fastgrad.get_num_threads()}):
         rows = compare(others, threads, options.matrices, options.rounds)
         for (n, dtype), row in rows.items():
-            ours = microseconds(next(iter(row.values())).ours)
-            cells = [f"{c.ratio:.2f} ({microseconds(c.theirs)})" for c in row.values()]
+            ours = pages.microseconds(1e6 * next(iter(row.values())).ours)
+            cells = [f"{c.ratio:.2f} ({pages.microseconds(1e6 * c.theirs)})" for c in row.values()]
             lines.append(f"| {threads}, {dtype}, {n} | {ours} | " + " | ".join(cells) + " |")
             print(lines[-1], flush=True)
         ratios = [[row[name].ratio for row in rows.values()] for name in others]
@@ -163,7 +161,7 @@ def main() -> None:
     ]
     print(lines[-1])
     if options.write:
-        replace_in_readme(PAGE, "\n".join(lines), *MARKS)
+        pages.replace(PAGE, "stacks", "\n".join(lines))
         print(f"written: {PAGE.name}")
 
 

@@ -154,7 +154,10 @@ def _introduce(args: argparse.Namespace, job: Job) -> None:
     for line in job.lines:
         _terminal.say(line)
     if args.mpi:
-        _terminal.say(f"{job.ranks} rank{'s' if job.ranks > 1 else ''}, blocks of {job.block_rows} rows")
+        of = "1 rank" if job.ranks == 1 else f"{job.ranks} ranks"
+        _terminal.say(f"{of}, blocks of {job.block_rows} rows")
+            f"{job.ranks} rank{'s' if job.ranks > 1 else ''}, blocks of {job.block_rows} rows"
+        )
     if job.start is not None:
         done = f"after epoch {job.model.epochs} of {job.epochs}"
         left = "goes on" if job.left(job.model) else "nothing is left"
