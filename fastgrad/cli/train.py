@@ -156,8 +156,6 @@ def _introduce(args: argparse.Namespace, job: Job) -> None:
     if args.mpi:
         of = "1 rank" if job.ranks == 1 else f"{job.ranks} ranks"
         _terminal.say(f"{of}, blocks of {job.block_rows} rows")
-            f"{job.ranks} rank{'s' if job.ranks > 1 else ''}, blocks of {job.block_rows} rows"
-        )
     if job.start is not None:
         done = f"after epoch {job.model.epochs} of {job.epochs}"
         left = "goes on" if job.left(job.model) else "nothing is left"
