@@ -51,8 +51,8 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Each benchmark of the ratio to numpy once, or those that are named."""
-    which = session.posargs or ["-b", "ratio"]
+    """Our time over numpy's, each once, or those that are named."""
+    which = session.posargs or ["-b", "over_numpy"]
     session.run("asv", "run", "-E", "existing", "--quick", "--dry-run", "--show-stderr", *which)
 
 

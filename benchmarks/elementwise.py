@@ -125,7 +125,7 @@ class Ratios(Timed):
     param_names = ["function", "dtype", "size"]
     unit = "time / numpy's"
 
-    def track_ratio_function(self, name: str, dtype: str, size: int) -> float:
+    def track_function_over_numpy(self, name: str, dtype: str, size: int) -> float:
         return ratio(ours(name, dtype, size), theirs(name, dtype, size))
 
     def time_numpy_function(self, name: str, dtype: str, size: int) -> None:

@@ -41,7 +41,7 @@ class Control(Timed):
         data = product("nn", "float32", 256)
         np.matmul(data.left, data.right, out=data.out)
 
-    def track_ratio_control(self) -> float:
+    def track_control_over_numpy(self) -> float:
         """numpy beside itself: how far from 1.0 a ratio can be by chance."""
         data = product("nn", "float32", 256)
         calls = [lambda: np.matmul(data.left, data.right, out=data.out) for _ in range(2)]
@@ -54,7 +54,7 @@ class Square(Timed):
     param_names = ["form", "dtype", "size"]
     unit = "time / numpy's"
 
-    def track_ratio_matmul(self, form: str, dtype: str, size: int) -> float:
+    def track_matmul_over_numpy(self, form: str, dtype: str, size: int) -> float:
         data, ours = product(form, dtype, size), PRODUCTS[form]
         return ratio(
             lambda: ours(data.a, data.b, data.out),
@@ -74,14 +74,14 @@ class Shapes(Timed):
     param_names = ["layer", "dtype"]
     unit = "time / numpy's"
 
-    def track_ratio_forward(self, name: str, dtype: str) -> float:
+    def track_forward_over_numpy(self, name: str, dtype: str) -> float:
         data = layer(name, dtype, "relu")
         return ratio(
             lambda: fastgrad.linear_forward(data.x, data.weight, data.bias, "relu", data.y),
             lambda: numpy_forward(data),
         )
 
-    def track_ratio_backward(self, name: str, dtype: str) -> float:
+    def track_backward_over_numpy(self, name: str, dtype: str) -> float:
         data = layer(name, dtype, "relu")
         return ratio(lambda: backward(data, "relu"), lambda: numpy_backward(data))
 

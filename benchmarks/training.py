@@ -113,5 +113,5 @@ class Ratio(Timed):
     param_names = ["net", "dtype"]
     unit = "time / numpy's"
 
-    def track_ratio_step(self, name: str, dtype: str) -> float:
+    def track_step_over_numpy(self, name: str, dtype: str) -> float:
         return ratio(*steps(name, dtype))

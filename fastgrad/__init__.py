@@ -4,6 +4,7 @@ x (N, K) · weight (K, M) + bias (M,) -> y (N, M), and back. The same bits for a
 size, on every CPU with fused multiply-add.
 """
 
+from . import _needs as _needs
 from . import _njit as _njit
 from . import reference, testing
 from ._config import show_config, warmup

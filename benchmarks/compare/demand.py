@@ -14,8 +14,8 @@ import argparse
 import importlib.util
 
 import machine
+import pages
 from cells import Cell, Shape, grid
-from pages import microseconds
 from processes import compare_processes
 
 from fastgrad._bench import Comparison, geometric_mean
@@ -47,9 +47,10 @@ def main() -> None:
     print("| m x n x k | fastgrad, us | " + " | ".join(others) + " |")
     print("| --- | --- |" + " --- |" * len(others))
     for cell, row in rows.items():
-        ours = microseconds(1e6 * next(iter(row.values())).ours)
+        ours = pages.microseconds(1e6 * next(iter(row.values())).ours)
         times = [
-            f"{row[name].ratio:.2f} ({microseconds(1e6 * row[name].theirs)})" for name in others
+            f"{row[name].ratio:.2f} ({pages.microseconds(1e6 * row[name].theirs)})"
+            for name in others
         ]
         print(f"| {cell.name} {cell.op} | {ours} | " + " | ".join(times) + " |")
     ratios = {name: [row[name].ratio for row in rows.values()] for name in others}

@@ -1,4 +1,4 @@
-"""What was measured, in measured/ -> the tables of docs/benchmarks.md, and README's rows and chart.
+"""What was measured, in measured/ -> the tables of docs/benchmarks.md, and README's rows, charts.
 
     python benchmarks/compare/pages.py            # writes them again; measures nothing
 
@@ -28,8 +28,15 @@ def main() -> None:
         for name, text in blocks.items():
             if not replace(path, name, text):
                 print(f"{path.name} has no place for {name}")
-    (ROOT / "docs" / "step.svg").write_text(chart.bars(read("steps"), SMALL), encoding="utf-8")
-    print("written: README.md, docs/benchmarks.md, docs/step.svg")
+    for name, text in charts().items():
+        (ROOT / "docs" / name).write_text(text, encoding="utf-8")
+    print("written: README.md, docs/benchmarks.md, docs/step.svg, docs/steps.svg")
+
+
+def charts() -> dict[str, str]:
+    """A file of docs/ -> its picture."""
+    steps = read("steps")
+    return {"step.svg": chart.bars(steps, SMALL), "steps.svg": chart.dots(steps)}
 
 
 def texts() -> dict[Path, dict[str, str]]:

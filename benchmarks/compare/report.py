@@ -68,6 +68,9 @@ def draw(found: dict[str, Any], libraries: list[str]) -> list[str]:
     if any(r["family"] == "squares" and r["op"] == "nn" for r in found["cells"]):
         made.append("peak.png")
         plots.share_of_peak(found, libraries[0], DOCS / made[-1])
+        if len({r["threads"] for r in found["cells"]}) > 1:
+            made.append("scaling.png")
+            plots.scaling(found, libraries[-1], DOCS / made[-1])
     return made
 
 
@@ -82,6 +85,8 @@ def grid(found: dict[str, Any], libraries: list[str], pictures: list[str]) -> st
         parts += [tables.library_section(found, library)]
     if "peak.png" in pictures:
         parts.append("![share of the FMA peak that square products reach](peak.png)")
+    if "scaling.png" in pictures:
+        parts.append("![one thread's time over that of all, square products](scaling.png)")
     return "\n\n".join(part.strip() for part in [*parts, tables.machine_lines(found)])
 
 

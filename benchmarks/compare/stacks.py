@@ -21,7 +21,7 @@ from typing import Any
 
 import machine
 import numpy as np
-from pages import microseconds, replace
+import pages
 from processes import ROUND, Worker
 from threadpoolctl import threadpool_limits
 from worker import measure, settle
@@ -143,8 +143,8 @@ def main() -> None:
     for threads in sorted({1, fastgrad.get_num_threads()}):
         rows = compare(others, threads, options.matrices, options.rounds)
         for (n, dtype), row in rows.items():
-            ours = microseconds(1e6 * next(iter(row.values())).ours)
-            cells = [f"{c.ratio:.2f} ({microseconds(1e6 * c.theirs)})" for c in row.values()]
+            ours = pages.microseconds(1e6 * next(iter(row.values())).ours)
+            cells = [f"{c.ratio:.2f} ({pages.microseconds(1e6 * c.theirs)})" for c in row.values()]
             lines.append(f"| {threads}, {dtype}, {n} | {ours} | " + " | ".join(cells) + " |")
             print(lines[-1], flush=True)
         ratios = [[row[name].ratio for row in rows.values()] for name in others]
@@ -161,7 +161,7 @@ def main() -> None:
     ]
     print(lines[-1])
     if options.write:
-        replace(PAGE, "stacks", "\n".join(lines))
+        pages.replace(PAGE, "stacks", "\n".join(lines))
         print(f"written: {PAGE.name}")
 
 

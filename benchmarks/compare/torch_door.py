@@ -14,16 +14,15 @@ import sys
 from pathlib import Path
 
 import machine
+import pages
 import steppers
 import steps
 import steps_worker
 from nets import Net
-from report import replace_in_readme
 
 import fastgrad
 
 PAGE = Path(__file__).parents[2] / "docs" / "torch.md"
-MARKS = ("<!-- torch:begin -->", "<!-- torch:end -->")
 NETS = (
     Net((64, 128, 10), 32),
     Net((376, 256, 256, 17), 64),
@@ -34,6 +33,8 @@ HEADS = {
     "door": "fastgrad.torch.Linear",
     "door_alone": "the same, torch.set_num_threads(1)",
 }
+
+HEADS_SHOWN = [name.replace("_", " ") for name in HEADS]  # as steps.measured calls them
 
 
 def door_step(net: Net, rate: float, alone: bool = False) -> steppers.Step:
@@ -68,7 +69,7 @@ def main() -> None:
     ]
     for net in (NETS[int(i) - 1] for i in options.net.split(",")):
         row = steps.compare(net, ["fastgrad", *HEADS], options.threads, options.rounds)
-        lines.append(steps.line(net, row, list(HEADS)))
+        lines.append(pages.steps_line(steps.measured(net, row), HEADS_SHOWN))
         print(lines[-1], flush=True)
     versions = ", ".join(f"{name} {what}" for name, what in run["versions"].items())
     shares = ", ".join(f"{name} {share}" for name, share in company.shares().items())
@@ -79,7 +80,7 @@ def main() -> None:
     ]
     print("\n".join(lines))
     if options.write:
-        replace_in_readme(PAGE, "\n".join(lines), *MARKS)
+        pages.replace(PAGE, "torch", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -35,10 +35,11 @@ MACHINE, BRANCH = "history", "asv-results"
 WHO = ("-c", "user.name=history", "-c", "user.email=history@localhost")
 KERNEL = "fastgrad/_kernels/gemm/dispatch.py"
 JUDGED = tuple(
-    f"ratio.Square.track_ratio_matmul('nn', '{dtype}', 256)" for dtype in ("float32", "float64")
+    f"ratio.Square.track_matmul_over_numpy('nn', '{dtype}', 256)"
+    for dtype in ("float32", "float64")
 )
 TOLD = "kernels.Square.time_matmul('nn', 'float32', 256)"
-PAGE = "index.html#ratio.Square.track_ratio_matmul?p-form='nn'&p-size=256"
+PAGE = "index.html#ratio.Square.track_matmul_over_numpy?p-form='nn'&p-size=256"
 
 
 class Clone:

@@ -35,7 +35,6 @@ sys.path.insert(0, str(HERE.parent / "compare"))
 VARIANTS = ("contract", "relaxed", "KC/2", "KC*2", "numpy")
 SAMPLE = 0.05  # seconds, of a cell in a round
 DRAWS = 8  # of operands, whose bits are compared
-BEGIN, END = "<!-- price:begin -->", "<!-- price:end -->"
 
 # file of _kernels/gemm -> (text that it has once, text in its place); further: those of relaxed/
 RELAXED: dict[str, list[tuple[str, str]]] = {
@@ -254,7 +253,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="a Markdown file with the two marks")
     options = parser.parse_args()
     import machine
-    from report import replace_in_readme
+    import pages
 
     measured = []
     with tempfile.TemporaryDirectory() as folder:
@@ -272,8 +271,8 @@ def main() -> None:
     )
     text = "\n".join([*table(measured), "", where])
     print(f"\n{text}")
-    if options.write and not replace_in_readme(options.write, text, BEGIN, END):
-        sys.exit(f"price.py: {options.write} lacks {BEGIN} or {END}")
+    if options.write and not pages.replace(options.write, "price", text):
+        sys.exit(f"price.py: {options.write} lacks the lines price:begin and price:end")
 
 
 if __name__ == "__main__":

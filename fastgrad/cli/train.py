@@ -103,7 +103,7 @@ def _report_on(args: argparse.Namespace, job: Job, seconds: float, shared: bool)
         for name, text in _report.early_stop(job):
             _terminal.say(text, name)
         if args.plot is not None:
-            _plot.draw(job.model, args.plot)
+            _plot.draw(job.model, args.plot, os.path.basename(args.data or "digits"))
             _terminal.say(args.plot, "plot")
         for name, text in _report.summary(job, args.seed):
             _terminal.say(text, name)
@@ -154,7 +154,8 @@ def _introduce(args: argparse.Namespace, job: Job) -> None:
     for line in job.lines:
         _terminal.say(line)
     if args.mpi:
-        _terminal.say(f"{job.ranks} ranks, blocks of {job.block_rows} rows")
+        of = "1 rank" if job.ranks == 1 else f"{job.ranks} ranks"
+        _terminal.say(f"{of}, blocks of {job.block_rows} rows")
     if job.start is not None:
         done = f"after epoch {job.model.epochs} of {job.epochs}"
         left = "goes on" if job.left(job.model) else "nothing is left"

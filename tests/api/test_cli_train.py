@@ -291,10 +291,15 @@ def test_what_the_plot_shows() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "savefig", savefig)
-        _plot.draw(model, "a.png")
+        _plot.draw(model, "a.png", "noisy.npz")
     (figure,) = figures
     history = model._run.history
     assert [axes.get_title() for axes in figure.axes] == ["loss", "accuracy"]
+    best = model._run.early.best_epoch
+    accuracy = history["validation_accuracy"][best - 1]
+    title = figure.get_suptitle()
+    assert title.startswith(f"noisy.npz: best epoch {best} of 8, validation loss ")
+    assert title.endswith(f", validation accuracy {accuracy:.1%}")
     lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
     assert list(lines) == ["training", "validation", "best epoch"]
     assert lines["training"].get_xdata().tolist() == list(range(1, 9))

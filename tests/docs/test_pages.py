@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from fastgrad import __version__
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*/*.md")])
 LINK = re.compile(r"\]\(([^()\s]*)(?:\s[^()]*)?\)")
@@ -35,6 +37,12 @@ def _broken(page: Path) -> list[str]:
             if not target.exists() or (anchor and anchor not in _anchors(_text(target))):
                 broken.append(link)
     return broken
+
+
+def test_one_version() -> None:
+    """What cannot read fastgrad/_version.py says the same."""
+    assert re.findall(r"^version: (.*)$", _text(ROOT / "CITATION.cff"), re.M) == [__version__]
+    assert re.findall(r"^## (\S+)", _text(ROOT / "CHANGELOG.md"), re.M)[0] == __version__
 
 
 def test_a_broken_link_is_found(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ _C, _R, _F, _G, _L, _B = (f"_kernels.{stage}" for stage in STAGES)
 # A stage, a folder or a file of the package, and those that it may import. Data flow downwards.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "_version": (),
+    "_needs": (),
     _C: (),
     _R: (_C,),
     _F: (_C, _R),
@@ -54,7 +55,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "_config": (_C, _R, _B, "threads", "_version"),
     "_bench": (),
     "": (
-        _C, "reference", "_ops", "_njit", "testing", "threads", "_config", "_mlp", "_version",
+        _C, "reference", "_ops", "_njit", "testing", "threads", "_config", "_mlp", "_needs",
+        "_version",
     ),  # fastgrad itself
     "cli": (
         "", _C, _R, "reference", "_ops", "testing", "threads", "datasets", "_files", "_mlp",

@@ -218,9 +218,9 @@ def bikes() -> Sample:
     for i in range(731):
         temp = 0.5 - 0.3 * np.cos(i / 58.1) + 0.03 * rng.standard_normal()
         count = 1500 + 5000 * temp + 2.5 * i + 300 * rng.standard_normal()
-        casual = int(count * 0.2)
+        casual, day = int(count * 0.2), first + np.timedelta64(i, "D")
         rows.append([
-            str(i + 1), str(first + i), str(1 + i % 366 // 92), str(i % 7), f"{temp:.6f}",
+            str(i + 1), str(day), str(1 + i % 366 // 92), str(i % 7), f"{temp:.6f}",
             f"{rng.uniform(0.3, 0.9):.6f}", str(casual), str(int(count) - casual), str(int(count)),
         ])  # fmt: skip
     return Sample(
