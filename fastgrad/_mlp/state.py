@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._kernels.codegen.target import BITS_VERSION
-from .._ops.optimizers import OPTIMIZERS, Adam, AdamW
+from .._ops.optimizers import OPTIMIZERS, Adam, AdamW, untold
 from ..tables import Table
 from ..tables import table as tables
 from .config import SETTINGS, Config
@@ -127,7 +127,7 @@ def from_file(meta: dict[str, Any], version: int, read: Read) -> State:
     bits_version = meta.get("bits_version", 1)
     if kind is Adam and bits_version == 1 and settings.get("weight_decay"):
         kind = AdamW  # what Adam of 0.1 was
-    optimizer = kind(**settings)
+    optimizer = untold(kind, settings)
     if version == 1:
         meta = _NEW | {"learning_rate": optimizer.lr} | meta
     sizes = tuple(int(n) for n in meta["sizes"])

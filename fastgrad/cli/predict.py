@@ -28,6 +28,8 @@ from ..tables import table as _table
 from ..tables import values as _values
 from ..tables import weights as _weights
 from ..tables.errors import counted, printable
+from ..tables.layout import NO_HEADER
+from ..tables.read import READABLE
 from ..tables.target import REGRESSION
 from ..tables.values import Numbers
 from ..threads import num_threads
@@ -118,8 +120,8 @@ def _read(args: argparse.Namespace, model: MLP) -> Rows:
     if table is not None and table.columns is not None:
         if not is_table(args.data):
             raise DataError(
-                f"{printable(args.data)}: the model learned a table, whose columns have names; "
-                f"use a table"
+                f"{printable(args.data)}: the model learned a table, whose columns have names: "
+                f"{READABLE}"
             )
         return _of_table(args, model, table)
     if not is_table(args.data):
@@ -164,7 +166,9 @@ def _of_table(args: argparse.Namespace, model: MLP, table: Table) -> Rows:
     read = _data.named(_data.read_file(args, args.data, names, table.header), table)
     found = _data.find(table, read, args.drop)
     truth = weights = None
-    notes = [*tables.filled(found), *tables.unknown(found)]
+    is_odd = any(table.header or remark != NO_HEADER for remark in read.remarks)
+    notes = [read.title] if is_odd else []
+    notes += [*tables.filled(found), *tables.unknown(found)]
     if table.target.name in read.frame.columns:
         truth, more = _truth(model, _values.of(read.frame[table.target.name]), read.where)
         notes += more
@@ -220,8 +224,13 @@ def _csv(columns: list[tuple[str, Array]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([name for name, _ in columns])
-    writer.writerows(zip(*(values.tolist() for _, values in columns), strict=True))
+    writer.writerows(zip(*(_plain(values) for _, values in columns), strict=True))
     return text.getvalue()
+
+
+def _plain(values: Array) -> list[Any]:
+    """float32 by the digits that tell it from others, not by those of the float64 it would be."""
+    return (values.astype(str) if values.dtype == np.float32 else values).tolist()
 
 
 def _score(model: MLP, x: Array, truth: Array, weights: Array | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,14 @@ class Column:
         old = self._array[: self.rows]
         self._array = np.empty(self._room, dtype)  # of which no page is touched yet
         self._array[: self.rows] = -1 if self._places and old.dtype != dtype else old
+
+    def rename(self, change: Callable[[str], str]) -> None:
+        """Other words for the texts; those that are the same then are one."""
+        places: dict[str, int] = {}
+        lookup = [places.setdefault(change(text), len(places)) for text in self._places]
+        if lookup:
+            self._array = np.array([*lookup, -1], np.int32)[self._array[: self.rows]]
+            self._places = places
 
     def values(self, pandas: Any) -> Any:
         array = self._array[: self.rows]

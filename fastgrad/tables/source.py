@@ -12,9 +12,11 @@ import gzip
 import io
 import os
 import re
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import IO, Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from numpy.typing import NDArray
 from .._files import path_text
 from .errors import DataError, counted, printable
 
+STDIN = "-"  # as a path: text from standard input
 MAX_BYTES = 1 << 30  # of text, unpacked
 MAX_LINE = 1 << 24  # characters, also of a row of several lines: cells take 30 times the memory
 _PIECE = 1 << 20
@@ -35,14 +38,16 @@ class Source:
 
     def __init__(self, path: str | os.PathLike[str]):
         text = path_text("read_table", "path", path)
-        self.name = printable(text)
+        self.name = named(text)
         self.path = checked_file(text, MAX_BYTES)
         self.encoding = "UTF-8"
         self._data: bytes | None = None
         self._skip = 0
         suffix = os.path.splitext(text)[1].lower()
         try:
-            if suffix == ".gz":
+            if text == STDIN:
+                self._data = _bounded(self.name, nullcontext(sys.stdin.buffer))
+            elif suffix == ".gz":
                 self._data = _bounded(self.name, gzip.open(text))
             elif suffix == ".zip":
                 self._data = self._unzipped()
@@ -151,7 +156,8 @@ class Source:
                 except UnicodeDecodeError as error:
                     line = lines + piece.count(b"\n", 0, error.start) + 1
                     raise DataError(
-                        f"{self.name}: line {line} is not text in UTF-8; save it as UTF-8"
+                        f"{self.name}: line {line} is not text in UTF-8; save it as UTF-8 "
+                        f"(of Windows: iconv -f cp1252 -t utf-8 FILE > NEW)"
                     ) from None
                 has_quotes = has_quotes or b'"' in piece
                 first = piece.find(b"\n")
@@ -266,8 +272,15 @@ def _cells(text: str, separator: str) -> int:
     return len(text.split()) if separator == " " else text.count(separator) + 1
 
 
+def named(path: str) -> str:
+    """A file, for people."""
+    return "standard input" if path == STDIN else printable(path)
+
+
 def checked_file(path: str, most: int) -> str:
-    """A regular file within the limit: a pipe or a device might never end."""
+    """A regular file within the limit: a pipe or a device might never end, but for STDIN."""
+    if path == STDIN:
+        return path
     name = printable(path)
     try:
         size = os.stat(path).st_size
@@ -280,8 +293,8 @@ def checked_file(path: str, most: int) -> str:
     return path
 
 
-def _bounded(name: str, stream: Any) -> bytes:
-    with stream:
+def _bounded(name: str, opened: AbstractContextManager[Any]) -> bytes:
+    with opened as stream:
         data: bytes = stream.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise DataError(f"{name}: more than {MAX_BYTES} bytes unpacked; that is the limit")

@@ -82,7 +82,10 @@ def find(table: Table, frame: Any, where: Where, drop: Iterable[str] = ()) -> li
     names = [column.name for column in table.columns]
     missing = [name for name in names if name not in there]
     if missing:
-        raise DataError(f"no column {listed(missing)}, which the model was trained with")
+        raise DataError(
+            f"no column {listed(missing)}, which the model was trained with (columns: "
+            f"{listed(there, 12)})"
+        )
     known = {*names, table.target.name, table.weights, *table.dropped, *drop}
     extra = [name for name in there if name not in known]
     if extra:

@@ -18,7 +18,7 @@ import numpy as np
 from .._ops.numbers import brief
 from ..threads import get_num_threads
 from .errors import DataError
-from .layout import Layout
+from .layout import Layout, is_number
 from .parts import Column, Part, parts_of
 from .source import Source, widths
 
@@ -41,15 +41,21 @@ def read(pandas: Any, source: Source, found: Layout) -> Any:
         has_quotes = source.check_bytes()
         rows = source.count_rows(found.separator, len(found.names), has_quotes) - found.header
         if rows < 1:
-            raise DataError(
-                f"{source.name}: no rows below the header; there is nothing to learn from"
-            )
+            raise DataError(f"{source.name}: no rows below the header")
         columns = _in_order(pandas, source, found, rows, {})
         mixed = {name: str for name, column in columns.items() if len(column.kinds) > 1}
         if mixed:
             del columns
             columns = _in_order(pandas, source, found, rows, mixed)
+    if found.decimal != ".":
+        for column in columns.values():
+            column.rename(lambda text: _with_point(text, found.decimal))
     return pandas.DataFrame({n: c.values(pandas) for n, c in columns.items()}, copy=False)
+
+
+def _with_point(text: str, decimal: str) -> str:
+    """A number in a column of texts, as Python reads it."""
+    return text.replace(decimal, ".") if is_number(text, decimal) else text
 
 
 def _in_order(

@@ -106,9 +106,9 @@ def test_layout(case: str, tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "empty": ("", "empty; there is nothing to learn from"),
-    "blank": ("\n \n", "empty; there is nothing to learn from"),
-    "header alone": ("a,b\n", "no rows below the header; there is nothing to learn from"),
+    "empty": ("", "empty; there is no table in it"),
+    "blank": ("\n \n", "empty; there is no table in it"),
+    "header alone": ("a,b\n", "no rows below the header"),
     "one column": ("a\n1\n2\n", "one column, 'a'; a table has a column to learn and one or more"),
     "an index": (",a,b\n0,1,2\n", "the first column has no name: an index, as pandas' to_csv"),
     "trailing commas": ("a,b,\n1,2,\n", "column 3 has no name and no values: is there a separator"),
