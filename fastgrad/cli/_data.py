@@ -43,7 +43,7 @@ class Data:
 
     target: Target
     table: Table | None
-    strata: Rows
+    strata: NDArray[Any]  # integers
     inputs: int
 
     def fit(self, train: Rows) -> None:
@@ -177,7 +177,7 @@ class _OfTable(Data):
             self._read.name, self._choice.target, self._labels, args.task, self._where
         )
         is_classes = self.target.task == CLASSIFICATION
-        self.strata = np.zeros(len(self._read.frame), np.int64)
+        self.strata = np.zeros(len(self._read.frame), np.uint8)
         if is_classes:
             self.strata = self.target.encode(self._labels, self._where)
         self._weights: Array | None = None
@@ -209,7 +209,8 @@ class _OfTable(Data):
         self.inputs = self.table.inputs or 0
         if not self.inputs:
             raise DataError(f"{self._read.name}: the inputs hold no value to learn from")
-        self._y = self.target.encode(self._labels, self._where)
+        y = self.target.encode(self._labels, self._where)
+        self._y = y.astype(self._dtype) if self.target.task == REGRESSION else y
 
     def part(self, rows: Rows) -> Part:
         weights = None if self._weights is None else self._weights[rows]
@@ -229,7 +230,8 @@ class _OfTable(Data):
                 raise DataError(f"{read.name}: {no_column(name, read.frame.columns, '--drop')}")
         if target not in read.frame.columns:
             raise DataError(f"{read.name}: no column {target!r}, the target")
-        found = find(self.table, read, self._args.drop)
+        series = {str(name): read.frame[name] for name in read.frame.columns}
+        found = find(self.table, read, series, self._args.drop, self._dtype)
         self._strange += [read.title, *tables.unknown(found)]
         where, weights = (lambda row: f"{read.name}: {read.where(row)}"), None
         y = self.target.encode(_values.of(read.frame[target]), where)
@@ -298,9 +300,12 @@ def named(read: Read, table: Table) -> Read:
     return read
 
 
-def find(table: Table, read: Read, drop: tuple[str, ...]) -> list[Found]:
+def find(
+    table: Table, read: Read, series: dict[str, Any], drop: tuple[str, ...], dtype: np.dtype[Any]
+) -> list[Found]:
+    """series: those of the frame of what was read, taken out one by one."""
     try:
-        return _table.find(table, read.frame, read.where, drop)
+        return _table.find(table, series, read.where, dtype, drop)
     except DataError as error:
         raise DataError(f"{read.name}: {error}") from None
 

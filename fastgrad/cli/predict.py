@@ -13,6 +13,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -164,18 +165,19 @@ def _numbers(args: argparse.Namespace, model: MLP) -> Array:
 def _of_table(args: argparse.Namespace, model: MLP, table: Table) -> Rows:
     names = _data.known(table)
     read = _data.named(_data.read_file(args, args.data, names, table.header), table)
-    found = _data.find(table, read, args.drop)
-    truth = weights = None
+    series = {str(name): read.frame[name] for name in read.frame.columns}
+    read, truth, weights, more = replace(read, frame=None), None, None, list[str]()
+    target, counts = series.get(table.target.name), series.get(table.weights or "")
+    found = _data.find(table, read, series, args.drop, model.dtype)
     is_odd = any(table.header or remark != NO_HEADER for remark in read.remarks)
     notes = [read.title] if is_odd else []
     notes += [*tables.filled(found), *tables.unknown(found)]
-    if table.target.name in read.frame.columns:
-        truth, more = _truth(model, _values.of(read.frame[table.target.name]), read.where)
+    if target is not None:
+        truth, more = _truth(model, _values.of(target), read.where)
         notes += more
-    if truth is not None and table.weights in read.frame.columns:
+    if truth is not None and counts is not None:
         try:
-            values = _values.of(read.frame[table.weights])
-            weights = _weights.of(str(table.weights), values, read.where, model.dtype)
+            weights = _weights.of(str(table.weights), _values.of(counts), read.where, model.dtype)
         except DataError as error:
             notes.append(f"all rows count alike: {error}")
     return Rows(_table.write(found, model.dtype), truth, weights, notes)

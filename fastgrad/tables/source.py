@@ -79,18 +79,13 @@ class Source:
     def pieces(self, size: int) -> Iterator[bytes]:
         """Whole lines, about ``size`` bytes of them at a time; a last line may have no end. One
         that is too long is the last."""
-        rest = b""
         with self.open() as stream:
             while piece := stream.read(size):
-                piece = rest + piece
-                cut = piece.rfind(b"\n") + 1
-                rest = piece[cut:]
-                if cut:
-                    yield piece[:cut]
-                elif len(rest) > MAX_LINE:
+                if not piece.endswith(b"\n"):
+                    piece += stream.readline(MAX_LINE)
+                yield piece
+                if len(piece) >= MAX_LINE:
                     break
-        if rest:
-            yield rest
 
     def _unzipped(self) -> bytes:
         with zipfile.ZipFile(self.path) as archive:
@@ -180,7 +175,9 @@ class Source:
         return rows
 
     def _count_rows(self, piece: bytes, separator: str, columns: int, before: int) -> int:
-        ends, marks = widths(piece, separator)
+        found = widths(piece, separator)
+        assert found is not None
+        ends, marks = found
         starts = np.concatenate([[0], ends[:-1] + 1])
         rows = len(ends)
         for i in np.flatnonzero(marks != columns - 1):
@@ -252,13 +249,22 @@ class Source:
         return 0
 
 
-def widths(lines: bytes, separator: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Of whole lines, without quotes: where each ends, and how many separators it has."""
+def widths(
+    lines: bytes, separator: str, has_quotes: bool = False
+) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Of whole lines: where each ends, and how many separators it has outside of quotes. None where
+    a line ends within quotes."""
     codes = np.frombuffer(lines, np.uint8)
     ends: NDArray[Any] = np.flatnonzero(codes == 10)
     if not lines.endswith(b"\n"):
         ends = np.append(ends, len(lines))
-    marks = np.searchsorted(np.flatnonzero(codes == ord(separator)), ends)
+    found = np.flatnonzero(codes == ord(separator))
+    if has_quotes:
+        quotes = np.flatnonzero(codes == ord('"'))
+        if (np.searchsorted(quotes, ends) % 2).any():
+            return None
+        found = found[np.searchsorted(quotes, found) % 2 == 0]
+    marks = np.searchsorted(found, ends)
     marks[1:] -= marks[:-1].copy()
     return ends, marks
 

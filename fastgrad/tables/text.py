@@ -1,15 +1,16 @@
 """Text of a table: its source and layout in; a pandas DataFrame out.
 
 Columns are kept in the smallest type that holds them exactly, and one that is numbers in one part
-of the file and texts in another is read again as texts. A large file without quotes is cut at line
-ends into pieces, which threads check and read side by side; what is unusual in one of them leaves
-the file to the one reader that says what, and where.
+of the file and texts in another is read again as texts. A large file is cut at line ends into
+pieces, which threads check and read side by side; what is unusual in one of them, such as a quoted
+cell of several lines, leaves the file to the one reader that says what, and where.
 """
 
 from __future__ import annotations
 
 import io
 import re
+import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,10 @@ def read(pandas: Any, source: Source, found: Layout) -> Any:
     if found.decimal != ".":
         for column in columns.values():
             column.rename(lambda text: _with_point(text, found.decimal))
-    return pandas.DataFrame({n: c.values(pandas) for n, c in columns.items()}, copy=False)
+    frame = pandas.DataFrame({n: c.values(pandas) for n, c in columns.items()}, copy=False)
+    if "pyarrow" in sys.modules:  # pandas' texts were its; it keeps what was free, else
+        sys.modules["pyarrow"].default_memory_pool().release_unused()
+    return frame
 
 
 def _with_point(text: str, decimal: str) -> str:
@@ -114,11 +118,12 @@ def _by_threads(pandas: Any, source: Source, found: Layout) -> dict[str, Column]
     columns = dict[str, Column]()
     running: deque[Future[dict[str, Part] | None]] = deque()
     pieces = source.pieces(_PIECE)
+    texts: dict[str, str] | None = None  # columns whose texts the reader numbers, from part 2 on
     with ThreadPoolExecutor(threads) as pool:
         while True:
             while len(running) <= threads and (lines := next(pieces, None)) is not None:
                 has_header = found.header and not columns
-                running.append(pool.submit(_parts, pandas, lines, found, has_header))
+                running.append(pool.submit(_parts, pandas, lines, found, has_header, texts or {}))
                 if not columns:  # memory that no row is written to costs nothing
                     rows = source.size * (lines.count(b"\n") + 1) // len(lines)
                     columns = {name: Column(rows + rows // 8) for name in found.names}
@@ -129,6 +134,9 @@ def _by_threads(pandas: Any, source: Source, found: Layout) -> dict[str, Column]
                 for future in running:
                     future.cancel()
                 return None
+            if texts is None:
+                few = (name for name, column in columns.items() if column.has_few_texts())
+                texts = dict.fromkeys(few, "category")
 
 
 def _added(columns: dict[str, Column], parts: dict[str, Part]) -> bool:
@@ -138,17 +146,21 @@ def _added(columns: dict[str, Column], parts: dict[str, Part]) -> bool:
     return all(len(column.kinds) < 2 for column in columns.values())
 
 
-def _parts(pandas: Any, lines: bytes, found: Layout, has_header: bool) -> dict[str, Part] | None:
-    """Of plain lines that are all of one width. numpy counts: it lets the other threads run."""
+def _parts(
+    pandas: Any, lines: bytes, found: Layout, has_header: bool, types: dict[str, str]
+) -> dict[str, Part] | None:
+    """Of lines that are all of one width, and rows of their own. numpy counts: it lets the other
+    threads run."""
     codes = np.frombuffer(lines, np.uint8)
     parts = [codes[i : i + _PART] for i in range(0, len(codes), _PART)]
 
     def count(character: str) -> int:
         return sum(int(np.count_nonzero(part == ord(character))) for part in parts)
 
-    if count('"') or count("\0"):
+    if count("\0"):
         return None
-    options = _options(pandas, found, has_header)
+    has_quotes = count('"') > 0
+    options = _options(pandas, found, has_header, types)
     options["skipinitialspace"] = count(" ") > 0  # where there is none, a fifth faster
     try:
         if not lines.isascii():
@@ -162,7 +174,9 @@ def _parts(pandas: Any, lines: bytes, found: Layout, has_header: bool) -> dict[s
     if len(frame) != ends - has_header:
         return None
     # a row that is too short has no last cell; without such rows none is too long
-    if count(found.separator) != ends * marks or frame.iloc[:, -1].isna().any():
-        if (widths(lines, found.separator)[1] != marks).any():
+    is_sure = not has_quotes and count(found.separator) == ends * marks
+    if not is_sure or frame.iloc[:, -1].isna().any():
+        of_lines = widths(lines, found.separator, has_quotes)
+        if of_lines is None or (of_lines[1] != marks).any():
             return None
     return parts_of(pandas, frame)

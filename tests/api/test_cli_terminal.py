@@ -69,7 +69,8 @@ def test_train_in_a_terminal(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     program = subprocess.Popen(
-        [sys.executable, "-m", "fastgrad", "--epochs", "3", "--validation", "0.1"], cwd=tmp_path, env=environment(),
+        [sys.executable, "-m", "fastgrad", "--epochs", "3", "--validation", "0.1"],
+        cwd=tmp_path, env=environment(),
         stdin=theirs, stdout=theirs, stderr=theirs,
     )  # fmt: skip
     os.close(theirs)
