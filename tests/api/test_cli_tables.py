@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -12,52 +11,16 @@ import pytest
 
 from fastgrad import MLP
 from fastgrad._mlp.checkpoint import digest
-from fastgrad.cli import _report, main
 from fastgrad.tables import DataError, sums
 from fastgrad.tables.table import from_plain, to_plain
+from support.commands import TRAIN, accuracy, line, points, run, write
 
 pandas = pytest.importorskip("pandas")
 Capture = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(_report, "SAMPLE", 0.001)
-    return tmp_path
-
-
-def points(rows: int = 120, seed: int = 0):
-    """A frame of four columns of numbers and of a class 0, 1, 2 that they tell."""
-    y = np.arange(rows) % 3
-    x = np.random.default_rng(seed).standard_normal((rows, 4)) + 3 * np.eye(3, 4)[y]
-    return pandas.DataFrame(x.round(4), columns=list("abcd")).assign(kind=y)
-
-
-def write(frame, name: str = "t.csv") -> None:
-    frame.to_csv(name, index=False)
-
-
-def run(words: str, capsys: Capture, code: int = 0) -> tuple[str, str]:
-    """What was printed, and what on stderr but the progress."""
-    capsys.readouterr()
-    assert main(shlex.split(words)) == code
-    out, err = capsys.readouterr()
-    lines = [line for line in err.splitlines() if not line.startswith("training:")]
-    assert code == 0 or (len(lines) == 1 and "Traceback" not in err), err
-    return out, "\n".join(lines)
-
-
-def line(out: str, name: str) -> str:
-    found = [text for text in out.splitlines() if text.startswith(f"{name} ")]
-    return found[-1].removeprefix(name).strip() if found else ""
-
-
-def accuracy(out: str) -> float:
-    return float(line(out, "accuracy").split()[0])
-
-
-TRAIN = "train --data t.csv --target kind --epochs 20 "
+pytestmark = pytest.mark.usefixtures("folder")
+TRAIN += "--epochs 20 "
 
 
 # names ------------------------------------------------------------------------------------------

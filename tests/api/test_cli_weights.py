@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-import shlex
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from fastgrad import MLP, Adam
 from fastgrad._mlp.checkpoint import digest
-from fastgrad.cli import _report, main
 from fastgrad.datasets import stratified_split
 from fastgrad.tables import DataError
+from support.commands import TRAIN
+from support.commands import points as classes
+from support.commands import run as run_one
 
 pandas = pytest.importorskip("pandas")
 Capture = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(_report, "SAMPLE", 0.001)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
+TRAIN += "--weights w --epochs 6 "
 
 
 def points(rows: int = 120, seed: int = 0):
-    y = np.arange(rows) % 3
-    rng = np.random.default_rng(seed)
-    x = rng.standard_normal((rows, 4)) + 2 * np.eye(3, 4)[y]
-    frame = pandas.DataFrame(x.round(4), columns=list("abcd"))
-    return frame.assign(kind=y, w=rng.integers(0, 5, rows) / 2)
+    frame = classes(rows, seed, 2)
+    return frame.assign(w=np.random.default_rng(seed).integers(0, 5, rows) / 2)
 
 
 def run(words: str, capsys: Capture, code: int = 0) -> tuple[str, list[str]]:
-    capsys.readouterr()
-    assert main(shlex.split(words)) == code
-    out, err = capsys.readouterr()
-    return out, [text for text in err.splitlines() if not text.startswith("training:")]
-
-
-TRAIN = "train --data t.csv --target kind --weights w --epochs 6 "
+    out, err = run_one(words, capsys, code)
+    return out, err.splitlines()
 
 
 def test_weights_are_those_of_fit(capsys: Capture) -> None:
