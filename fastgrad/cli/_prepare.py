@@ -26,6 +26,7 @@ from ._arguments import joined
 from ._data import Data, Part
 from ._errors import UsageError
 from ._job import HIDDEN, Job
+from ._untrained import begin
 
 Rows = NDArray[np.int64]
 SOFTMAX: LossName = "softmax_cross_entropy"
@@ -71,7 +72,7 @@ def prepare(args: argparse.Namespace, ranks: int = 1) -> Job:
     model = MLP(
         sizes, activation, loss, optimizer, dtype, args.seed, max_grad_norm=args.max_grad_norm
     )
-    vars(model)["_table"] = data.table
+    begin(model, data.table)
     x, y, weights = data.part(train)
     held_x, held_y, held_weights = data.part(held)
     for name, part in (("to train on", weights), ("that are held out", held_weights)):

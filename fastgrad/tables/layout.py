@@ -134,6 +134,12 @@ def _check_first(name: str, rows: list[list[str]]) -> None:
         return  # rows of other widths are told by line
     width = widths.pop()
     filled = [cell for cell in first if cell]
+    above = len(first) < width or (width > 2 and all(rows[1]))
+    if width > 1 and len(filled) == 1 and above:
+        raise DataError(
+            f"{name}: line 1 has one value, {shown(filled[0])}, but the lines below have {width} "
+            f"columns; take out what stands above the table"
+        )
     if width == len(first) + 1:
         what = "its last cell is empty: is there a separator too many at the end of lines?"
         if any(row[-1] for row in rows[1:]):
@@ -141,12 +147,6 @@ def _check_first(name: str, rows: list[list[str]]) -> None:
         raise DataError(
             f"{name}: line 1 has {counted(len(first), 'column')} but the lines below have {width}; "
             f"{what}"
-        )
-    above = len(first) < width or (width > 2 and all(rows[1]))
-    if width > 1 and len(filled) == 1 and above:
-        raise DataError(
-            f"{name}: line 1 has one value, {shown(filled[0])}, but the lines below have {width} "
-            f"columns; take out what stands above the table"
         )
     if len(first) > 1 and all(len(c) > 2 and c[0] == c[-1] == "'" for c in first):
         raise DataError(f"{name}: names are in single quotes; use double quotes, or none")

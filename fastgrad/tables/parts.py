@@ -114,7 +114,9 @@ def _part(pandas: Any, series: Any) -> Part:
     if kind == "b":
         return "bool", pandas.Categorical(series.astype(str))
     if isinstance(series.dtype, pandas.CategoricalDtype):
-        values = series.array
+        values, of = series.array, series.array.categories.dtype.kind
+        if of in "biuf" and len(values.categories):  # pandas made numbers of texts
+            return ("bool" if of == "b" else "number"), values
         return ("text" if len(values.categories) else ""), values
     if series.isna().all():
         return "", np.full(len(series), np.nan)

@@ -97,7 +97,6 @@ def test_files_without_a_header(capsys: Capture) -> None:
             "column 'kind', 3 classes, 0 to 2 (the one column that looks like classes; "
             "--target chooses another)",
         ),
-        ("x z c d y", "column 'y', 3 classes, 0 to 2"),
         ("a b c d Y", "column 'Y', 3 classes, 0 to 2"),
     ],
 )
@@ -113,6 +112,11 @@ def test_a_target_that_is_not_known(capsys: Capture) -> None:
     write(points().assign(other="x").assign(other=list("xyz") * 40))
     _, err = run("train --data t.csv", capsys, 2)
     assert "'kind', 'other' could each be it; say which is to be learned with --target" in err
+    write(points().set_axis(list("xzcdy"), axis=1))
+    assert (
+        "\ntarget: column 'y', 3 classes, 0 to 2\n"
+        in run("train --data t.csv --epochs 1", capsys)[0]
+    )
     write(points().rename(columns={"a": "class", "kind": "target"}))
     _, err = run("train --data t.csv", capsys, 2)
     assert "to learn is 'class' (column 1) or 'target' (column 5); say which" in err

@@ -7,6 +7,7 @@ import pytest
 
 from fastgrad import MLP, Adam
 from fastgrad._mlp.checkpoint import digest
+from fastgrad.cli._untrained import begin
 from fastgrad.datasets import stratified_split
 from fastgrad.tables import DataError
 from support.commands import TRAIN
@@ -44,7 +45,7 @@ def test_weights_are_those_of_fit(capsys: Capture) -> None:
     x, y, w = table.encode(frame), table.encode_target(frame), table.encode_weights(frame)
     assert np.array_equal(w, frame.w)
     train, held = stratified_split(y)
-    same = MLP(model.sizes, optimizer=Adam(0.003))
+    same = begin(MLP(model.sizes, optimizer=Adam(0.003)), table)
     same.fit(x[train], y[train], 6, 32, weights=w[train], progress=False)
     assert digest(same) == digest(model)
     right = np.average(model.predict(x[held]) == y[held], weights=w[held])
@@ -88,7 +89,7 @@ def test_rows_that_validate_count_as_well(capsys: Capture) -> None:
     last = {name: values[-1] for name, values in model.history.items()}
     for name, value in model.evaluate(*parts).items():
         assert last[f"validation_{name}"] == value
-    fit = MLP(model.sizes, optimizer=Adam(0.003)).fit
+    fit = begin(MLP(model.sizes, optimizer=Adam(0.003)), table).fit
     y = table.encode_target(frame)
     train, _ = stratified_split(y)
     x, w = table.encode(frame), table.encode_weights(frame)

@@ -303,6 +303,12 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return seen
 
 
+def as_texts(frame):
+    """The order of its categories is that of the parts it was read in, and says nothing."""
+    texts = [name for name in frame.columns if frame[name].dtype == "category"]
+    return frame.astype(dict.fromkeys(texts, object))
+
+
 CELLS = {
     "numbers": lambda i: f"{i},{i / 7!r},{i * 3000}",
     "texts": lambda i: f"{i},é{i % 5},{i % 2 == 0}",
@@ -327,7 +333,7 @@ def test_threads_read_what_one_does(
     seen = small_pieces(monkeypatch)
     many = found(tmp_path, data, header=header)
     assert seen == [True] and many.title == one.title and many.where(50) == one.where(50)
-    pandas.testing.assert_frame_equal(one.frame, many.frame)
+    pandas.testing.assert_frame_equal(as_texts(one.frame), as_texts(many.frame))
 
 
 @pytest.mark.parametrize(
@@ -343,6 +349,7 @@ def test_threads_read_what_one_does(
         ["1,2"] * 50 + ['3"x,y",4'] + ["3,4"] * 50,
         ["x,2"] * 50 + ["1,2"] * 50,
         ["x,2"] * 50 + ["TRUE,2"] * 50,
+        ["x,2"] * 50 + ["007,2"] * 50 + [",2"] * 50,
         ["1,2"] * 50 + ['"3', '3",4'] + ["3,4"] * 50,
         ["1,2"] * 50 + ['"3,4'] + ["3,4"] * 50,
         ["1,2"] * 50 + ["\0,4"] + ["3,4"] * 50,
@@ -367,4 +374,4 @@ def test_threads_leave_what_is_unusual(
     if isinstance(one, str):
         assert many == one
     else:
-        pandas.testing.assert_frame_equal(one, many)
+        pandas.testing.assert_frame_equal(as_texts(one), as_texts(many))
