@@ -23,7 +23,7 @@ class Progress:
         self._total, self._title = total, title
         self._done, self._start = done, time.perf_counter()
         self._bar: Any = None
-        enabled = enabled and sys.stderr is not None  # None: started with stderr closed
+        enabled = enabled and sys.stderr is not None and done < total  # None: stderr was closed
         self._lines = enabled and not sys.stderr.isatty()
         if enabled and not self._lines:
             from tqdm import tqdm
