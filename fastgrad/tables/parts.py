@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 Part = tuple[str, Any]  # kind, values: see Column.add
 WAITING = 1 << 17  # texts: to number them takes longer with each time, memory with each text
-FEW = 0.1  # texts a row: where there are fewer, the reader itself numbers them as fast
 
 
 class Column:
@@ -42,11 +41,6 @@ class Column:
         elif self._texts is None:
             dtype = np.promote_types(self._array.dtype, part.dtype) if start else part.dtype
             self._make_room(start, dtype)[start : self.rows] = part
-
-    def has_few_texts(self) -> bool:
-        """Whether each is there many times."""
-        n = sum(len(part.categories) for _, part in self._waiting)
-        return self.kinds == {"text"} and n <= FEW * self.rows
 
     def _make_room(self, used: int, dtype: np.dtype[Any]) -> NDArray[Any]:
         """An array of the dtype for all rows, with those that are used."""
@@ -113,11 +107,6 @@ def _part(pandas: Any, series: Any) -> Part:
         return ("" if np.isnan(values).all() else "number"), values
     if kind == "b":
         return "bool", pandas.Categorical(series.astype(str))
-    if isinstance(series.dtype, pandas.CategoricalDtype):
-        values, of = series.array, series.array.categories.dtype.kind
-        if of in "biuf" and len(values.categories):  # pandas made numbers of texts
-            return ("bool" if of == "b" else "number"), values
-        return ("text" if len(values.categories) else ""), values
     if series.isna().all():
         return "", np.full(len(series), np.nan)
     values = series.astype("category")

@@ -118,12 +118,11 @@ def _by_threads(pandas: Any, source: Source, found: Layout) -> dict[str, Column]
     columns = dict[str, Column]()
     running: deque[Future[dict[str, Part] | None]] = deque()
     pieces = source.pieces(_PIECE)
-    texts: dict[str, str] | None = None  # columns whose texts the reader numbers, from part 2 on
     with ThreadPoolExecutor(threads) as pool:
         while True:
             while len(running) <= threads and (lines := next(pieces, None)) is not None:
                 has_header = found.header and not columns
-                running.append(pool.submit(_parts, pandas, lines, found, has_header, texts or {}))
+                running.append(pool.submit(_parts, pandas, lines, found, has_header))
                 if not columns:  # memory that no row is written to costs nothing
                     rows = source.size * (lines.count(b"\n") + 1) // len(lines)
                     columns = {name: Column(rows + rows // 8) for name in found.names}
@@ -134,9 +133,6 @@ def _by_threads(pandas: Any, source: Source, found: Layout) -> dict[str, Column]
                 for future in running:
                     future.cancel()
                 return None
-            if texts is None:
-                few = (name for name, column in columns.items() if column.has_few_texts())
-                texts = dict.fromkeys(few, "category")
 
 
 def _added(columns: dict[str, Column], parts: dict[str, Part]) -> bool:
@@ -146,9 +142,7 @@ def _added(columns: dict[str, Column], parts: dict[str, Part]) -> bool:
     return all(len(column.kinds) < 2 for column in columns.values())
 
 
-def _parts(
-    pandas: Any, lines: bytes, found: Layout, has_header: bool, types: dict[str, str]
-) -> dict[str, Part] | None:
+def _parts(pandas: Any, lines: bytes, found: Layout, has_header: bool) -> dict[str, Part] | None:
     """Of lines that are all of one width, and rows of their own. numpy counts: it lets the other
     threads run."""
     codes = np.frombuffer(lines, np.uint8)
@@ -160,7 +154,7 @@ def _parts(
     if count("\0"):
         return None
     has_quotes = count('"') > 0
-    options = _options(pandas, found, has_header, types)
+    options = _options(pandas, found, has_header)
     options["skipinitialspace"] = count(" ") > 0  # where there is none, a fifth faster
     try:
         if not lines.isascii():
