@@ -10,6 +10,9 @@ from typing import Any
 from .history import History
 
 _LINES = 10  # progress lines of a whole run where there is no terminal
+# In 80 columns there is room for all of it and a bar of ten characters
+_BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}, {remaining} left{postfix}"
+_BRIEF = {"validation loss": "val", "validation accuracy": "acc"}
 
 
 class Progress:
@@ -20,12 +23,12 @@ class Progress:
         self._total, self._title = total, title
         self._done, self._start = done, time.perf_counter()
         self._bar: Any = None
-        enabled = enabled and sys.stderr is not None  # None: started with stderr closed
+        enabled = enabled and sys.stderr is not None and done < total  # None: stderr was closed
         self._lines = enabled and not sys.stderr.isatty()
         if enabled and not self._lines:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, initial=done, desc=title, unit="epoch", leave=True)
+            self._bar = tqdm(total=total, initial=done, desc=title, leave=True, bar_format=_BAR)
 
     def update(self, history: History) -> None:
         """One more of ``total`` is done; the last of its losses and accuracy are shown."""
@@ -36,7 +39,8 @@ class Progress:
             if name == "loss" or name.startswith("validation")
         }
         if self._bar is not None:
-            self._bar.set_postfix(shown, refresh=False)
+            brief = (f"{_BRIEF.get(name, name)} {value}" for name, value in shown.items())
+            self._bar.set_postfix_str(", ".join(brief), refresh=False)
             self._bar.update()
         elif self._lines and self._is_due():
             seconds = time.perf_counter() - self._start

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._ops.numbers import count, shown
 from .._ops.optimizers import Optimizer, checked_rate
-from ..tables import Table
 from .config import SETTINGS, Activations, Config, LossName
 from .history import copied
 from .parameters import Parameters
 from .state import Run
 from .step import Step
+
+if TYPE_CHECKING:
+    from ..tables import Table
 
 Array = NDArray[Any]
 _MAY_BE_SET = ("learning_rate", "steps", "epochs")

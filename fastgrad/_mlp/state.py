@@ -14,17 +14,18 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._kernels.codegen.target import BITS_VERSION
-from .._ops.optimizers import OPTIMIZERS, Adam, AdamW
-from ..tables import Table
-from ..tables import table as tables
+from .._ops.optimizers import OPTIMIZERS, Adam, AdamW, untold
 from .config import SETTINGS, Config
 from .history import EarlyStop, Fit, History
+
+if TYPE_CHECKING:
+    from ..tables import Table
 
 Array = NDArray[Any]
 Read = Callable[[str], Array]  # the array of a file by its name, or a ValueError
@@ -70,7 +71,11 @@ def to_plain(state: State) -> dict[str, Any]:
     plain["bits_version"] = BITS_VERSION
     for name in ("early", "last_fit"):
         run[name] = None if run[name] is None else dict(vars(run[name]))
-    plain["table"] = None if state.table is None else tables.to_plain(state.table)
+    plain["table"] = None
+    if state.table is not None:
+        from ..tables import table as tables
+
+        plain["table"] = tables.to_plain(state.table)
     return plain | {"run": run}
 
 
@@ -81,7 +86,10 @@ def from_plain(plain: dict[str, Any]) -> State:
     run.early = None if run.early is None else EarlyStop(**plain["run"]["early"])
     run.last_fit = None if run.last_fit is None else Fit(**plain["run"]["last_fit"])
     table = plain.get("table")
-    table = None if table is None else tables.from_plain(table)
+    if table is not None:
+        from ..tables import table as tables
+
+        table = tables.from_plain(table)
     config = Config(**plain["config"])
     return State(**plain | {"config": config, "run": run, "table": table})
 
@@ -127,7 +135,7 @@ def from_file(meta: dict[str, Any], version: int, read: Read) -> State:
     bits_version = meta.get("bits_version", 1)
     if kind is Adam and bits_version == 1 and settings.get("weight_decay"):
         kind = AdamW  # what Adam of 0.1 was
-    optimizer = kind(**settings)
+    optimizer = untold(kind, settings)
     if version == 1:
         meta = _NEW | {"learning_rate": optimizer.lr} | meta
     sizes = tuple(int(n) for n in meta["sizes"])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..tables import Table
-from ..tables import table as tables
+if TYPE_CHECKING:
+    from ..tables import Table
 
 MAX_TABLE = 1 << 24  # bytes; parsed JSON takes many times as much
 _MAX_DEPTH = 8  # of brackets; ours has 4. json, nested deep, overflows a thread's small stack
@@ -18,6 +18,8 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.S)
 
 
 def table_to_bytes(table: Table) -> NDArray[np.uint8]:
+    from ..tables import table as tables
+
     text = json.dumps(tables.to_plain(table), allow_nan=False, separators=(",", ":"))
     data = np.frombuffer(text.encode(), np.uint8)
     if data.size > MAX_TABLE:
@@ -27,6 +29,8 @@ def table_to_bytes(table: Table) -> NDArray[np.uint8]:
 
 def table_from_bytes(data: NDArray[Any], inputs: int, outputs: int) -> Table:
     """ValueError, KeyError, TypeError or OverflowError for what is damaged."""
+    from ..tables import table as tables
+
     text = data.tobytes()
     depth = deepest = 0
     for bracket in re.findall(rb"[\[\]{}]", _STRING.sub(b"", text)):

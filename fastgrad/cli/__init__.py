@@ -24,7 +24,11 @@ class Parser(argparse.ArgumentParser):
     """Errors are one line, without the usage above them."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        what, _, rest = message.partition("unrecognized arguments: ")
+        if not what and os.path.isfile(name := rest.partition(" ")[0]):
+            message += f"; a file to read is given by --data {name}"
+        _fail(self.prog, f"{message} (see {self.prog} --help)", 2)
+        self.exit(2)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,6 +75,10 @@ def _parser() -> Parser:
 
 
 def _fail(name: str, message: str, code: int) -> int:
-    line = " ".join(message.split())
-    print(f"{name}: {line}", file=sys.stderr, flush=True)
+    line = f"{name}: {' '.join(message.split())}"
+    if sys.stderr is not None and sys.stderr.isatty():
+        from . import _terminal  # imports kernels; most processes end without an error
+
+        line = _terminal.wrapped(line)
+    print(line, file=sys.stderr, flush=True)
     return code

@@ -23,7 +23,8 @@ from ..tables import target as _target
 from ..tables import values as _values
 from ..tables import weights as _weights
 from ..tables.columns import Found
-from ..tables.errors import counted, listed, printable
+from ..tables.errors import counted, listed, no_column, printable
+from ..tables.read import READABLE
 from ..tables.target import CLASSIFICATION, REGRESSION, Target
 from ..tables.values import Numbers, Texts, Values
 from ._errors import UsageError
@@ -42,7 +43,7 @@ class Data:
 
     target: Target
     table: Table | None
-    strata: Rows
+    strata: NDArray[Any]  # integers
     inputs: int
 
     def fit(self, train: Rows) -> None:
@@ -100,7 +101,7 @@ class _OfArrays(Data):
     def _load(self) -> None:
         path = self._args.data
         if not path.lower().endswith(".npz"):
-            raise DataError(f"{printable(path)}: neither .npz nor a table such as .csv")
+            raise DataError(f"{printable(path)}: neither .npz nor a table: {READABLE}")
         self._name = printable(path)
         self._x, y = read_npz(path, self._dtype)
         self._labels = as_values(y)
@@ -176,7 +177,7 @@ class _OfTable(Data):
             self._read.name, self._choice.target, self._labels, args.task, self._where
         )
         is_classes = self.target.task == CLASSIFICATION
-        self.strata = np.zeros(len(self._read.frame), np.int64)
+        self.strata = np.zeros(len(self._read.frame), np.uint8)
         if is_classes:
             self.strata = self.target.encode(self._labels, self._where)
         self._weights: Array | None = None
@@ -208,7 +209,8 @@ class _OfTable(Data):
         self.inputs = self.table.inputs or 0
         if not self.inputs:
             raise DataError(f"{self._read.name}: the inputs hold no value to learn from")
-        self._y = self.target.encode(self._labels, self._where)
+        y = self.target.encode(self._labels, self._where)
+        self._y = y.astype(self._dtype) if self.target.task == REGRESSION else y
 
     def part(self, rows: Rows) -> Part:
         weights = None if self._weights is None else self._weights[rows]
@@ -223,13 +225,14 @@ class _OfTable(Data):
             )
         read = named(read_file(self._args, path, known(self.table), self.table.header), self.table)
         target = self.target.name
-        absent = set(self._args.drop) - {*self._choice.dropped, *read.frame.columns}
-        if absent:
-            raise DataError(f"{read.name}: --drop: no column named {listed(sorted(absent))}")
+        for name in self._args.drop:
+            if name not in (*self._choice.dropped, *read.frame.columns):
+                raise DataError(f"{read.name}: {no_column(name, read.frame.columns, '--drop')}")
         if target not in read.frame.columns:
             raise DataError(f"{read.name}: no column {target!r}, the target")
-        found = find(self.table, read, self._args.drop)
-        self._strange += tables.unknown(found)
+        series = {str(name): read.frame[name] for name in read.frame.columns}
+        found = find(self.table, read, series, self._args.drop, self._dtype)
+        self._strange += [read.title, *tables.unknown(found)]
         where, weights = (lambda row: f"{read.name}: {read.where(row)}"), None
         y = self.target.encode(_values.of(read.frame[target]), where)
         if self.table.weights is not None:
@@ -243,7 +246,7 @@ class _OfTable(Data):
         yield self._read.title
 
     def lines(self) -> Iterator[str]:
-        yield f"target: {self._title}"
+        yield f"target: {self._title}" + (f" ({guess})" if (guess := self._choice.guess) else "")
         if self._weights is not None:
             yield f"weights: {_weights.described(self._args.weights, self._weights)}"
         yield from tables.described(
@@ -297,17 +300,21 @@ def named(read: Read, table: Table) -> Read:
     return read
 
 
-def find(table: Table, read: Read, drop: tuple[str, ...]) -> list[Found]:
+def find(
+    table: Table, read: Read, series: dict[str, Any], drop: tuple[str, ...], dtype: np.dtype[Any]
+) -> list[Found]:
+    """series: those of the frame of what was read, taken out one by one."""
     try:
-        return _table.find(table, read.frame, read.where, drop)
+        return _table.find(table, series, read.where, dtype, drop)
     except DataError as error:
         raise DataError(f"{read.name}: {error}") from None
 
 
-def rare(data: Data, parts: int = 5) -> Iterator[str]:
+def rare(data: Data, held: Rows) -> Iterator[str]:
     """Which classes have no row among those held out."""
     counts = np.bincount(data.strata, minlength=1).tolist()
-    few = [i for i, n in enumerate(counts) if 0 < n and 2 * n < parts]  # n / parts rounds to 0
+    there = np.bincount(data.strata[held], minlength=len(counts)).tolist()
+    few = [i for i, n in enumerate(counts) if 0 < n and not there[i]]
     if few and data.target.task == CLASSIFICATION:
         names = listed(data.target.classes[i] for i in few)
         most = max(counts[i] for i in few)

@@ -17,9 +17,9 @@ from .._kernels.runtime.pool_words import TICKET
 from .._kernels.runtime.table import TABLE
 from .._mlp import MLP
 from .._mlp.checkpoint import digest
-from .._mlp.config import SETTINGS
 from ..threads import get_num_threads, num_threads
 from ._job import Job
+from ._untrained import untrained
 
 _fit = MLP._fit
 LIMIT = 5.0  # seconds that the other run may take; it ends with the epoch it is in
@@ -66,12 +66,6 @@ def compare(job: Job, seconds: float, shared: bool) -> tuple[bool, str]:
         run = _train(job, rows, again.model.epochs - start.epochs, run.threads)
     first, second = sorted((run, again), key=lambda r: (r.ranks, r.threads))
     return _verdict(job, first, second, rows)
-
-
-def untrained(model: MLP) -> MLP:
-    """The model that ``model`` was before its first step: its seed decides."""
-    settings: dict[str, Any] = {name: getattr(model, name) for name in SETTINGS}
-    return MLP(**settings)
 
 
 def _start(job: Job) -> MLP:

@@ -13,9 +13,10 @@ from .._bench import compare
 from .._kernels.codegen import target
 from .._mlp.checkpoint import digest
 from ..tables.target import REGRESSION
-from . import _numpy_step, _other_threads
+from . import _numpy_step
 from ._arguments import joined
 from ._job import HIDDEN, Job
+from ._untrained import untrained
 
 ROUNDS, SAMPLE = 3, 0.03  # seconds; above 0.5 ms numpy against itself is within 1 %
 
@@ -119,7 +120,7 @@ def _names(names: tuple[str, ...]) -> str:
 
 def _compare_with_numpy(job: Job) -> str:
     x, y = job.x[: job.batch_size], job.y[: job.batch_size]
-    model = _other_threads.untrained(job.model)
+    model = untrained(job.model)
     ours, theirs, fault = _numpy_step.prepare(model, x, y)
     if fault:
         return f"not timed: {fault}"

@@ -11,7 +11,8 @@ def configure(parser: argparse.ArgumentParser, is_training: bool = True) -> None
     add = parser.add_argument_group("tables").add_argument
     if is_training:
         add("--target", "--label", metavar="COLUMN", help="column to learn (default: the one "
-            "called target, label, class or y; or the last, if its values can be classes)",
+            "called target, label, class or y; or the first or last, if it alone looks like "
+            "classes)",
         )  # fmt: skip
         add("--weights", metavar="COLUMN", help="column of numbers, 0 or more: how much "
             "a row counts in the loss and in accuracies (default: all alike)")  # fmt: skip

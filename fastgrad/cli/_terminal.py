@@ -22,17 +22,15 @@ _AT_ONCE = 0.3  # seconds that no bar is shown for: those of loading from the di
 def say(text: str, name: str = "") -> None:
     """Print a text, behind a name in a column of its own; later lines are indented."""
     start = f"{name:<9} " if name else ""
-    if sys.stdout.isatty():
-        width = min(shutil.get_terminal_size().columns, _WIDEST)
-        print(
-            textwrap.fill(
-                text, width, initial_indent=start, subsequent_indent=" " * (len(start) or 2),
-                break_long_words=False, break_on_hyphens=False,
-            ),
-            flush=True,
-        )  # fmt: skip
-    else:
-        print(start + text, flush=True)
+    print(wrapped(text, start) if sys.stdout.isatty() else start + text, flush=True)
+
+
+def wrapped(text: str, start: str = "") -> str:
+    """In lines as wide as the terminal, behind a start under which later lines are indented."""
+    return textwrap.fill(
+        text, min(shutil.get_terminal_size().columns, _WIDEST), initial_indent=start,
+        subsequent_indent=" " * (len(start) or 2), break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,8 @@ from ..tables import table as _table
 from ..tables import values as _values
 from ..tables import weights as _weights
 from ..tables.errors import counted, printable
+from ..tables.layout import NO_HEADER
+from ..tables.read import READABLE
 from ..tables.target import REGRESSION
 from ..tables.values import Numbers
 from ..threads import num_threads
@@ -118,8 +121,8 @@ def _read(args: argparse.Namespace, model: MLP) -> Rows:
     if table is not None and table.columns is not None:
         if not is_table(args.data):
             raise DataError(
-                f"{printable(args.data)}: the model learned a table, whose columns have names; "
-                f"use a table"
+                f"{printable(args.data)}: the model learned a table, whose columns have names: "
+                f"{READABLE}"
             )
         return _of_table(args, model, table)
     if not is_table(args.data):
@@ -162,16 +165,19 @@ def _numbers(args: argparse.Namespace, model: MLP) -> Array:
 def _of_table(args: argparse.Namespace, model: MLP, table: Table) -> Rows:
     names = _data.known(table)
     read = _data.named(_data.read_file(args, args.data, names, table.header), table)
-    found = _data.find(table, read, args.drop)
-    truth = weights = None
-    notes = [*tables.filled(found), *tables.unknown(found)]
-    if table.target.name in read.frame.columns:
-        truth, more = _truth(model, _values.of(read.frame[table.target.name]), read.where)
+    series = {str(name): read.frame[name] for name in read.frame.columns}
+    read, truth, weights, more = replace(read, frame=None), None, None, list[str]()
+    target, counts = series.get(table.target.name), series.get(table.weights or "")
+    found = _data.find(table, read, series, args.drop, model.dtype)
+    is_odd = any(table.header or remark != NO_HEADER for remark in read.remarks)
+    notes = [read.title] if is_odd else []
+    notes += [*tables.filled(found), *tables.unknown(found)]
+    if target is not None:
+        truth, more = _truth(model, _values.of(target), read.where)
         notes += more
-    if truth is not None and table.weights in read.frame.columns:
+    if truth is not None and counts is not None:
         try:
-            values = _values.of(read.frame[table.weights])
-            weights = _weights.of(str(table.weights), values, read.where, model.dtype)
+            weights = _weights.of(str(table.weights), _values.of(counts), read.where, model.dtype)
         except DataError as error:
             notes.append(f"all rows count alike: {error}")
     return Rows(_table.write(found, model.dtype), truth, weights, notes)
@@ -220,8 +226,13 @@ def _csv(columns: list[tuple[str, Array]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([name for name, _ in columns])
-    writer.writerows(zip(*(values.tolist() for _, values in columns), strict=True))
+    writer.writerows(zip(*(_plain(values) for _, values in columns), strict=True))
     return text.getvalue()
+
+
+def _plain(values: Array) -> list[Any]:
+    """float32 by the digits that tell it from others, not by those of the float64 it would be."""
+    return (values.astype(str) if values.dtype == np.float32 else values).tolist()
 
 
 def _score(model: MLP, x: Array, truth: Array, weights: Array | None) -> str:

@@ -33,7 +33,7 @@ _ACTIVATIONS = [name or "none" for name in ACTIVATIONS]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    rates = " or ".join(f"{rate} for {name}" for name, rate in LEARNING_RATES.items())
+    rates = f"{LEARNING_RATES['adam']}, or {LEARNING_RATES['sgd']} for sgd"
     for option, kind, default, metavar, text in (
         ("--data", str, None, "FILE", ".npz with arrays x and y, or a table: .csv, .tsv, .parquet "
          ".feather, also in a .gz or .zip (default: the handwritten digits)"),
@@ -50,7 +50,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
          "validation loss, and keep the parameters of the best epoch"),
         ("--batch-size", _arguments.positive, 32, "N", "rows a step (default: 32)"),
         ("--activation", str, "relu", "NAME", f"{', '.join(_ACTIVATIONS)} (default: relu)"),
-        ("--optimizer", str, "adam", "NAME", f"adam, or sgd, momentum {MOMENTUM} (default: adam)"),
+        ("--optimizer", str, "adam", "NAME", "adam, adamw, whose weight decay is "
+         f"decoupled, or sgd, momentum {MOMENTUM} (default: adam)"),
         ("--lr", _arguments.rate, None, "X", f"learning rate (default: {rates})"),
         ("--weight-decay", _arguments.amount, 0.0, "X", "of the optimizer (default: 0)"),
         ("--max-grad-norm", _arguments.rate, None, "X", "scale the gradients of a step down to "

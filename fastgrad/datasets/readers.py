@@ -16,11 +16,7 @@ from .._files import path_text
 from .._npz import MAX_BYTES, NpzReader
 from .._ops.checks import float_dtype
 from .._ops.numbers import shown
-from ..tables import DataError, is_table, read_table
-from ..tables import learn as tables
-from ..tables import values as _values
-from ..tables.errors import printable
-from ..tables.source import checked_file
+from ..tables.errors import DataError, printable
 
 MAX_LABEL = 65_535  # a network has one output for every class up to the largest label
 _PIECE = 1 << 20  # numbers
@@ -33,6 +29,8 @@ def load_data(
     path: str | os.PathLike[str], dtype: DTypeLike = np.float32, label: str | None = None
 ) -> Data:
     """The reader that the suffix of ``path`` names: load_npz, or load_csv for any table."""
+    from ..tables import is_table
+
     text = path_text("load_data", "path", path)
     if is_table(text):
         return load_csv(path, dtype, label)
@@ -60,6 +58,8 @@ def read_npz(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """x (N, K) of ``dtype``, checked, and y (N,) as it is: numbers or texts. Without needs_y, y may
     be absent, and is () then."""
+    from ..tables.source import checked_file
+
     text = checked_file(path_text("load_npz", "path", path), MAX_BYTES)
     name = printable(text)
     try:
@@ -107,6 +107,9 @@ def load_csv(
     pandas``), a .tsv, .gz, .zip, .parquet or .feather as well. For texts, missing
     values and numbers to be learned see ``fastgrad train`` and ``fastgrad.tables``.
     """
+    from ..tables import learn as tables
+    from ..tables import read_table
+
     found = float_dtype("load_csv", dtype)
     read = read_table(path)
     choice = tables.choose(read, label, None, (), last=True)
@@ -122,6 +125,8 @@ def load_csv(
 
 
 def _numbers(name: str, title: str, series: Any, where: Callable[[int], str]) -> NDArray[Any]:
+    from ..tables import values as _values
+
     found = _values.as_numbers(_values.of(series))
     if isinstance(found, str):
         row = int(np.argmax(series.astype(str).to_numpy() == found))

@@ -19,7 +19,9 @@ def stratified_split(labels: NDArray[Any], seed: int = 0, parts: int = 5) -> tup
     """labels (N,) integers -> rows to train on, rows held out, each int64 in increasing order.
 
     Of every class with n rows, n / parts rounded half up are held out, drawn by ``seed``: the same
-    rows on every platform and numpy version. ValueError where none would be held out or left.
+    rows on every platform and numpy version. Where that would be more than N / parts in all, as of
+    60 classes of 3 rows, some classes have one less. ValueError where none would be held out or
+    left.
     """
     caller = "stratified_split"
     seed, labels = check_seed(seed, caller), _check_labels(caller, labels)
@@ -48,17 +50,29 @@ def _split(
     caller: str, labels: NDArray[Any], key: tuple[int, int], share: Fraction, words: str
 ) -> tuple[Rows, Rows]:
     apart = np.zeros(len(labels), dtype=bool)
-    classes = np.unique(labels)
-    for place, label in enumerate(classes):
-        rows = np.flatnonzero(labels == label)
-        count = (2 * len(rows) * share + 1) // 2
-        apart[rows[permutation(len(rows), *key, place)[:count]]] = True
-    if not apart.any() or apart.all():
+    classes, found = np.unique(labels, return_counts=True)
+    sizes = found.tolist()
+    counts = [_rounded(n * share) for n in sizes]
+    if not 0 < sum(counts) < len(labels):
         raise ValueError(
             f"{caller}: {len(labels)} rows in {len(classes)} classes are too few "
             f"to hold out {words} class"
         )
+    too_many = sum(counts) - max(1, _rounded(len(labels) * share))
+    if too_many > 0:  # those that were rounded up most have one less, drawn among equals
+        order = permutation(len(classes), *key, len(classes)).tolist()
+        up = [(sizes[i] * share - counts[i], i) for i in order]
+        for _, i in sorted(up, key=lambda pair: pair[0])[:too_many]:
+            counts[i] -= 1
+    for place, label in enumerate(classes):
+        rows = np.flatnonzero(labels == label)
+        apart[rows[permutation(len(rows), *key, place)[: counts[place]]]] = True
     return np.flatnonzero(~apart), np.flatnonzero(apart)
+
+
+def _rounded(number: Fraction) -> int:
+    """Half up."""
+    return (2 * number + 1) // 2
 
 
 def _check_labels(caller: str, labels: NDArray[Any]) -> NDArray[Any]:

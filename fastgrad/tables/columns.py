@@ -21,6 +21,7 @@ from .sums import mean_and_deviation
 from .values import Days, Numbers, Texts, Values
 
 MAX_TEXTS = 100  # of a column that are one-hot encoded
+ROWS = 20  # of which a column with a text of its own in most rows is taken to name them
 NUMBER, DATE, TEXT = "number", "date", "text"
 Where = Callable[[int], str]
 
@@ -50,6 +51,7 @@ class Found:
     unknown: int = 0
     example: str = ""  # an unknown text
     is_written: bool = False  # values are those of x already
+    note: str = ""  # what the user may want to know of the column
 
     def written(self, dtype: np.dtype[Any]) -> Found:
         """Floats as x will have them, of ``dtype``: half the memory of float64."""
@@ -61,18 +63,26 @@ class Found:
 
 
 class TooManyTexts(Exception):
-    """How many, and one of them."""
+    """How many, and one of them: more than MAX_TEXTS, or nearly each in a row of its own."""
+
+
+class Ambiguous(Exception):
+    """A date whose day and month cannot be told apart, in any of the rows."""
 
 
 def learn(name: str, values: Values, standardize: bool, dtype: np.dtype[Any]) -> Column:
     """``values``: those of the training rows."""
     if isinstance(values, Texts):
-        form = _values.date_format(values)
-        if form is None:
-            counts = values.counts()
-            if len(counts) > MAX_TEXTS:
+        forms = _values.date_formats(values)
+        counts = values.counts()
+        if len(forms) > 1:
+            raise Ambiguous(next(iter(counts)))
+        if not forms:
+            single = sum(n == 1 for n in counts.values())
+            if len(counts) > MAX_TEXTS or (len(counts) >= ROWS and 2 * single > len(values.codes)):
                 raise TooManyTexts(len(counts), next(iter(counts)))
             return Column(name, TEXT, texts=tuple(counts))
+        (form,) = forms
         days = _values.as_days(values, form)
         assert isinstance(days, Days)
         return _of_numbers(name, DATE, Numbers(days.values), True, dtype, form)
@@ -114,7 +124,7 @@ def find(column: Column, values: Values, where: Where) -> Found:
         if isinstance(days, str):
             raise _bad(column, values, days, "a date as those that the model learned", where)
         return Found(column, days.values, int(np.isnan(days.values).sum()))
-    found = _values.as_numbers(values)
+    found = _values.as_numbers(values, gaps=True)
     if isinstance(found, str):
         raise _bad(column, values, found, "a number", where)
     check_finite(column.name, found, where)

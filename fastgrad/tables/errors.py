@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 
 from .._ops.numbers import brief, shown
@@ -29,6 +30,16 @@ def option(names: Iterable[str], most: int = 8) -> str:
     text = brief(",".join(parts) + (",..." if len(known) > most else ""), 200)
     plain = text.replace(",", "").replace("_", "").replace(".", "").isalnum()
     return text if plain else f"'{text}'"
+
+
+def no_column(name: str, names: Iterable[str], option_name: str = "") -> str:
+    """Words for a name that none of the columns has, and the one that may have been meant."""
+    known = list(names)
+    near = difflib.get_close_matches(name.lower(), [other.lower() for other in known], 1)
+    hint = next(f"; {shown(other)} is one" for other in known if other.lower() == near[0]) if (
+        near) else ""  # fmt: skip
+    prefix = f"{option_name}: " if option_name else ""
+    return f"{prefix}no column named {shown(name)} (columns: {listed(known, 12)}{hint})"
 
 
 def counted(n: int, what: str) -> str:

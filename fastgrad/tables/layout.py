@@ -11,12 +11,14 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from .._ops.numbers import shown
 from .errors import DataError, counted, listed
 
 SEPARATORS = {"tab": "\t", "semicolon": ";", "pipe": "|", "comma": ",", "space": " "}
 MISSING = frozenset(("", "?", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "<NA>"))
 _LINES = 200  # that the layout is found by
 MAX_COLUMNS = 100_000
+NO_HEADER = "no header"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity|nan)", re.I)
 _COMMA_NUMBER = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 _POINT_NUMBER = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
@@ -48,7 +50,7 @@ def find(
     that a header is known by."""
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
-        raise DataError(f"{name}: empty; there is nothing to learn from")
+        raise DataError(f"{name}: empty; there is no table in it")
     remarks = list[str]()
     if separator is None:
         separator = _separator(lines[:_LINES])
@@ -60,10 +62,14 @@ def find(
     if len(first) > MAX_COLUMNS:
         raise DataError(f"{name}: {len(first)} columns; {MAX_COLUMNS} is the limit")
     if len(first) < least:
+        below = lines[1:_LINES]
+        if below:  # the separator was looked for in line 1 too
+            _check_first(name, [first, *_rows("\n".join(below), _separator(below))])
         raise DataError(
             f"{name}: one column, {first[0][:40]!r}; a table has a column to learn and one or more "
             f"to learn from (--separator says what is between them)"
         )
+    _check_first(name, rows)
     if decimal is None:
         decimal = _decimal(rows, separator)
     if decimal != ".":
@@ -73,7 +79,7 @@ def find(
     if header is None:
         header = _is_header(name, rows, decimal)
     if not header:
-        remarks.append("no header")
+        remarks.append(NO_HEADER)
         names = tuple(str(i + 1) for i in range(len(first)))
     else:
         names = _names(name, rows, drop)
@@ -121,6 +127,31 @@ def _decimal(rows: list[list[str]], separator: str) -> str:
     return "," if any(map(_COMMA_NUMBER.fullmatch, cells)) else "."
 
 
+def _check_first(name: str, rows: list[list[str]]) -> None:
+    """DataErrors for a first row that is no part of the table, or that lacks a name."""
+    first, widths = rows[0], {len(row) for row in rows[1:]}
+    if len(rows) < 3 or len(widths) != 1:
+        return  # rows of other widths are told by line
+    width = widths.pop()
+    filled = [cell for cell in first if cell]
+    above = len(first) < width or (width > 2 and all(rows[1]))
+    if width > 1 and len(filled) == 1 and above:
+        raise DataError(
+            f"{name}: line 1 has one value, {shown(filled[0])}, but the lines below have {width} "
+            f"columns; take out what stands above the table"
+        )
+    if width == len(first) + 1:
+        what = "its last cell is empty: is there a separator too many at the end of lines?"
+        if any(row[-1] for row in rows[1:]):
+            what = "if the first column has the names of rows, give it a name in line 1 too"
+        raise DataError(
+            f"{name}: line 1 has {counted(len(first), 'column')} but the lines below have {width}; "
+            f"{what}"
+        )
+    if len(first) > 1 and all(len(c) > 2 and c[0] == c[-1] == "'" for c in first):
+        raise DataError(f"{name}: names are in single quotes; use double quotes, or none")
+
+
 def is_number(cell: str, decimal: str = ".") -> bool:
     if decimal != ".":
         cell = cell.replace(decimal, ".")
@@ -140,18 +171,41 @@ def _is_header(name: str, rows: list[list[str]], decimal: str) -> bool:
     if len(gaps) == 1 and not numbers and gaps[0] in (0, len(first) - 1) and first[gaps[0]] == "":
         return True  # an index of pandas, or a comma too many: told with the names
     if gaps or numbers:
-        texts = [i for i in range(len(first)) if i not in (*gaps, *numbers) and numeric[i]]
-        if texts and below:
-            what = repr(first[numbers[0]]) if numbers else "a gap"
-            raise DataError(
-                f"{name}: line 1 has {what} in it and so is no header, but {first[texts[0]]!r} "
-                f"above numbers in column {texts[0] + 1}; if it names the columns, pass --header"
-            )
+        _check_no_header(name, first, gaps + numbers, columns, numeric)
         return False
     if below and not any(numeric):
         known = sum(cell in column for cell, column in zip(first, columns, strict=True))
         return not known or 2 * known < len(first)
     return True
+
+
+def _check_no_header(
+    name: str, first: list[str], odd: list[int], columns: list[list[str]], numeric: list[bool]
+) -> None:
+    """A DataError where line 1, which has numbers or gaps in the columns ``odd``, may name them."""
+    if not columns[0]:
+        return
+    what = repr(first[odd[0]]) if first[odd[0]] else "a gap"
+    texts = [i for i in range(len(first)) if i not in odd]
+    above = [i for i in texts if numeric[i]]
+    if above:
+        raise DataError(
+            f"{name}: line 1 has {what} in it and so is no header, but {first[above[0]]!r} "
+            f"above numbers in column {above[0] + 1}; if it names the columns, pass --header"
+        )
+    if len(first) > 2 and first in ([str(i + k) for i in range(len(first))] for k in (0, 1)):
+        raise DataError(
+            f"{name}: line 1 counts {first[0]} to {first[-1]}; pass --header if it names the "
+            f"columns, --no-header if it is a row"
+        )
+    # texts that come again and again below, and none of which stands in line 1
+    of_few = [i for i in texts if 2 * len(set(columns[i])) <= len(columns[i])]
+    if of_few and not any(first[i] in columns[i] for i in texts):
+        raise DataError(
+            f"{name}: line 1 has {what} in it and so is no header, but {first[of_few[0]]!r} is no "
+            f"value of column {of_few[0] + 1} below; pass --header if it names the columns, "
+            f"--no-header if it is a row"
+        )
 
 
 def _names(name: str, rows: list[list[str]], drop: Collection[str]) -> tuple[str, ...]:

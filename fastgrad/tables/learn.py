@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,29 +14,26 @@ from .._ops.numbers import shown
 from . import columns as _columns
 from . import target as _target
 from . import values as _values
-from .columns import DATE, MAX_TEXTS, NUMBER, TEXT, Column, Found, TooManyTexts
-from .errors import DataError, counted, listed, option
+from .columns import DATE, MAX_TEXTS, NUMBER, TEXT, Ambiguous, Column, Found, TooManyTexts
+from .errors import DataError, counted, listed, no_column, option
 from .read import Read
 from .values import Numbers, Texts, Values
 
-_INDEX = (
-    "id",
-    "index",
-    "row",
-    "rowid",
-    "row_id",
-    "unnamed: 0",
-)  # names of columns that number rows
-_ROWS = 20  # of which a column that counts 1, 2, 3, ... is taken for such a one
+# Names of columns that name rows: ID, customer_id, PassengerId, row, Unnamed: 0
+_INDEX = re.compile(r"((.*[^a-z])?(id|index|nr|no|number)|row|rowid|unnamed: 0)")
+_ROWS = 20  # of which a column of whole numbers one after another is taken for such a one
+_ODD = (99, 999, 9999, 99999, 999999)  # that stand for a missing value in many files, or less 0
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Which column is learned, from which, and which are left out."""
+    """Which column is learned, from which, and which are left out. guess: why that one, if nobody
+    said."""
 
     target: str
     inputs: tuple[str, ...]
     dropped: tuple[str, ...]
+    guess: str = ""
 
 
 def choose(
@@ -55,20 +53,17 @@ def choose(
         ("--drop", drop),
         ("--weights", count),
     ):
-        absent = [name for name in given if name not in names]
-        if absent:
-            raise DataError(
-                f"{read.name}: {option_name}: no column named {listed(absent)} "
-                f"(columns: {listed(names)})"
-            )
+        for name in given:
+            if name not in names:
+                raise DataError(f"{read.name}: {no_column(name, names, option_name)}")
     for option_name, named in (("--columns", columns), ("--drop", drop), ("--target", (target,))):
         if weights is not None and weights in (named or ()):
             raise DataError(
                 f"{read.name}: column {shown(weights)} is both in --weights and in {option_name}"
             )
     left = [name for name in names if name not in (*drop, weights)]
-    classy = [] if target is not None else left[-1:] if last else _classy(read, left)
-    found = _target.choose(read.name, left, target, classy)
+    classy = [] if target is not None else None if last else _classy(read, left)
+    found, guess = _target.choose(read.name, left, target, classy)
     wanted = left if columns is None else list(columns)
     inputs = tuple(name for name in left if name in wanted and name != found)
     if not inputs:
@@ -76,11 +71,12 @@ def choose(
     if columns is None:
         _refuse_indices(read, inputs)
     used = {*inputs, found, weights}
-    return Choice(found, inputs, tuple(name for name in names if name not in used))
+    return Choice(found, inputs, tuple(name for name in names if name not in used), guess)
 
 
 def _classy(read: Read, names: list[str]) -> list[str]:
-    if any(name.lower() in known for name in names for known in _target.NAMES):
+    known = sum(_target.NAMES[: 1 if _target.is_place(names) else 2], ())
+    if any(name.lower() in known for name in names):
         return []  # not needed
     return [name for name in names if _target.is_classy(_values.of(read.frame[name]))]
 
@@ -91,19 +87,31 @@ def _refuse_indices(read: Read, inputs: tuple[str, ...]) -> None:
         if getattr(read.frame[name].dtype, "kind", "O") not in "iuf":
             continue
         values = _values.of(read.frame[name])
-        numbers = values.values if isinstance(values, Numbers) else np.zeros(0)
-        if len(numbers) == 0 or not np.all(np.isfinite(numbers) & (numbers == np.floor(numbers))):
+        if not isinstance(values, Numbers) or not _all_different(values.values):
             continue
-        if name.lower() in _INDEX:
-            is_index = len(np.unique(numbers)) == len(numbers)
-        else:
-            counts = numbers[0] in (0, 1) and bool(np.all(np.diff(numbers.astype(float)) == 1))
-            is_index = counts and len(numbers) >= _ROWS
-        if is_index:
+        numbers = values.values
+        span = int(numbers.max()) - int(numbers.min())
+        in_turn = len(numbers) >= _ROWS and span == len(numbers) - 1
+        if in_turn or _INDEX.fullmatch(_words(name)):
             raise DataError(
                 f"{read.name}: column {shown(name)} numbers the rows, and says nothing of other "
                 f"rows; leave it out (--drop {option([name])}), or name all inputs with --columns"
             )
+
+
+def _all_different(numbers: NDArray[Any]) -> bool:
+    """Whether they are whole, and no two the same."""
+    n = len(numbers)
+    if numbers.dtype.kind == "f" and not np.all(np.isfinite(numbers)):
+        return False
+    if n == 0 or int(numbers.max()) - int(numbers.min()) < n - 1:
+        return False
+    return bool(np.all(numbers == np.floor(numbers))) and len(np.unique(numbers)) == n
+
+
+def _words(name: str) -> str:
+    """PassengerId -> passenger_id"""
+    return re.sub(r"([a-z])(I[dD]|N[or])$", r"\1_\2", name).lower()
 
 
 def columns(
@@ -124,18 +132,48 @@ def columns(
         except TooManyTexts as error:
             many.append((name, error.args[0]))
             continue
+        except Ambiguous as error:
+            raise DataError(
+                f"{read.name}: column {shown(name)}: which is the day and which the month of "
+                f"{shown(error.args[0])} cannot be told; write it as 2024-12-31, or leave it out "
+                f"(--drop {option([name])})"
+            ) from None
         read_as = _columns.find(column, values, lambda row: f"{read.name}: {read.where(row)}")
         if not standardize:
             _check_range(read, read_as, dtype)
+        read_as.note = _note(name, values)
         found.append(read_as.written(dtype))
     if many:
-        names = [name for name, _ in many]
+        names, most = [name for name, _ in many], max(n for _, n in many)
+        what = f"up to {MAX_TEXTS} are one-hot encoded"
+        if most <= MAX_TEXTS:
+            what = "nearly every row has its own"
         raise DataError(
-            f"{read.name}: column {listed(names)}: {max(n for _, n in many)} different texts; up "
-            f"to {MAX_TEXTS} are one-hot encoded; leave out what names rows "
-            f"(--drop {option(names)})"
+            f"{read.name}: column {listed(names)}: {most} different texts; {what}; leave out what "
+            f"names rows (--drop {option(names)})"
         )
     return found
+
+
+def _note(name: str, values: Values) -> str:
+    """Of numbers that may be none."""
+    if not isinstance(values, Numbers) or not len(present := values.present()):
+        return ""
+    if len(present) >= _ROWS and present.dtype.kind in "iu" and _all_different(present):
+        return (
+            f"{shown(name)} is a different whole number in every row; if it names rows, leave it "
+            f"out (--drop {option([name])})"
+        )
+    for odd in (float(present.min()), float(present.max())):
+        if abs(odd) in _ODD:
+            rest = present[present != odd]
+            rows = len(present) - len(rest)
+            if rows > 1 and len(rest) and abs(odd) > 3 * float(np.abs(rest).max()):
+                return (
+                    f"{shown(name)} is {_values.plain(odd)} in {rows} rows, far from all others; "
+                    f"if that stands for no value, leave these cells empty"
+                )
+    return ""
 
 
 def _check(read: Read, name: str, values: Values) -> None:
@@ -143,7 +181,16 @@ def _check(read: Read, name: str, values: Values) -> None:
     if isinstance(values, Texts):
         counts = values.counts()
         empty = not counts
-        numbers = {text for text in counts if _is_number(text)}
+        numbers = {text for text in counts if _values.number_of(text) is not None}
+        marked = _values.marked(values)
+        if marked is not None:
+            row = values.first(values.names.index(marked))
+            raise DataError(
+                f"{read.name}: {read.where(row)}, column {shown(name)}: {shown(marked)} is no "
+                f"plain number; write it as 1234.5, or leave the column out "
+                f"(--drop {option([name])})"
+                f"{_of_comma(marked)}"
+            )
         if 2 * sum(counts[text] for text in numbers) > sum(counts.values()) > 0:
             strange = [code for code, text in enumerate(values.names) if text in counts]
             bad = [code for code in strange if values.names[code] not in numbers]
@@ -153,7 +200,7 @@ def _check(read: Read, name: str, values: Values) -> None:
                 raise DataError(
                     f"{read.name}: {read.where(row)}, column {shown(name)}: {shown(text)} is not a "
                     f"number, as others there are; leave the cell empty if it is missing, or the "
-                    f"column out (--drop {option([name])})"
+                    f"column out (--drop {option([name])}){_of_comma(text)}"
                 )
     else:
         numbers_there = values.values
@@ -166,8 +213,9 @@ def _check(read: Read, name: str, values: Values) -> None:
         )
 
 
-def _is_number(text: str) -> bool:
-    return isinstance(_values.as_numbers(Texts(np.zeros(1, np.int64), (text,))), Numbers)
+def _of_comma(text: str) -> str:
+    is_comma = re.fullmatch(r"[-+]?\d*,\d+", text) is not None
+    return "; if its comma is the decimal mark, pass --decimal comma" if is_comma else ""
 
 
 def _check_range(read: Read, found: Found, dtype: np.dtype[Any]) -> None:
@@ -209,6 +257,7 @@ def described(found: list[Found], dropped: Iterable[str], standardize: bool) -> 
         names = listed(column.name for column in dates)
         lines.append(f"dates: {names}, as days since 1970-01-01, standardised")
     lines += filled(found)
+    lines += [f"note: {f.note}" for f in found if f.note][:8]
     dropped = list(dropped)
     if dropped:
         lines.append(f"left out: {listed(dropped)}")

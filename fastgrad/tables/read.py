@@ -14,31 +14,34 @@ from .._files import path_text
 from .._ops.numbers import brief
 from . import layout
 from . import text as _text
-from .errors import DataError, counted, printable
-from .source import MAX_BYTES, Source, checked_file
+from .errors import DataError, counted
+from .source import MAX_BYTES, STDIN, Source, checked_file, named
 
 TEXT = (".csv", ".tsv", ".txt", ".data")
 BINARY = (".parquet", ".feather")
 PACKED = (".gz", ".zip")  # of one text file
 SUFFIXES = (*TEXT, *PACKED, *BINARY)
+READABLE = f"{', '.join(SUFFIXES)} can be read, or - for text from standard input"
 Where = Callable[[int], str]  # a row -> the place, for people
 
 
 @dataclass(frozen=True)
 class Read:
     """A table and where it came from. frame: a pandas.DataFrame; title: what was found, as a line;
-    where: a row -> its place in the file, for people; header: whether there was one."""
+    where: a row -> its place in the file, for people; header: whether there was one; remarks: what
+    was found and is not usual, which the title has as well."""
 
     frame: Any
     name: str
     title: str
     where: Where
     header: bool = True
+    remarks: tuple[str, ...] = ()
 
 
 def is_table(path: str) -> bool:
     """Whether the name of a file is that of a table."""
-    return path.lower().endswith(SUFFIXES)
+    return path == STDIN or path.lower().endswith(SUFFIXES)
 
 
 def read_table(
@@ -51,7 +54,8 @@ def read_table(
     least: int = 2,
     known: Collection[str] = (),
 ) -> Read:
-    """The table in a .csv, .tsv, .txt, .data, .parquet, .feather file, or a .gz or .zip of text.
+    """The table in a .csv, .tsv, .txt, .data, .parquet, .feather file, or a .gz or .zip of text;
+    "-": text from standard input.
 
     What is None is found out. A file that cannot be read, or only wrongly, is a DataError.
     separator: one character, " " for any blanks. decimal: "." or ",". header: whether line 1 names
@@ -59,9 +63,9 @@ def read_table(
     they need no name. least: columns, fewer are an error. known: names that a header is known by.
     """
     text = path_text("read_table", "path", path)
-    name = printable(text)
+    name = named(text)
     if not is_table(text):
-        raise DataError(f"{name}: no table; {', '.join(SUFFIXES)} can be read")
+        raise DataError(f"{name}: no table; {READABLE}")
     binary = text.lower().endswith(BINARY)
     checked_file(text, MAX_BYTES)
     pandas = _pandas(name)
@@ -80,7 +84,7 @@ def read_table(
     return Read(
         frame, name, _title(name, frame, remarks),
         lambda row: f"line {source.line_of(row, found.separator, found.header)}",
-        found.header,
+        found.header, tuple(remarks),
     )  # fmt: skip
 
 
@@ -107,6 +111,8 @@ def _read_binary(pandas: Any, path: str, name: str) -> Read:
         raise
     except Exception as error:  # pyarrow has its own
         raise DataError(f"{name}: not a whole {suffix} file ({brief(str(error), 100)})") from None
+    if frame.index.names != [None] and not isinstance(frame.index, pandas.RangeIndex):
+        frame = frame.reset_index()  # columns that pandas was told to index rows by
     frame.columns = [str(column) for column in frame.columns]
     if not frame.columns.is_unique:
         twice = frame.columns[frame.columns.duplicated()][0]

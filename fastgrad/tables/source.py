@@ -12,9 +12,11 @@ import gzip
 import io
 import os
 import re
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import IO, Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from numpy.typing import NDArray
 from .._files import path_text
 from .errors import DataError, counted, printable
 
+STDIN = "-"  # as a path: text from standard input
 MAX_BYTES = 1 << 30  # of text, unpacked
 MAX_LINE = 1 << 24  # characters, also of a row of several lines: cells take 30 times the memory
 _PIECE = 1 << 20
@@ -35,14 +38,16 @@ class Source:
 
     def __init__(self, path: str | os.PathLike[str]):
         text = path_text("read_table", "path", path)
-        self.name = printable(text)
+        self.name = named(text)
         self.path = checked_file(text, MAX_BYTES)
         self.encoding = "UTF-8"
         self._data: bytes | None = None
         self._skip = 0
         suffix = os.path.splitext(text)[1].lower()
         try:
-            if suffix == ".gz":
+            if text == STDIN:
+                self._data = _bounded(self.name, nullcontext(sys.stdin.buffer))
+            elif suffix == ".gz":
                 self._data = _bounded(self.name, gzip.open(text))
             elif suffix == ".zip":
                 self._data = self._unzipped()
@@ -74,18 +79,13 @@ class Source:
     def pieces(self, size: int) -> Iterator[bytes]:
         """Whole lines, about ``size`` bytes of them at a time; a last line may have no end. One
         that is too long is the last."""
-        rest = b""
         with self.open() as stream:
             while piece := stream.read(size):
-                piece = rest + piece
-                cut = piece.rfind(b"\n") + 1
-                rest = piece[cut:]
-                if cut:
-                    yield piece[:cut]
-                elif len(rest) > MAX_LINE:
+                if not piece.endswith(b"\n"):
+                    piece += stream.readline(MAX_LINE)
+                yield piece
+                if len(piece) >= MAX_LINE:
                     break
-        if rest:
-            yield rest
 
     def _unzipped(self) -> bytes:
         with zipfile.ZipFile(self.path) as archive:
@@ -151,7 +151,8 @@ class Source:
                 except UnicodeDecodeError as error:
                     line = lines + piece.count(b"\n", 0, error.start) + 1
                     raise DataError(
-                        f"{self.name}: line {line} is not text in UTF-8; save it as UTF-8"
+                        f"{self.name}: line {line} is not text in UTF-8; save it as UTF-8 "
+                        f"(of Windows: iconv -f cp1252 -t utf-8 FILE > NEW)"
                     ) from None
                 has_quotes = has_quotes or b'"' in piece
                 first = piece.find(b"\n")
@@ -174,7 +175,9 @@ class Source:
         return rows
 
     def _count_rows(self, piece: bytes, separator: str, columns: int, before: int) -> int:
-        ends, marks = widths(piece, separator)
+        found = widths(piece, separator)
+        assert found is not None
+        ends, marks = found
         starts = np.concatenate([[0], ends[:-1] + 1])
         rows = len(ends)
         for i in np.flatnonzero(marks != columns - 1):
@@ -246,13 +249,22 @@ class Source:
         return 0
 
 
-def widths(lines: bytes, separator: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Of whole lines, without quotes: where each ends, and how many separators it has."""
+def widths(
+    lines: bytes, separator: str, has_quotes: bool = False
+) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Of whole lines: where each ends, and how many separators it has outside of quotes. None where
+    a line ends within quotes."""
     codes = np.frombuffer(lines, np.uint8)
     ends: NDArray[Any] = np.flatnonzero(codes == 10)
     if not lines.endswith(b"\n"):
         ends = np.append(ends, len(lines))
-    marks = np.searchsorted(np.flatnonzero(codes == ord(separator)), ends)
+    found = np.flatnonzero(codes == ord(separator))
+    if has_quotes:
+        quotes = np.flatnonzero(codes == ord('"'))
+        if (np.searchsorted(quotes, ends) % 2).any():
+            return None
+        found = found[np.searchsorted(quotes, found) % 2 == 0]
+    marks = np.searchsorted(found, ends)
     marks[1:] -= marks[:-1].copy()
     return ends, marks
 
@@ -266,8 +278,15 @@ def _cells(text: str, separator: str) -> int:
     return len(text.split()) if separator == " " else text.count(separator) + 1
 
 
+def named(path: str) -> str:
+    """A file, for people."""
+    return "standard input" if path == STDIN else printable(path)
+
+
 def checked_file(path: str, most: int) -> str:
-    """A regular file within the limit: a pipe or a device might never end."""
+    """A regular file within the limit: a pipe or a device might never end, but for STDIN."""
+    if path == STDIN:
+        return path
     name = printable(path)
     try:
         size = os.stat(path).st_size
@@ -280,8 +299,8 @@ def checked_file(path: str, most: int) -> str:
     return path
 
 
-def _bounded(name: str, stream: Any) -> bytes:
-    with stream:
+def _bounded(name: str, opened: AbstractContextManager[Any]) -> bytes:
+    with opened as stream:
         data: bytes = stream.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise DataError(f"{name}: more than {MAX_BYTES} bytes unpacked; that is the limit")

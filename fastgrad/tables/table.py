@@ -42,7 +42,8 @@ class Table:
         ValueError that names it. Unknown texts are 0 in all columns of their own. A model rounds
         float64 to its own dtype, to the bits that the command line computes with.
         """
-        return write(find(self, frame, _row), np.dtype(dtype))
+        series = {str(name): frame[name] for name in frame.columns}
+        return write(find(self, series, _row, np.dtype(dtype)), np.dtype(dtype))
 
     def encode_target(self, frame: Any) -> NDArray[Any]:
         """y (N,) as the model learns it: class numbers, or numbers standardised."""
@@ -74,24 +75,30 @@ class Table:
         return None if self.columns is None else sum(column.width for column in self.columns)
 
 
-def find(table: Table, frame: Any, where: Where, drop: Iterable[str] = ()) -> list[Found]:
-    """The columns of a frame as those of the table read them."""
+def find(
+    table: Table, series: dict[str, Any], where: Where, dtype: np.dtype[Any],
+    drop: Iterable[str] = (),
+) -> list[Found]:  # fmt: skip
+    """The columns of a frame as those of the table read them, for x of ``dtype``. series: pandas'
+    by name, taken out one by one, so that their memory is free."""
     table._check_named()
     assert table.columns is not None
-    there = {str(name): name for name in frame.columns}
     names = [column.name for column in table.columns]
-    missing = [name for name in names if name not in there]
+    missing = [name for name in names if name not in series]
     if missing:
-        raise DataError(f"no column {listed(missing)}, which the model was trained with")
+        raise DataError(
+            f"no column {listed(missing)}, which the model was trained with (columns: "
+            f"{listed(series, 12)})"
+        )
     known = {*names, table.target.name, table.weights, *table.dropped, *drop}
-    extra = [name for name in there if name not in known]
+    extra = [name for name in series if name not in known]
     if extra:
         raise DataError(
             f"column {listed(extra)}: the model was trained without; leave it out "
             f"(--drop {option(extra)})"
         )
     return [
-        _columns.find(column, _values.of(frame[there[column.name]]), where)
+        _columns.find(column, _values.of(series.pop(column.name)), where).written(dtype)
         for column in table.columns
     ]
 

@@ -6,6 +6,7 @@ are standardised as inputs are, and given back in their own unit.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from .._ops.numbers import shown
 from . import values as _values
 from .columns import Where
-from .errors import DataError, counted, listed
+from .errors import DataError, counted, listed, no_column
 from .sums import mean_and_deviation
 from .values import Days, Numbers, Texts, Values
 
@@ -93,33 +94,48 @@ def _brief(name: str) -> str:
     return shown(name)[1:-1]
 
 
-def choose(name: str, columns: list[str], given: str | None, classy: list[str]) -> str:
-    """The target column of ``columns``; classy: those whose values could be classes."""
+def choose(
+    name: str, columns: list[str], given: str | None, classy: list[str] | None
+) -> tuple[str, str]:
+    """The target of ``columns``, and why, if that was a guess. classy: of the columns, those whose
+    values could be classes; None: the last will do. One that stands in the middle is not guessed,
+    as classes stand first or last; and y beside x may be no more than where a thing is."""
     if given is not None:
         if given not in columns:
-            raise DataError(f"{name}: no column named {shown(given)} (columns: {listed(columns)})")
-        return given
+            raise DataError(f"{name}: {no_column(given, columns)}")
+        return given, ""
     for names in NAMES:
         found = [column for column in columns if column.lower() in names]
+        if found and classy is not None and names == ("y",) and is_place(columns):
+            classy, found = [*found, *(c for c in classy if c not in found)], []
         if len(found) > 1:
             places = " or ".join(f"{shown(c)} (column {columns.index(c) + 1})" for c in found[:2])
             raise DataError(f"{name}: to learn is {places}; say which with --target COLUMN")
         if found:
-            return found[0]
+            return found[0], ""
+    if classy is None:
+        return columns[-1], ""
+    if len(classy) == 1 and classy[0] in (columns[0], columns[-1]):
+        return classy[0], "the one column that looks like classes; --target chooses another"
+    what = f"{listed(classy)} could each be it" if len(classy) > 1 else "none looks like classes"
     if len(classy) == 1:
-        return classy[0]
-    what = f"{listed(classy)} could each hold classes" if classy else "none holds classes"
+        what = f"{listed(classy)}, which could be it, stands neither first nor last"
     raise DataError(
         f"{name}: no column is called {', '.join(sum(NAMES, ()))}, and {what}; say which "
-        f"is to be learned with --target COLUMN (columns: {listed(columns)})"
+        f"is to be learned with --target COLUMN (columns: {listed(columns, 12)})"
     )
+
+
+def is_place(columns: list[str]) -> bool:
+    """Whether y is likely the second coordinate: there is an x, and y is not the last column."""
+    return any(name.lower() == "x" for name in columns) and columns[-1].lower() != "y"
 
 
 def is_classy(values: Values) -> bool:
     """Whether the values look like classes: texts, or few whole numbers."""
     if isinstance(values, Texts):
         n = len(values.counts())
-        return 2 <= n <= max(2, len(values.codes) // 3)
+        return 2 <= n <= max(2, len(values.codes) // 2) and not _values.date_formats(values)
     if isinstance(values, Days):
         return False
     return _few_whole(values) is not None
@@ -162,7 +178,10 @@ def _classes(name: str, title: str, values: Values, where: Where) -> Target:
     if isinstance(values, Numbers):
         if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
             raise DataError(f"{title}: holds an infinite number; it can be no class")
-        kind = "integer" if bool(np.all(numbers == np.floor(numbers))) else "number"
+        whole = numbers.dtype.kind in "iu" or bool(
+            np.all((numbers == np.floor(numbers)) & (np.abs(numbers) < _values.WHOLE))
+        )
+        kind = "integer" if whole else "number"
     texts = _values.as_texts(values)
     _check_full(name, texts.codes < 0, where)
     counts = texts.counts()
@@ -175,6 +194,8 @@ def _classes(name: str, title: str, values: Values, where: Where) -> Target:
     if single > 2 and 2 * single > len(counts):
         what = f"{single} of {len(counts)} classes have one row"
         way = "choose another --target COLUMN"
+        if isinstance(values, Texts) and (marked := _values.marked(values)) is not None:
+            way = f"{shown(marked)} is no plain number: write it as 1234.5"
         if kind != "text":
             way = "for a number to be learned pass --task regression"
         raise DataError(f"{title}: {what}; {way}")
@@ -189,10 +210,8 @@ def _same(names: tuple[str, ...], kind: str) -> list[str]:
         return list(names)
     found = []
     for name in names:
-        try:
-            found.append(_values.plain(float(name)))
-        except (ValueError, OverflowError):
-            found.append(name)
+        number = None if name.lstrip("-").isdigit() else _values.number_of(name)
+        found.append(name if number is None or not math.isfinite(number) else _values.plain(number))
     return found
 
 

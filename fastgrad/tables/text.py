@@ -1,15 +1,16 @@
 """Text of a table: its source and layout in; a pandas DataFrame out.
 
 Columns are kept in the smallest type that holds them exactly, and one that is numbers in one part
-of the file and texts in another is read again as texts. A large file without quotes is cut at line
-ends into pieces, which threads check and read side by side; what is unusual in one of them leaves
-the file to the one reader that says what, and where.
+of the file and texts in another is read again as texts. A large file is cut at line ends into
+pieces, which threads check and read side by side; what is unusual in one of them, such as a quoted
+cell of several lines, leaves the file to the one reader that says what, and where.
 """
 
 from __future__ import annotations
 
 import io
 import re
+import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ import numpy as np
 from .._ops.numbers import brief
 from ..threads import get_num_threads
 from .errors import DataError
-from .layout import Layout
+from .layout import Layout, is_number
 from .parts import Column, Part, parts_of
 from .source import Source, widths
 
@@ -41,15 +42,24 @@ def read(pandas: Any, source: Source, found: Layout) -> Any:
         has_quotes = source.check_bytes()
         rows = source.count_rows(found.separator, len(found.names), has_quotes) - found.header
         if rows < 1:
-            raise DataError(
-                f"{source.name}: no rows below the header; there is nothing to learn from"
-            )
+            raise DataError(f"{source.name}: no rows below the header")
         columns = _in_order(pandas, source, found, rows, {})
         mixed = {name: str for name, column in columns.items() if len(column.kinds) > 1}
         if mixed:
             del columns
             columns = _in_order(pandas, source, found, rows, mixed)
-    return pandas.DataFrame({n: c.values(pandas) for n, c in columns.items()}, copy=False)
+    if found.decimal != ".":
+        for column in columns.values():
+            column.rename(lambda text: _with_point(text, found.decimal))
+    frame = pandas.DataFrame({n: c.values(pandas) for n, c in columns.items()}, copy=False)
+    if "pyarrow" in sys.modules:  # pandas' texts were its; it keeps what was free, else
+        sys.modules["pyarrow"].default_memory_pool().release_unused()
+    return frame
+
+
+def _with_point(text: str, decimal: str) -> str:
+    """A number in a column of texts, as Python reads it."""
+    return text.replace(decimal, ".") if is_number(text, decimal) else text
 
 
 def _in_order(
@@ -133,15 +143,17 @@ def _added(columns: dict[str, Column], parts: dict[str, Part]) -> bool:
 
 
 def _parts(pandas: Any, lines: bytes, found: Layout, has_header: bool) -> dict[str, Part] | None:
-    """Of plain lines that are all of one width. numpy counts: it lets the other threads run."""
+    """Of lines that are all of one width, and rows of their own. numpy counts: it lets the other
+    threads run."""
     codes = np.frombuffer(lines, np.uint8)
     parts = [codes[i : i + _PART] for i in range(0, len(codes), _PART)]
 
     def count(character: str) -> int:
         return sum(int(np.count_nonzero(part == ord(character))) for part in parts)
 
-    if count('"') or count("\0"):
+    if count("\0"):
         return None
+    has_quotes = count('"') > 0
     options = _options(pandas, found, has_header)
     options["skipinitialspace"] = count(" ") > 0  # where there is none, a fifth faster
     try:
@@ -156,7 +168,9 @@ def _parts(pandas: Any, lines: bytes, found: Layout, has_header: bool) -> dict[s
     if len(frame) != ends - has_header:
         return None
     # a row that is too short has no last cell; without such rows none is too long
-    if count(found.separator) != ends * marks or frame.iloc[:, -1].isna().any():
-        if (widths(lines, found.separator)[1] != marks).any():
+    is_sure = not has_quotes and count(found.separator) == ends * marks
+    if not is_sure or frame.iloc[:, -1].isna().any():
+        of_lines = widths(lines, found.separator, has_quotes)
+        if of_lines is None or (of_lines[1] != marks).any():
             return None
     return parts_of(pandas, frame)

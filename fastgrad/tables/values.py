@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import math
 import numbers
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 DAY = 86_400.0  # seconds
+WHOLE = 1e16  # floats from here on are written as floats, though all of them are whole numbers
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Days:
 
 
 Values = Numbers | Texts | Days
+# Texts that stand for a missing value where all others of the column are numbers
+GAPS = frozenset(("-", "--", ".", "..", "*", "\\N", "missing", "unknown", "n.a.", "None", "NaT"))
 
 
 def of(series: Any) -> Values:
@@ -80,8 +85,11 @@ def of(series: Any) -> Values:
 
 def _of_unique(codes: NDArray[np.int64], unique: list[Any]) -> Values:
     """codes (N,) into the values of ``unique``, of any type."""
-    known = [value for value in unique if isinstance(value, numbers.Number)]
-    if unique and len(known) == len(unique) and not all(isinstance(v, bool) for v in unique):
+    if (
+        unique
+        and all(isinstance(value, numbers.Number) for value in unique)
+        and not all(isinstance(v, bool) for v in unique)
+    ):
         return Numbers(np.append([float(value) for value in unique], np.nan)[codes])
     if unique and all(isinstance(value, datetime.date) for value in unique):
         import pandas
@@ -89,6 +97,10 @@ def _of_unique(codes: NDArray[np.int64], unique: list[Any]) -> Values:
         days = _days(pandas.Series(pandas.to_datetime(unique)))
         return Days(np.append(days, np.nan)[codes])
     names = [str(value).strip() for value in unique]
+    if not GAPS.isdisjoint(names) and not GAPS.issuperset(names):
+        known = [math.nan if name in GAPS else number_of(name) for name in names]
+        if None not in known:
+            return Numbers(np.array([*known, math.nan], np.float64)[codes])
     places = {name: i for i, name in enumerate(dict.fromkeys(names))}
     lookup = np.array([*(places[name] for name in names), -1], np.int64)
     return Texts(lookup[codes], tuple(places))
@@ -104,19 +116,41 @@ def _days(series: Any) -> NDArray[np.float64]:
     return np.where(np.isnat(moments), np.nan, days).astype(np.float64)
 
 
-def as_numbers(values: Values) -> Numbers | str:
-    """As numbers, where all texts are such; else the first text that is none."""
+def as_numbers(values: Values, gaps: bool = False) -> Numbers | str:
+    """As numbers, where all texts are such; else the first text that is none. gaps: those of GAPS
+    are missing values."""
     if not isinstance(values, Texts):
         return Numbers(values.values)
     found = list[float]()
     for name in values.names:
-        try:
-            if "_" in name:  # Python's 1_000 is no number to others
-                raise ValueError
-            found.append(float(name))
-        except ValueError:
+        number = math.nan if gaps and name in GAPS else number_of(name)
+        if number is None:
             return name
+        found.append(number)
     return Numbers(np.append(found, np.nan)[values.codes])
+
+
+def number_of(text: str) -> float | None:
+    """None for what is no number."""
+    try:
+        return None if "_" in text else float(text)  # Python's 1_000 is no number to others
+    except ValueError:
+        return None
+
+
+_MARKED = re.compile(
+    r"[-+]?[$€£¥]?\s*[-+]?\d{1,3}(?:[ ,.'\u00a0\u202f]\d{3})*\d*(?:[.,]\d+)?\s*[%$€£¥]?"
+)
+
+
+def marked(texts: Texts) -> str | None:
+    """Where most cells are numbers, some with signs that people read, as in $1,000 or 12 %: the
+    first such text."""
+    counts = texts.counts()
+    plain = {name for name in counts if number_of(name) is not None}
+    found = [name for name in counts if name not in plain and _MARKED.fullmatch(name)]
+    n = sum(counts[name] for name in (*plain, *found))
+    return found[0] if found and 2 * n > sum(counts.values()) else None
 
 
 def as_texts(values: Values) -> Texts:
@@ -131,31 +165,34 @@ def as_texts(values: Values) -> Texts:
 
 def plain(value: float) -> str:
     """A number as people write it: 3, not 3.0."""
-    return str(int(value)) if abs(value) < 1e16 and value == int(value) else repr(value)
+    return str(int(value)) if abs(value) < WHOLE and value == int(value) else repr(value)
 
 
 # dates in texts -----------------------------------------------------------------------------------
 
-FORMATS = ("ISO8601", "%d.%m.%Y", "%d.%m.%Y %H:%M", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%Y %H:%M")
+_DATES = ("%Y/%m/%d", "%d.%m.%Y", "%d-%m-%Y", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%y", "%m/%d/%y",
+          "%d/%m/%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y")  # fmt: skip
+FORMATS = ("ISO8601", *(f"{d}{t}" for d in _DATES for t in ("", " %H:%M", " %H:%M:%S")))
 
 
-def date_format(texts: Texts) -> str | None:
-    """The one format by which all texts are dates; None where there is none, or are several."""
+def date_formats(texts: Texts) -> list[str]:
+    """Those by which all texts are dates: one, or none, or two that differ in day and month."""
+    names = [name for name in texts.counts() if name and name not in GAPS]
+    if not names or not all(name[:1].isdigit() and len(name) >= 6 for name in names[:100]):
+        return []
+    if all(len(n) >= 10 and n[4] == "-" == n[7] for n in names):
+        return [form for form in FORMATS[:1] if _are_dates(names, form)]
+    return [f for f in FORMATS[1:] if _are_dates(names[:3], f) and _are_dates(names, f)]
+
+
+def _are_dates(names: list[str], form: str) -> bool:
     import pandas
 
-    names = [name for name in texts.counts() if name]
-    if not names or not all(name[:1].isdigit() and len(name) >= 8 for name in names[:100]):
-        return None
-    found = list[str]()
-    for form in FORMATS:
-        if form == "ISO8601" and not all(len(n) >= 10 and n[4] == "-" == n[7] for n in names):
-            continue
-        try:
-            pandas.to_datetime(names, format=form)
-        except (ValueError, OverflowError, TypeError):
-            continue
-        found.append(form)
-    return found[0] if len(found) == 1 else None
+    try:
+        pandas.to_datetime(names, format=form)
+    except (ValueError, OverflowError, TypeError):
+        return False
+    return True
 
 
 def as_days(values: Values, form: str) -> Days | str:
@@ -168,13 +205,12 @@ def as_days(values: Values, form: str) -> Days | str:
         return plain(float(values.values[0]))
     if not values.names:
         return Days(np.full(len(values.codes), np.nan))
+    names = [None if name in GAPS else name for name in values.names]
     try:
-        moments = pandas.to_datetime(list(values.names), utc=True, format=form)
+        moments = pandas.to_datetime(names, utc=True, format=form)
     except (ValueError, OverflowError, TypeError):
-        for name in values.names:
-            try:
-                pandas.to_datetime([name], utc=True, format=form)
-            except (ValueError, OverflowError, TypeError):
+        for name in names:
+            if name is not None and not _are_dates([name], form):
                 return name
         raise
     days = _days(pandas.Series(moments))

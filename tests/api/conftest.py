@@ -7,7 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastgrad.cli import _report
 from support.blobs import blobs
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Commands run in it, without the second that they take to compare a step with numpy's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_report, "SAMPLE", 0.001)
+    return tmp_path
 
 
 @pytest.fixture

@@ -72,7 +72,10 @@ ERRORS: dict[str, tuple[Callable[[Path], list[str]], str]] = {
         words("--activation rleu"),
         "--activation rleu: unknown; choose from none, relu",
     ),
-    "optimizer": (words("--optimizer lion"), "--optimizer lion: unknown; choose from adam, sgd"),
+    "optimizer": (
+        words("--optimizer lion"),
+        "--optimizer lion: unknown; choose from adam, adamw, sgd",
+    ),
     "batch size": (words("--batch-size 0"), "argument --batch-size: '0': give a whole number of 1"),
     "negative batch": (
         words("--batch-size -3"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -12,52 +11,16 @@ import pytest
 
 from fastgrad import MLP
 from fastgrad._mlp.checkpoint import digest
-from fastgrad.cli import _report, main
 from fastgrad.tables import DataError, sums
 from fastgrad.tables.table import from_plain, to_plain
+from support.commands import TRAIN, accuracy, line, points, run, write
 
 pandas = pytest.importorskip("pandas")
 Capture = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(_report, "SAMPLE", 0.001)
-    return tmp_path
-
-
-def points(rows: int = 120, seed: int = 0):
-    """A frame of four columns of numbers and of a class 0, 1, 2 that they tell."""
-    y = np.arange(rows) % 3
-    x = np.random.default_rng(seed).standard_normal((rows, 4)) + 3 * np.eye(3, 4)[y]
-    return pandas.DataFrame(x.round(4), columns=list("abcd")).assign(kind=y)
-
-
-def write(frame, name: str = "t.csv") -> None:
-    frame.to_csv(name, index=False)
-
-
-def run(words: str, capsys: Capture, code: int = 0) -> tuple[str, str]:
-    """What was printed, and what on stderr but the progress."""
-    capsys.readouterr()
-    assert main(shlex.split(words)) == code
-    out, err = capsys.readouterr()
-    lines = [line for line in err.splitlines() if not line.startswith("training:")]
-    assert code == 0 or (len(lines) == 1 and "Traceback" not in err), err
-    return out, "\n".join(lines)
-
-
-def line(out: str, name: str) -> str:
-    found = [text for text in out.splitlines() if text.startswith(f"{name} ")]
-    return found[-1].removeprefix(name).strip() if found else ""
-
-
-def accuracy(out: str) -> float:
-    return float(line(out, "accuracy").split()[0])
-
-
-TRAIN = "train --data t.csv --target kind --epochs 20 "
+pytestmark = pytest.mark.usefixtures("folder")
+TRAIN += "--epochs 20 "
 
 
 # names ------------------------------------------------------------------------------------------
@@ -110,7 +73,7 @@ def test_files_without_a_header(capsys: Capture) -> None:
     frame.to_csv("t.csv", index=False, header=False)
     out, _ = run("train --data t.csv --epochs 20 --save m.npz", capsys)
     assert "t.csv: 120 rows, 5 columns, no header\n" in out
-    assert "\ntarget: column '1', 3 classes, 0 to 2\n" in out
+    assert "\ntarget: column '1', 3 classes, 0 to 2 (the one column that looks like cl" in out
     frame.drop(columns="kind").to_csv("new.csv", index=False, header=False)
     predicted, _ = run("predict m.npz --data new.csv", capsys)
     assert predicted == run("predict m.npz --data t.csv", capsys)[0]
@@ -129,7 +92,11 @@ def test_files_without_a_header(capsys: Capture) -> None:
         ("a b c d class", "column 'class', 3 classes, 0 to 2"),
         ("a y c x class", "column 'class', 3 classes, 0 to 2"),
         ("a b c d Label", "column 'Label', 3 classes, 0 to 2"),
-        ("a b c d kind", "column 'kind', 3 classes, 0 to 2"),  # the only one that could be
+        (
+            "a b c d kind",
+            "column 'kind', 3 classes, 0 to 2 (the one column that looks like classes; "
+            "--target chooses another)",
+        ),
         ("a b c d Y", "column 'Y', 3 classes, 0 to 2"),
     ],
 )
@@ -144,13 +111,18 @@ def test_the_target_is_said(names: str, said: str, capsys: Capture) -> None:
 def test_a_target_that_is_not_known(capsys: Capture) -> None:
     write(points().assign(other="x").assign(other=list("xyz") * 40))
     _, err = run("train --data t.csv", capsys, 2)
-    assert "'kind', 'other' could each hold classes; say which is to be learned with --tar" in err
+    assert "'kind', 'other' could each be it; say which is to be learned with --target" in err
+    write(points().set_axis(list("xzcdy"), axis=1))
+    assert (
+        "\ntarget: column 'y', 3 classes, 0 to 2\n"
+        in run("train --data t.csv --epochs 1", capsys)[0]
+    )
     write(points().rename(columns={"a": "class", "kind": "target"}))
     _, err = run("train --data t.csv", capsys, 2)
     assert "to learn is 'class' (column 1) or 'target' (column 5); say which" in err
     write(points().drop(columns="kind"))
     _, err = run("train --data t.csv", capsys, 2)
-    assert "and none holds classes; say which" in err
+    assert "and none looks like classes; say which" in err
 
 
 LABELS = {
@@ -338,7 +310,9 @@ def test_the_numbers(capsys: Capture) -> None:
     shuffled["colour"] = shuffled["colour"].astype("category")
     shuffled["size"] = shuffled["size"].astype("Float64")
     assert np.array_equal(table.encode(shuffled, np.float64)[::-1], x)
-    with pytest.raises(DataError, match=r"^no column 'flag', which the model was trained with$"):
+    with pytest.raises(
+        DataError, match=r"^no column 'flag', which the model was trained with \(col"
+    ):
         table.encode(frame.drop(columns="flag"))
     with pytest.raises(DataError, match=r"^row 5, column .size.: .x. is not a number$"):
         table.encode(frame.assign(size=["x" if i == 5 else 1 for i in range(120)]))

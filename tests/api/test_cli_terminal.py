@@ -69,7 +69,8 @@ def test_train_in_a_terminal(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     program = subprocess.Popen(
-        [sys.executable, "-m", "fastgrad", "--epochs", "3"], cwd=tmp_path, env=environment(),
+        [sys.executable, "-m", "fastgrad", "--epochs", "3", "--validation", "0.1"],
+        cwd=tmp_path, env=environment(),
         stdin=theirs, stdout=theirs, stderr=theirs,
     )  # fmt: skip
     os.close(theirs)
@@ -82,6 +83,7 @@ def test_train_in_a_terminal(tmp_path: Path) -> None:
     os.close(ours)
     assert program.wait(60) == 0
     text = shown.decode()
-    assert "training: 100%|█" in text and "3/3 [" in text
+    assert "training 100%|█" in text and "3/3, " in text
+    assert re.search(r"3/3, 00:0\d left, loss \d\.\d{4}, val \d\.\d{4}, acc \d\.\d{4}", text)
     assert not re.search(r"\x1b\[[1-9][0-9;]*m", text)  # colorama, if there, resets at exit: 0
     assert max(len(line) for line in re.split(r"[\r\n]+", text)) <= 80

@@ -2,45 +2,34 @@
 
 from __future__ import annotations
 
-import shlex
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from fastgrad import MLP, Adam
 from fastgrad._mlp.checkpoint import digest
-from fastgrad.cli import _report, main
+from fastgrad.cli._untrained import begin
 from fastgrad.datasets import stratified_split
 from fastgrad.tables import DataError
+from support.commands import TRAIN
+from support.commands import points as classes
+from support.commands import run as run_one
 
 pandas = pytest.importorskip("pandas")
 Capture = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(_report, "SAMPLE", 0.001)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
+TRAIN += "--weights w --epochs 6 "
 
 
 def points(rows: int = 120, seed: int = 0):
-    y = np.arange(rows) % 3
-    rng = np.random.default_rng(seed)
-    x = rng.standard_normal((rows, 4)) + 2 * np.eye(3, 4)[y]
-    frame = pandas.DataFrame(x.round(4), columns=list("abcd"))
-    return frame.assign(kind=y, w=rng.integers(0, 5, rows) / 2)
+    frame = classes(rows, seed, 2)
+    return frame.assign(w=np.random.default_rng(seed).integers(0, 5, rows) / 2)
 
 
 def run(words: str, capsys: Capture, code: int = 0) -> tuple[str, list[str]]:
-    capsys.readouterr()
-    assert main(shlex.split(words)) == code
-    out, err = capsys.readouterr()
-    return out, [text for text in err.splitlines() if not text.startswith("training:")]
-
-
-TRAIN = "train --data t.csv --target kind --weights w --epochs 6 "
+    out, err = run_one(words, capsys, code)
+    return out, err.splitlines()
 
 
 def test_weights_are_those_of_fit(capsys: Capture) -> None:
@@ -56,7 +45,7 @@ def test_weights_are_those_of_fit(capsys: Capture) -> None:
     x, y, w = table.encode(frame), table.encode_target(frame), table.encode_weights(frame)
     assert np.array_equal(w, frame.w)
     train, held = stratified_split(y)
-    same = MLP(model.sizes, optimizer=Adam(0.003))
+    same = begin(MLP(model.sizes, optimizer=Adam(0.003)), table)
     same.fit(x[train], y[train], 6, 32, weights=w[train], progress=False)
     assert digest(same) == digest(model)
     right = np.average(model.predict(x[held]) == y[held], weights=w[held])
@@ -100,7 +89,7 @@ def test_rows_that_validate_count_as_well(capsys: Capture) -> None:
     last = {name: values[-1] for name, values in model.history.items()}
     for name, value in model.evaluate(*parts).items():
         assert last[f"validation_{name}"] == value
-    fit = MLP(model.sizes, optimizer=Adam(0.003)).fit
+    fit = begin(MLP(model.sizes, optimizer=Adam(0.003)), table).fit
     y = table.encode_target(frame)
     train, _ = stratified_split(y)
     x, w = table.encode(frame), table.encode_weights(frame)

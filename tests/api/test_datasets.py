@@ -195,8 +195,8 @@ def test_npz_reads_what_numpy_writes(tmp_path: Path, dtype: str, order: str) -> 
 
 LABELS = "labels are whole numbers from 0 to 65535, one a class"
 CSV_ERRORS = {  # of reading; more of them: test_tables_files.py
-    "empty file": ("", "empty; there is nothing to learn from"),
-    "header only": ("a,b,label\n", "no rows below the header; there is nothing to learn from"),
+    "empty file": ("", "empty; there is no table in it"),
+    "header only": ("a,b,label\n", "no rows below the header"),
     "short row": ("a,b,c\n1,2,0\n1,0\n", "line 3 has 2 columns but the first row has 3"),
     "long row": ("a,b,c\n1,2,0,4\n", "line 2 has 4 columns but the first row has 3"),
     "text": ("a,b,c\n1,2,0\n1,x,0\n", "line 3, column 'b': 'x' is not a number"),

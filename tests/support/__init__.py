@@ -21,6 +21,7 @@ wrong_calls   calls that are refused, with the words of it; two_paths: calls in 
 programs      starts processes; stress runs those of tests/process for hours
 netlib, pytorch   operands and samples of the tests of others
 printed       what examples say that they print
+commands      tables that are trained by the command line; lookalikes: files as people have them
 
 Some are programs too: PYTHONPATH=tests python -m support.digest
 """
