@@ -16,7 +16,7 @@ from llvmlite import ir
 
 from ..codegen import atomics, structs
 from ..codegen.calls import VectorFunction, call, subroutine, vector_function
-from ..codegen.integers import bits_of, ceil_div, double, least, quotient
+from ..codegen.integers import bits_of, ceil_div, double, least, pick, quotient
 from ..codegen.memory import word
 from ..codegen.simd import FLOAT, I32, Simd, Value, at_most, declare, for_range, i64
 from ..codegen.structs import on_stack
@@ -31,7 +31,7 @@ from .args import Adam, Numbers, Sgd, Squares, Update
 
 CHUNK = 1 << 14  # elements of a task, and of a block of the sum of squares: part of BITS_VERSION
 CHAINS = 32  # of such a block: part of BITS_VERSION
-SHARED = 1 << 16  # elements that are worth several threads
+UPDATE_SHARED = 1 << 16  # elements that are worth several threads
 
 # Modes. Of SGD, from 0: 2 * (0 plain, 1 momentum, 2 Nesterov's) + 1 with weight decay. Of Adam: 0
 # without, 1 with decoupled decay, 2 with decay that is added to the gradient.
@@ -218,7 +218,7 @@ def update_all(t: Floats) -> Any:
     def body(p):  # type: ignore[no-untyped-def]
         count = p.size
         tasks = ceil_div(count, p.chunk)
-        if count >= SHARED and threads_in_force() > 1:
+        if count >= UPDATE_SHARED and threads_in_force() > 1:
             return fork_join(part, p, tasks, quotient(3 * count * size, thresholds.BYTES_PER_NS))
         status = OK
         for i in range(tasks):
@@ -226,6 +226,24 @@ def update_all(t: Floats) -> Any:
         return status
 
     return body
+
+
+def update_some_of(t: Floats) -> Any:
+    size, one = t.size, t[update]
+
+    @subroutine
+    def update_some(whole, first, count):  # type: ignore[no-untyped-def]
+        """The update of ``count`` elements from the ``first`` on, on this thread."""
+        if whole.mode < 0:
+            return OK
+        at = first * size
+        return run_task(one, on_stack(Update(
+            mode=whole.mode, size=count, chunk=count, param=whole.param + at,
+            grad=whole.grad + at, first=pick(whole.first, whole.first + at, 0),
+            second=pick(whole.second, whole.second + at, 0), numbers=whole.numbers,
+        )), 0)  # fmt: skip
+
+    return update_some
 
 
 @subroutine
@@ -279,7 +297,7 @@ def update_elements(t: Floats) -> Any:
 
     @subroutine
     def all_elements(plan):  # type: ignore[no-untyped-def]
-        if plan.size >= SHARED:
+        if plan.size >= UPDATE_SHARED:
             plan.chunk = CHUNK
             return call(shared, plan)
         return run_task(alone, plan, 0)
