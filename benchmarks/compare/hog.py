@@ -43,7 +43,7 @@ def main() -> None:
         for hog in hogs:
             hog.kill()
     lines = [
-        f"| {N}³, µs, hogs at nice {options.nice} | quiet | beside hogs | ninth decile | beside / quiet |",
+        f"| {N}³, µs, hogs at nice {options.nice} | quiet | beside hogs | ninth decile | ratio |",
         "| --- | --- | --- | --- | --- |",
     ]
     for name, before, after in zip(names, quiet, loaded, strict=True):

@@ -31,7 +31,7 @@ from .args import Adam, Numbers, Sgd, Squares, Update
 
 CHUNK = 1 << 14  # elements of a task, and of a block of the sum of squares: part of BITS_VERSION
 CHAINS = 32  # of such a block: part of BITS_VERSION
-UPDATE_SHARED = 1 << 16  # elements that are worth several threads
+SHARED = 1 << 16  # elements that are worth several threads
 
 # Modes. Of SGD, from 0: 2 * (0 plain, 1 momentum, 2 Nesterov's) + 1 with weight decay. Of Adam: 0
 # without, 1 with decoupled decay, 2 with decay that is added to the gradient.
@@ -218,7 +218,7 @@ def update_all(t: Floats) -> Any:
     def body(p):  # type: ignore[no-untyped-def]
         count = p.size
         tasks = ceil_div(count, p.chunk)
-        if count >= UPDATE_SHARED and threads_in_force() > 1:
+        if count >= SHARED and threads_in_force() > 1:
             return fork_join(part, p, tasks, quotient(3 * count * size, thresholds.BYTES_PER_NS))
         status = OK
         for i in range(tasks):
@@ -297,7 +297,7 @@ def update_elements(t: Floats) -> Any:
 
     @subroutine
     def all_elements(plan):  # type: ignore[no-untyped-def]
-        if plan.size >= UPDATE_SHARED:
+        if plan.size >= SHARED:
             plan.chunk = CHUNK
             return call(shared, plan)
         return run_task(alone, plan, 0)

@@ -36,12 +36,12 @@ from .losses import MSE
 from .net import LAYER_BYTES, LOSS_OFFSET, NET_BYTES
 from .optimizers import (
     NO_UPDATE,
-    UPDATE_SHARED,
     plan_adam,
     plan_sgd,
     tiny_of,
     update_elements,
 )
+from .optimizers import SHARED as UPDATE_SHARED
 from .owned_update import update_by_owners_of
 
 BY_PRODUCT, ALONE = 0, 1
