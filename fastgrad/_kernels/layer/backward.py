@@ -32,6 +32,8 @@ from .args import ActivationGradientPlan, Backward, PairPlan
 H_BYTES = 1 << 20
 _PAD = 64  # bytes a row, so that rows do not share cache sets
 _SHARED = 1 << 14  # elements of H that are worth several threads
+# H of so few columns is formed on one thread, unless in pairs: to read it elsewhere has to pay
+_FEW_COLUMNS, _MORE_INPUTS = 64, 20
 _INPUTS = 12  # with fewer, forming H is the work, and both products read all of it
 
 
@@ -222,7 +224,9 @@ def linear_backward(t: Floats) -> Any:
         height = most(quotient(H_BYTES, width * size * kc), 1) * kc
         if in_place != 0 and n * m * size <= H_BYTES:
             width, height = most(m, 1), most(n, 1)
-        if in_place == 0 and k < _INPUTS and m > 1:
+        tall = m <= _FEW_COLUMNS and k < _MORE_INPUTS
+        tall = tall and n * k * m * size >= 4 * thresholds.PAIR_FMAS
+        if in_place == 0 and m > 1 and (k < _INPUTS or tall):
             p.alone, large = 1, False
         threads = threads_in_force() if large else 1
         h_row = width * size + (_PAD if width * size % 512 == 0 else 0)
