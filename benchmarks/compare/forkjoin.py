@@ -1,15 +1,17 @@
 """What the pool costs: a job hot, a job that wakes a worker, and a second of doing nothing.
 
-    python benchmarks/compare/forkjoin.py
+    python benchmarks/compare/forkjoin.py [--write]
 
 Every task of these jobs waits until all tasks of its job have begun, so none of them can be done by
 a thread that does another one. The wake-up is measured beside a bare one: a thread that waits on an
 operating system's lock (CPython's PyThread lock, as the pool's workers do) until it is released, on
-another CPU.
+another CPU. What more threads would bring is a model, from the cost of a hot job: --write puts it
+and the figures into docs/threads.md.
 """
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import hashlib
 import os
@@ -32,6 +34,7 @@ from fastgrad._kernels.runtime.table import DTYPES, OK, TABLE
 
 THREADS, ROUNDS = 2, 300
 LONG = 10 * demand.WAKE_NS  # a worker that fell asleep is woken: a task would wait for it for ever
+MODELLED, LINE = (2, 4, 8, 16), 0.25  # threads; us of a cache line that goes from core to core
 GOALS = {"hot": 1.0, "asleep": 1.2, "idle": 1.0}
 
 
@@ -81,6 +84,9 @@ def wake_and_wait(release, lock, flag, answer):  # type: ignore[no-untyped-def]
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
     fastgrad.set_num_threads(THREADS)
     words = np.zeros(64, np.int64)
     counter, flag = words.ctypes.data, words[32:].ctypes.data
@@ -117,6 +123,29 @@ def main() -> None:
     idle = 1e3 * (time.process_time() - start)
     print(f"idle: {idle:.2f} ms of CPU in a second (goal {GOALS['idle']})")
     assert (words[0] - 2000) % THREADS == 0
+    join = statistics.median(hot)
+    lines = [
+        f"A hot job costs {join:.2f} µs; one that wakes its worker {ours:.0f} µs, "
+        f"{ours / theirs:.2f} times a bare wake-up ({theirs:.0f} µs); an idle pool "
+        f"{idle:.2f} ms of CPU a second.",
+        "", *modelled(join),
+    ]  # fmt: skip
+    print("\n".join(lines))
+    if options.write:
+        import threads_page
+
+        threads_page.write("forkjoin", lines, [], "benchmarks/compare/forkjoin.py")
+
+
+def modelled(join: float) -> list[str]:
+    """Of a job of t us: t / n + what a job costs, which each thread beyond two adds LINE to, since
+    all of them count the tasks they have done in one word."""
+    lines = ["| one thread | " + " | ".join(f"{n} threads" for n in MODELLED) + " |"]
+    lines.append("| --- |" + " --- |" * len(MODELLED))
+    for us in (10, 25, 100, 500):
+        times = (us / n + join + LINE * (n - THREADS) for n in MODELLED)
+        lines.append(f"| {us} µs | " + " | ".join(f"{t:.1f} µs" for t in times) + " |")
+    return lines
 
 
 def _keep_apart(waiter: threading.Thread) -> None:

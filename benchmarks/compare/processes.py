@@ -28,7 +28,7 @@ class Worker:
         self.library = library
         path = str(Path(__file__).with_name(program))
         self.process = subprocess.Popen(
-            [sys.executable, path, library, str(threads)],
+            [sys.executable, path, *library.split(), str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 

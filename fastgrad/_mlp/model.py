@@ -138,7 +138,7 @@ class MLP(Settings):
         It has the bits of loss_and_grads(x, y, weights) and update().
         """
         step = self._step
-        if weights is None and step.quick(x, y):
+        if step.quick(x, y) if weights is None else step.quick_part("weighted_step", x, y, weights):
             return step.loss.value
         caller = "MLP.train_step"
         x = looked_at_x(self._config, caller, x)
@@ -163,8 +163,10 @@ class MLP(Settings):
         """
         caller, step = "MLP.loss_and_grads", self._step
         accumulate = flag(caller, "accumulate", accumulate)
-        if weights is None and denominator is None:
-            if step.quick_part("loss_and_grads", x, y, accumulate):
+        if denominator is None:
+            name = "loss_and_grads" if weights is None else "weighted_grads"
+            given = () if weights is None else (weights,)
+            if step.quick_part(name, x, y, accumulate, *given):
                 return step.loss.value
         x = looked_at_x(self._config, caller, x)
         y = looked_at_y(self._config, caller, y, len(x))

@@ -94,7 +94,8 @@ class Step(Table):
         )
 
     def quick_part(self, name: str, *args: Any) -> bool | None:
-        """loss_and_grads(x, y, accumulate) or update(); compiled when it is first asked for."""
+        """loss_and_grads(x, y, accumulate), weighted_step(x, y, weights), weighted_grads, which
+        takes both, or update(); compiled when it is first asked for."""
         if name not in self._quick_parts:
             self._quick_parts[name] = step_builtin.of_table(name, self._table)
         return self._quick_parts[name](*args)

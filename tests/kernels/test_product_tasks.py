@@ -13,6 +13,7 @@ import sys
 from support.programs import environment
 
 SCRIPT = """
+import itertools
 import json
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy as np
 import fastgrad
 from fastgrad._kernels.codegen import structs
 from fastgrad._kernels.gemm.args import Product
-from fastgrad._kernels.layer.args import PairPlan
+from fastgrad._kernels.layer.args import ActivationGradientPlan, PairPlan
 from fastgrad._kernels.layer.backward import product_of_pair
 from fastgrad._kernels.runtime.registry import Task
 from fastgrad._kernels.runtime.table import POOL, READY, TABLE
@@ -37,7 +38,8 @@ for n, k, m in SHAPES:
     dx, dw = np.empty_like(x), np.empty_like(weight)
     of_dx = Product(n, k, m, matrix(g), matrix(weight.T), matrix(dx), NO_ROWS, 0, 0, 0, 1)
     of_dw = Product(k, m, n, matrix(x.T), matrix(g), matrix(dw), NO_ROWS, 0, 0, 0, 1)
-    plan = np.array([*structs.words(PairPlan(of_dx, of_dw))], np.int64)
+    no_h = structs.built(ActivationGradientPlan, itertools.repeat(0))
+    plan = np.array([*structs.words(PairPlan(of_dx, of_dw, 0, no_h))], np.int64)
     before = TABLE[READY:POOL]
     for task in range(2):
         run(product_of_pair, np.dtype(np.float32), Task(plan.ctypes.data, task))

@@ -131,3 +131,16 @@ def test_a_wrong_label_changes_no_parameter(joined: bool) -> None:
     y[77] = 9
     model.train_step(x, y)
     assert model.steps == 2
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("work", WORK, ids=lambda work: f"{work[0]}-{work[1]}")
+def test_owners_update_what_one_thread_does(work: tuple, dtype: str) -> None:
+    """A net that is too large for two joins: rows of each weight, as its gradient was cut."""
+    net = (300, 260, 230, 7), 20
+    losses, arrays = trained("by product", 1, dtype, net, work)
+    for threads in (2, 7):
+        others, found = trained("by product", threads, dtype, net, work)
+        assert others == losses, threads
+        for one, other in zip(arrays, found, strict=True):
+            assert np.array_equal(one, other), threads

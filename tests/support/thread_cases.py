@@ -134,7 +134,7 @@ def layers(dtype: str) -> dict[str, Layer]:
         "pair of few rows": Layer((5, 300, 400), {"dX beside dW", "few rows"}, pair),
         "pair, one sample": Layer((1, 700, 900), {"dX beside dW"}, pair, (None, "relu")),
         "pair, one output": Layer((900, 700, 1), {"dX beside dW"}, pair, (None, "relu")),
-        "pair, deep batch": Layer((9 * kc + 3, 9, 7), {"dX beside dW"}, pair, (None, "relu")),
+        "pair, deep batch": Layer((9 * kc + 3, 13, 7), {"dX beside dW"}, pair, (None, "relu")),
         "H by columns": Layer((70, 60, 2 * kc + 17), {"H by columns", "H in tasks"}, h),
         "H by rows": Layer((2 * kc + 3, 20, kc + 17), {"H by rows", "H in tasks"}, h),
         "one after the other": Layer((170, 160, 156), {"parts"}, ("part",), (None, "relu")),

@@ -2,12 +2,15 @@
 
     train_step(x, targets) -> True
     loss_and_grads(x, targets, accumulate) -> True
+    weighted_step(x, targets, weights) -> True
+    weighted_grads(x, targets, accumulate, weights) -> True
     update() -> True
     infer_floats(x, what) -> logits or probabilities (rows, outputs); sigmoids of one output (rows,)
     infer_numbers(x, what) -> classes (rows,), or signs: see layer/inference.py
 
 They take what kernels can read where it lies: x (rows, inputs) of the model's dtype, and targets of
-the dtype and the number of dimensions that the table names. Their answer to anything else, to a
+the dtype and the number of dimensions that the table names; weights (rows,) float64, of any stride,
+which the kernel looks at. Their answer to anything else, to a
 label that is none, where there are no gradients to update with, and while another thread is in a
 step of the table, is None, with nothing changed.
 """
@@ -74,13 +77,22 @@ class _Table:
     def told(self, name: str) -> Word:
         return self.f.load(self.table, _at(name))
 
-    def run(self, kernel: Kernel, args: Any) -> Word:
-        """True: a kernel that works with the table, which is busy meanwhile."""
+    def run(self, kernel: Kernel, args: Any, weights: Word | None = None) -> Word:
+        """True: a kernel that works with the table, which is busy meanwhile. weights: of its rows,
+        which are in the table as long."""
         f = self.f
+        places = [_at("weights"), _at("weight_step")]
+        if weights is not None:
+            of_w = f.formatted(weights, f.known(abi.FORMATS["float64"]))
+            f.require(of_w.ndim == 1)
+            f.require(f.item(of_w.lengths, 0) == self.told("rows"))
+            for word, place in zip((of_w.data, f.item(of_w.strides, 0)), places, strict=True):
+                f.store(word, self.table, place)
         f.store(f.constant(1), self.table, _at("busy"))
         with f.released(self.told("rows") * self.told("row_fmas")):
             status = f.run(f.slot(kernel), args)
-        f.store(f.constant(0), self.table, _at("busy"))
+        for place in [_at("busy"), *(places if weights is not None else ())]:
+            f.store(f.constant(0), self.table, place)
         f.check(status, refusal=BAD_LABEL)
         return f.reference(f.object("True"))
 
@@ -119,15 +131,17 @@ def _batch(f: ObjectFrame, x: Word, targets: Word) -> _Model:
 
 
 def _step(f: ObjectFrame) -> Word:
-    model = _batch(f, *f.handles)
-    return model.run(train_step, structs.make(registry.Word, model.table))
+    x, targets, *weights = f.handles
+    model = _batch(f, x, targets)
+    return model.run(train_step, structs.make(registry.Word, model.table), *weights)
 
 
 def _gradients(f: ObjectFrame) -> Word:
-    x, targets, accumulate = f.handles
+    x, targets, accumulate, *weights = f.handles
     adds = f.flag(accumulate).choose(f.constant(1), 0)
     model = _batch(f, x, targets)
-    return model.run(net_gradients, structs.make(Gradients, model.table, adds, NO_DX))
+    args = structs.make(Gradients, model.table, adds, NO_DX)
+    return model.run(net_gradients, args, *weights)
 
 
 def _update(f: ObjectFrame) -> Word:
@@ -170,6 +184,8 @@ def _infer(f: ObjectFrame, gives_numbers: bool) -> Word:
 _CODES: Codes = {
     "train_step": (_step, 2),
     "loss_and_grads": (_gradients, 3),
+    "weighted_step": (_step, 3),
+    "weighted_grads": (_gradients, 4),
     "update": (_update, 0),
     "infer_floats": (lambda f: _infer(f, False), 2),
     "infer_numbers": (lambda f: _infer(f, True), 2),

@@ -72,7 +72,10 @@ def parts(t: Floats) -> Any:
         if fmas * size >= 4 * thresholds.MORE_PARTS_FMAS:
             of_a_thread = thresholds.MORE_PARTS_OF_A_THREAD
         count = of_a_thread * p.threads
-        across = cheapest_cut(m, n, count, most(2 * ceil_div(n, columns_max), 1))
+        most_across = most(2 * ceil_div(n, columns_max), 1)
+        if p.k <= thresholds.OUTER_K and m >= count * rows_max:
+            most_across = 1  # C is the work, and a part of its rows is the next one's neighbour
+        across = cheapest_cut(m, n, count, most_across)
         rows = ceil_div(ceil_div(m, rows_max), quotient(count, across)) * rows_max
         columns = ceil_div(ceil_div(n, lanes), across) * lanes
         beside = ceil_div(n, columns)

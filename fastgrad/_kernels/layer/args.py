@@ -42,10 +42,12 @@ class ActivationGradientPlan(NamedTuple):
 
 
 class PairPlan(NamedTuple):
-    """A job of two products: task 0 is dX, task 1 dW."""
+    """A job of two products of H: task 0 is dX, task 1 dW."""
 
     dx: Product
     dw: Product
+    forms: int  # 1: each task forms H for itself, in scratch, and the second one db
+    h: ActivationGradientPlan
 
 
 class Loss(NamedTuple):

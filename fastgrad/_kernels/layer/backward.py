@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..codegen.calls import call, inlined, nth, subroutine
 from ..codegen.integers import ceil_div, least, most, pick, quotient
-from ..codegen.structs import on_stack, view
+from ..codegen.structs import load, on_stack, view
 from ..gemm import thresholds
 from ..gemm.args import Copy, Matrix, Product, Rows
 from ..gemm.dispatch import ensured, gemm
@@ -29,6 +29,9 @@ from .args import ActivationGradientPlan, Backward, PairPlan
 H_BYTES = 1 << 20
 _PAD = 64  # bytes a row, so that rows do not share cache sets
 _SHARED = 1 << 14  # elements of H that are worth several threads
+# H of so few columns is formed on one thread, unless in pairs: to read it elsewhere has to pay
+_FEW_COLUMNS, _MORE_INPUTS = 64, 20
+_INPUTS = 12  # with fewer, forming H is the work, and both products read all of it
 
 
 def _some_rows(t: Floats) -> Any:
@@ -100,14 +103,32 @@ def activation_gradient(t: Floats) -> Any:
 
 @task(PairPlan)
 def product_of_pair(t: Floats) -> Any:
-    """dX, or dW."""
-    product = t[gemm]
+    """dX, or dW. A task that forms H itself waits for no line that another core has written."""
+    product, gradient = t[gemm], t[activation_gradient]
 
     def body(p):  # type: ignore[no-untyped-def]
         plan = view(p.plan, PairPlan)
+        status, arena = OK, 0
+        if plan.forms != 0:
+            arena = acquire()
+            if arena == 0:
+                return OUT_OF_MEMORY
+            some = plan.h
+            own = on_stack(ActivationGradientPlan(
+                rows=some.rows, columns=some.columns, g=load(some.g), saved=load(some.saved),
+                h=Rows(data=arena + HEADER, row=some.h.row), db=pick(p.task, some.db, 0),
+                accumulate_b=some.accumulate_b, activation=some.activation, wide=some.columns,
+            ))  # fmt: skip
+            status = run_task(gradient, own, 0)
         if p.task == 0:
-            return call(product, plan.dx)
-        return call(product, plan.dw)
+            plan.dx.a.data = pick(arena, arena + HEADER, plan.dx.a.data)
+            status |= call(product, plan.dx)
+        else:
+            plan.dw.b.data = pick(arena, arena + HEADER, plan.dw.b.data)
+            status |= call(product, plan.dw)
+        if arena != 0:
+            release(arena)
+        return status
 
     return body
 
@@ -123,24 +144,14 @@ class HBlock(NamedTuple):
 
 
 def _form_h(t: Floats) -> Any:
-    size, gradient = t.size, t[activation_gradient]
+    gradient = t[activation_gradient]
 
     @inlined
-    def form_h(p, block, in_place, threads):  # type: ignore[no-untyped-def]
+    def form_h(plan, threads):  # type: ignore[no-untyped-def]
         """Write the block of H, unless G itself is used, and add its sums to db."""
-        r, c, rows, columns, g, s = block.r, block.c, block.rows, block.columns, p.g, p.saved
-        elements = rows * columns
-        wide = most(64, ceil_div(columns, threads if elements >= _SHARED else 1))
-        plan = on_stack(ActivationGradientPlan(
-            rows=rows, columns=columns,
-            g=Matrix(data=g.data + r * g.row + c * g.column, row=g.row,
-                     column=pick(in_place, size, g.column)),
-            saved=Matrix(data=s.data + r * s.row + c * s.column, row=s.row, column=s.column),
-            h=Rows(data=pick(in_place, 0, block.h.data), row=block.h.row),
-            db=pick(p.db, p.db + c * size, 0), accumulate_b=pick(r, 1, p.accumulate_b),
-            activation=p.activation, wide=wide,
-        ))  # fmt: skip
-        tasks = ceil_div(columns, wide)
+        elements = plan.rows * plan.columns
+        plan.wide = most(64, ceil_div(plan.columns, threads if elements >= _SHARED else 1))
+        tasks = ceil_div(plan.columns, plan.wide)
         if tasks == 1:
             return run_task(gradient, plan, 0)
         return fork_join(gradient, plan, tasks, elements)
@@ -149,17 +160,14 @@ def _form_h(t: Floats) -> Any:
 
 
 def _products(t: Floats) -> Any:
-    size, one = t.size, t[product_of_pair]
+    size, one, gradient = t.size, t[product_of_pair], t[activation_gradient]
     ensure_product = ensured(t)
 
     @inlined
-    def products(p, block, threads):  # type: ignore[no-untyped-def]
-        """What the block of H adds to dX and dW: side by side where they are small."""
+    def products(p, block, pair, forms, of_h):  # type: ignore[no-untyped-def]
+        """What the block of H adds to dX and dW: side by side where they are a pair."""
         r, c, rows, columns, h = block.r, block.c, block.rows, block.columns, block.h
         x, w, dx, dw = p.x, p.w, p.dx, p.dw
-        fmas = rows * columns * p.k
-        both = dx.data != 0 and dw.data != 0
-        pair = 1 if threads > 1 and fmas * size < 4 * thresholds.PAIR_FMAS and both else 0
         alone = pair | p.alone
         none = Rows(data=0, row=0)
         plan = on_stack(PairPlan(
@@ -176,13 +184,15 @@ def _products(t: Floats) -> Any:
                 c=Matrix(data=dw.data + c * dw.column, row=dw.row, column=dw.column),
                 z=none, bias=0, activation=0, accumulate=pick(r, 1, p.accumulate_w), alone=alone,
             ),
+            forms=forms, h=load(of_h),
         ))  # fmt: skip
         status = OK
         if pair != 0:
             status |= ensure_product(rows, p.k, columns) | ensure_product(p.k, columns, rows)
+            status |= ensure(gradient)
             if status != OK:
                 return status
-            ns = quotient(2 * fmas * size, 4 * thresholds.FMAS_PER_NS)
+            ns = quotient(2 * rows * columns * p.k * size, 4 * thresholds.FMAS_PER_NS)
             return fork_join(one, plan, 2, ns)
         if dx.data != 0:
             status |= run_task(one, plan, 0)
@@ -199,18 +209,22 @@ def linear_backward(t: Floats) -> Any:
     form_h, products = _form_h(t), _products(t)
 
     def body(p):  # type: ignore[no-untyped-def]
-        n, k, m, g = p.n, p.k, p.m, p.g
+        n, k, m, g, s = p.n, p.k, p.m, p.g, p.saved
         if p.activation != 0:
             status = ensure(nth(derivative, p.activation))
             if status != OK:
                 return status
         large = p.alone == 0 and n * k * m * size >= 2 * thresholds.FORK_FMAS
-        threads = threads_in_force() if large else 1
         in_place = 1 if p.activation == 0 and (g.column == size or m <= 1) else 0
         width = most(least(m, kc), 1)
         height = most(quotient(H_BYTES, width * size * kc), 1) * kc
         if in_place != 0 and n * m * size <= H_BYTES:
             width, height = most(m, 1), most(n, 1)
+        tall = m <= _FEW_COLUMNS and k < _MORE_INPUTS
+        tall = tall and n * k * m * size >= 4 * thresholds.PAIR_FMAS
+        if in_place == 0 and m > 1 and (k < _INPUTS or tall):
+            p.alone, large = 1, False
+        threads = threads_in_force() if large else 1
         h_row = width * size + (_PAD if width * size % 512 == 0 else 0)
         arena = 0
         if in_place == 0:
@@ -227,10 +241,25 @@ def linear_backward(t: Floats) -> Any:
                     r=r, c=c, rows=least(height, n - r), columns=least(width, m - c),
                     h=Rows(data=h, row=row),
                 ))  # fmt: skip
-                if p.db != 0 or in_place == 0:
-                    status |= form_h(p, block, in_place, threads)
+                of_h = on_stack(ActivationGradientPlan(
+                    rows=block.rows, columns=block.columns,
+                    g=Matrix(data=g.data + r * g.row + c * g.column, row=g.row,
+                             column=pick(in_place, size, g.column)),
+                    saved=Matrix(data=s.data + r * s.row + c * s.column, row=s.row,
+                                 column=s.column),
+                    h=Rows(data=pick(in_place, 0, h), row=row),
+                    db=pick(p.db, p.db + c * size, 0), accumulate_b=pick(r, 1, p.accumulate_b),
+                    activation=p.activation, wide=block.columns,
+                ))  # fmt: skip
+                pair = 0  # dX and dW side by side, each from an H of its own
+                if threads > 1 and p.dx.data != 0 and p.dw.data != 0:
+                    fmas = block.rows * block.columns * k
+                    pair = 1 if fmas * size < 4 * thresholds.PAIR_FMAS else 0
+                forms = pair if in_place == 0 else 0
+                if forms == 0 and (p.db != 0 or in_place == 0):
+                    status |= form_h(of_h, threads)
                 if status == OK:
-                    status |= products(p, block, threads)
+                    status |= products(p, block, pair, forms, of_h)
                 if status != OK:
                     break
             if status != OK:

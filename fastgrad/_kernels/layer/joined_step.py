@@ -21,7 +21,7 @@ from ..gemm.args import Matrix, Product, Rows
 from ..gemm.dispatch import ensured, gemm
 from ..gemm.elementwise import BACKWARD, VALUE, Derivative
 from ..gemm.reduce import AddBlocks, ColumnSums, add_blocks, column_sums
-from ..runtime.pool_kernels import ensure, fork_join, run_task
+from ..runtime.pool_kernels import ensure, fork_join
 from ..runtime.registry import Floats, kernel, task
 from ..runtime.scratch import ARENA_BYTES, HEADER, acquire, release
 from ..runtime.table import BAD_LABEL, OK, OUT_OF_MEMORY
@@ -30,7 +30,7 @@ from .loss_checks import divisor_of
 from .loss_sums import RowLosses, mean_of_rows
 from .losses import MSE, SOFTMAX_LABELS, SOFTMAX_PROBABILITIES
 from .net import LAYER_BYTES, LOSS_OFFSET, NET_BYTES
-from .optimizers import update
+from .optimizers import update, update_some_of
 
 SUMS = 4096  # columns of dF/dZ at a time
 ROWS = 4  # of a task at least: fewer would leave registers of a tile empty
@@ -155,24 +155,6 @@ def piece_rows(layer, piece):  # type: ignore[no-untyped-def]
     return least(layer.k, most(ceil_div(piece, layer.m), 1))
 
 
-def _update_some(t: Floats) -> Any:
-    size, one = t.size, t[update]
-
-    @subroutine
-    def update_some(whole, first, count):  # type: ignore[no-untyped-def]
-        """The update of ``count`` parameters from the ``first`` on."""
-        if whole.mode < 0:
-            return OK
-        at = first * size
-        return run_task(one, on_stack(Update(
-            mode=whole.mode, size=count, chunk=count, param=whole.param + at,
-            grad=whole.grad + at, first=pick(whole.first, whole.first + at, 0),
-            second=pick(whole.second, whole.second + at, 0), numbers=whole.numbers,
-        )), 0)  # fmt: skip
-
-    return update_some
-
-
 def _bias(t: Floats) -> Any:
     size, kc, sum_up, add_up = t.size, t.kc, t[column_sums], t[add_blocks]
 
@@ -198,7 +180,7 @@ def _bias(t: Floats) -> Any:
 def step_parameters(t: Floats) -> Any:
     """A piece of a layer's weight, with its first piece the bias: gradient and update."""
     size, product = t.size, t[gemm]
-    update_some, bias_gradient = _update_some(t), _bias(t)
+    update_some, bias_gradient = update_some_of(t), _bias(t)
 
     def body(p):  # type: ignore[no-untyped-def]
         plan = view(p.plan, ParametersPlan)

@@ -16,7 +16,7 @@ from llvmlite import ir
 
 from ..codegen import atomics, structs
 from ..codegen.calls import VectorFunction, call, subroutine, vector_function
-from ..codegen.integers import bits_of, ceil_div, double, least, quotient
+from ..codegen.integers import bits_of, ceil_div, double, least, pick, quotient
 from ..codegen.memory import word
 from ..codegen.simd import FLOAT, I32, Simd, Value, at_most, declare, for_range, i64
 from ..codegen.structs import on_stack
@@ -226,6 +226,24 @@ def update_all(t: Floats) -> Any:
         return status
 
     return body
+
+
+def update_some_of(t: Floats) -> Any:
+    size, one = t.size, t[update]
+
+    @subroutine
+    def update_some(whole, first, count):  # type: ignore[no-untyped-def]
+        """The update of ``count`` elements from the ``first`` on, on this thread."""
+        if whole.mode < 0:
+            return OK
+        at = first * size
+        return run_task(one, on_stack(Update(
+            mode=whole.mode, size=count, chunk=count, param=whole.param + at,
+            grad=whole.grad + at, first=pick(whole.first, whole.first + at, 0),
+            second=pick(whole.second, whole.second + at, 0), numbers=whole.numbers,
+        )), 0)  # fmt: skip
+
+    return update_some
 
 
 @subroutine

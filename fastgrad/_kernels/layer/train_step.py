@@ -41,6 +41,8 @@ from .optimizers import (
     tiny_of,
     update_elements,
 )
+from .optimizers import SHARED as UPDATE_SHARED
+from .owned_update import update_by_owners_of
 
 BY_PRODUCT, ALONE = 0, 1
 MANY_STEPS, MOST_NS = 1 << 13, 1 << 62
@@ -249,7 +251,7 @@ def _note(net, status):  # type: ignore[no-untyped-def]
 def train_step(t: Floats) -> Any:
     """value: the address of the table. Parameters change when all else is done."""
     size, clip, joined, gradients = t.size, t[clip_layers], t[joined_step], _gradients(t)
-    all_elements, tiny = update_elements(t), tiny_of(t)
+    all_elements, tiny, by_owners = update_elements(t), tiny_of(t), update_by_owners_of(t)
 
     def body(p):  # type: ignore[no-untyped-def]
         net = view(p.value, Net)
@@ -269,7 +271,13 @@ def train_step(t: Floats) -> Any:
         if status == OK and clips:
             status = call(clip, p)
         if status == OK and (clips or way <= ALONE):
-            status = all_elements(plan)
+            threads = 1
+            if way == BY_PRODUCT and plan.size >= UPDATE_SHARED:
+                threads = threads_in_force()
+            if threads > 1:
+                status = by_owners(net, p.value, plan, threads)
+            else:
+                status = all_elements(plan)
         if status == OK:
             _note_time(net, way, now() - start)
             net.steps += 1

@@ -1,9 +1,10 @@
 """Scratch arenas for nogil kernels: claimed by compare-and-swap, kept for the process's life.
 
 numba has no thread-locals, so an arena belongs to a call: ``acquire`` takes a free one of ARENAS,
-or allocates one for this call alone when all are taken. The bound: ARENAS * ARENA_BYTES kept, and
-ARENA_BYTES for each call beyond ARENAS at a time. Emitted as LLVM IR: a jitted helper would be
-compiled again, by numba, into every kernel that uses it.
+or allocates one for this call alone when all are taken. It begins to look where calls on the same
+stack do: what a thread's core wrote last time is in its cache, and what another core wrote is not.
+The bound: ARENAS * ARENA_BYTES kept, and ARENA_BYTES for each call beyond ARENAS at a time. Emitted
+as LLVM IR: a jitted helper would be compiled again, by numba, into every kernel that uses it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from .table import SCRATCH, TABLE
 ARENAS = 96
 ARENA_BYTES = 5 << 20
 HEADER = 64  # bytes at the head of an arena that are not the caller's
+OF_A_THREAD = 4  # places that a thread has before another one's begin: a cache line of states
+STACK_BITS = 23  # stacks are 8 MB apart; where they are closer, threads share a place to begin
 _FREE, _TAKEN, _SINGLE = 0, 1, -1
 # table words: SCRATCH + 2 * i the state of arena i, the next one its address (0: none yet).
 # header words: 0 the address of the state, or _SINGLE; 1 what malloc returned.
@@ -63,9 +66,10 @@ def _emit_acquire(module: ir.Module) -> ir.Function:
     function = ir.Function(module, ir.FunctionType(I64, []), name)
     function.linkage = "internal"
     b = ir.IRBuilder(function.append_basic_block("entry"))
-    states = b.add(table_address(b), i64(8 * SCRATCH))
+    states, first = b.add(table_address(b), i64(8 * SCRATCH)), _first_of_thread(b)
     with for_range(b, i64(ARENAS)) as i:
-        state = b.add(states, b.mul(i, i64(16)))
+        index = b.urem(b.add(first, i), i64(ARENAS))
+        state = b.add(states, b.mul(index, i64(16)))
         swap = b.cmpxchg(word_pointer(b, state), i64(_FREE), i64(_TAKEN), "seq_cst", "seq_cst")
         with b.if_then(b.extract_value(swap, 1)):
             kept = b.load(word_pointer(b, state, i64(1)))
@@ -78,6 +82,12 @@ def _emit_acquire(module: ir.Module) -> ir.Function:
             b.ret(arena)
     b.ret(_allocate(b, i64(_SINGLE)))
     return function
+
+
+def _first_of_thread(b: ir.IRBuilder) -> ir.Value:
+    """Where this thread begins to look, by the address of its stack."""
+    stack = b.lshr(b.ptrtoint(b.alloca(I64), I64), i64(STACK_BITS))
+    return b.mul(b.urem(stack, i64(ARENAS // OF_A_THREAD)), i64(OF_A_THREAD))
 
 
 def _allocate(b: ir.IRBuilder, owner: ir.Value) -> ir.Value:
