@@ -29,6 +29,7 @@ FEW = [
 ]  # fmt: skip
 NARROW = ["nn,256x6x256,float32,1", "nn,512x8x512,float32,1", "nn,512x12x512,float32,1",
           "nn,256x6x256,float64,1", "nn,512x8x512,float64,1"]  # fmt: skip
+TURNED = ((512, 10, 512), (784, 10, 128), (2048, 32, 64), (512, 96, 512), (784, 100, 128))
 SWEEPS = {
     "KC": ([256, 512], BIG),
     "FASTGRAD_L2_BYTES": ([1 << 18, 1 << 19, 1 << 20, 1 << 21], BIG + SHARED),
@@ -50,6 +51,14 @@ SWEEPS = {
     "FEW_ROWS": ([4, 16, 32], FEW),
     "FEW_ROWS_ELEMENTS": ([512, 2048, 8192], ["nn,1x64x64,float32,1", "nn,4x64x32,float32,1"]),
     "GATHER_ROWS": ([0, 4, 8, 16], NARROW),
+    "ONE_TILE_VECTORS": ([1 << 20], [f"nn,{m}x512x512,{d},1" for m in (5, 6, 7, 8)
+                                     for d in ("float32", "float64")]),
+    "CROWD_BYTES": ([1 << 11, 1 << 30], ["nt,1x1024x1024,float32,1", "nt,1x512x512,float32,1"]),
+    "FAR_AHEAD": ([0, 512, 1024], ["nt,1x4000x4000,float32,1", "nt,1x4000x4000,float64,1"]),
+    "TURN_ROW": ([0, 200, 800], [f"tn,{m}x{n}x{k},{d},1" for m, n, k in TURNED
+                                 for d in ("float32", "float64")]),
+    "TURN_READS": ([2, 5], [f"tn,{m}x{n}x{k},float32,1" for m, n, k in TURNED]),
+    "TURN_BYTES": ([1 << 15, 1 << 17], ["tn,512x10x512,float32,1", "tn,50000x32x100,float64,1"]),
     "RUN_BYTES": ([1 << 13, 1 << 14, 1 << 15], ["nn,1x3072x768,float32,1", *FEW]),
     "RUN_COLUMNS": ([128, 256, 512], FEW),
     "PIECE_K": ([8, 16, 32], FEW),
