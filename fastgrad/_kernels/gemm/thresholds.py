@@ -34,8 +34,8 @@ STACK_FORK_NS = 5_000
 # Blocks with this many steps of k or fewer are written row by row: C, not A and B, is the work.
 OUTER_K = 64
 
-# A tile with this many steps of k or more fetches its C on the way: with fewer, C is in cache.
-FETCH_K = 64
+# A tile with this many steps of k or more fetches its C on the way: with fewer it has no time to.
+FETCH_K = 8
 
 # Several threads pay from this many fused multiply-adds (float32; half as many in float64).
 FORK_FMAS = 1 << 19
