@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 from ..codegen.calls import call, inlined, nth, subroutine
 from ..codegen.integers import ceil_div, least, most, pick, quotient, remainder
 from ..codegen.memory import table, word
-from ..codegen.structs import on_stack, view
+from ..codegen.structs import load, on_stack, view
 from ..runtime.pool_kernels import fork_join, run_task
 from ..runtime.registry import Floats, kernel, task
-from ..runtime.scratch import HEADER, acquire, release
+from ..runtime.scratch import ARENA_BYTES, HEADER, acquire, release
 from ..runtime.table import L2_BYTES, OK, OUT_OF_MEMORY
 from . import thresholds
 from .args import Copy, Formula, Gemm, Matrix, Rows, RunsPlan
@@ -37,6 +37,7 @@ class Run(NamedTuple):
     """Some columns of C, and scratch for them: rows of ``step`` columns."""
 
     columns: int
+    a: Matrix  # (m, k), as it lies or, for dots, along k
     b: Matrix  # (k, columns)
     to: Matrix  # (m, columns)
     bias: int
@@ -55,13 +56,13 @@ def _multiply(t: Floats) -> Any:
     @subroutine
     def multiply(plan, run, k0, kc):  # type: ignore[no-untyped-def]
         """The chains += A (m, kc) · B (kc, columns), for one block of k."""
-        m, a, b, columns = plan.m, plan.a, run.b, run.columns
+        m, a, b, columns = plan.m, run.a, run.b, run.columns
         from_a, from_b = a.data + k0 * a.column, b.data + k0 * b.row
         gather = b.column != size
         done = 0
         if gather and b.row == size:
             rows, row = from_a, a.row
-            if a.column != size:  # A along k, too
+            if a.column != size:  # too long to be there
                 rows, row = run.gathered + lanes * run.row, kc_max * size
                 source = Matrix(data=from_a, row=a.row, column=a.column)
                 call(pack, Copy(rows=m, columns=kc, source=source, to=Rows(data=rows, row=row)))
@@ -160,6 +161,14 @@ def runs(t: Floats) -> Any:
         if b.column != size:
             step = thresholds.GATHER_COLUMNS
         row, chains = step * size, arena + HEADER
+        gathered = chains + 2 * m * row + _VECTOR_BYTES
+        a = load(plan.a)
+        if b.column != size and b.row == size and a.column != size:
+            packed = gathered + thresholds.GATHER_K * row
+            if packed + m * k * size <= arena + ARENA_BYTES:  # A along k, too
+                to_a = Rows(data=packed, row=k * size)
+                call(pack, Copy(rows=m, columns=k, source=a, to=to_a))
+                a = Matrix(data=packed, row=k * size, column=size)
         zeros, dense, status = minus_zeros(size), to.column == size, OK
         for i in range(m):  # the first run starts with whatever was in the scratch
             call(end, Finish(
@@ -168,13 +177,13 @@ def runs(t: Floats) -> Any:
             ))  # fmt: skip
         for j in range(first, last, step):
             run = on_stack(Run(
-                columns=least(step, last - j),
+                columns=least(step, last - j), a=a,
                 b=Matrix(data=b.data + j * b.column, row=b.row, column=b.column),
                 to=Matrix(data=to.data + j * to.column, row=to.row, column=to.column),
                 bias=pick(plan.bias.data, plan.bias.data + j * plan.bias.column, 0),
                 y=pick(plan.y.data, plan.y.data + j * size, 0),
                 chains=chains, kept=chains + m * row, spread=chains + 2 * m * row,
-                gathered=chains + 2 * m * row + _VECTOR_BYTES, row=row,
+                gathered=gathered, row=row,
             ))  # fmt: skip
             kept = Rows(data=run.kept, row=row)
             if not dense and plan.accumulate != 0:

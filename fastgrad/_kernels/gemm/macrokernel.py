@@ -88,7 +88,7 @@ def tiles_of(t: Floats) -> Any:
         width, zeros, copy = plan.width, minus_zeros(size), plan.copy
         short = 1 if depth < thresholds.FETCH_K else 0
         # where writing C's rows is most of the work
-        along_rows = depth <= thresholds.OUTER_K and copy == 0
+        along_rows = depth <= thresholds.OUTER_K and copy == 0 and plan.row_plan != 0
         panels, copy_step, copies = plan.a_panels, plan.copy_step, plan.copies
         status = OK
         i = j = 0
