@@ -142,8 +142,8 @@ def sgd_step(
     g = grad + weight_decay * param;  velocity = momentum * velocity + g;
     d = g + momentum * velocity if nesterov else velocity;  param = param - lr * d.
     Without momentum d = g and velocity is left alone (Sutskever et al. 2013, as PyTorch writes it).
-    A velocity below the smallest normal number becomes +0.0. lr may be 0; one above 0 that is 0 in
-    the dtype is a ValueError.
+    A velocity below the smallest normal number becomes +0.0 and, with weight decay, so does param.
+    lr may be 0; one above 0 that is 0 in the dtype is a ValueError.
     """
     if builtins.sgd_step(param, grad, lr, velocity, momentum, nesterov, weight_decay):
         return
@@ -180,7 +180,8 @@ def adam_step(
     param = param - lr/(1-b1**step) * m / (sqrt(v)/sqrt(1-b2**step) + eps).
     Kingma & Ba 2015; decoupled weight decay, AdamW: Loshchilov & Hutter 2019.
 
-    m and v below the smallest normal number become +0.0, and a square below it adds nothing to v.
+    m and v below the smallest normal number become +0.0 and, with weight decay, so does param; a
+    square below it adds nothing to v.
     eps and an lr above 0 must not be 0 in the dtype; for float32, 1e-19 or more is a sensible eps.
     In float32, a decoupled decay of lr*weight_decay below 6e-8 is lost where it is rounded.
     """

@@ -134,6 +134,8 @@ def sgd_step(
             _flush(velocity)
             direction = direction + velocity * number(momentum) if nesterov else velocity
         param -= direction * number(lr)
+        if weight_decay:
+            _flush(param)
 
 
 def adam_step(
@@ -166,6 +168,8 @@ def adam_step(
             param -= param * number(lr * weight_decay)
         root = np.sqrt(v) / number(math.sqrt(1 - power(b2, step))) + number(eps)
         param -= m / root * number(lr / (1 - power(b1, step)))
+        if weight_decay:
+            _flush(param)
 
 
 def _flush(a: Array) -> None:

@@ -290,6 +290,32 @@ def test_state_below_the_normal_numbers_becomes_zero(dtype: str) -> None:
     assert np.isnan(velocity).all()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_decayed_parameters_do_not_stay_below_the_normal_numbers(dtype: str) -> None:
+    """They become +0.0, as state does; without weight decay they are what the formula gives."""
+    tiny, zero = float(np.finfo(dtype).tiny), np.zeros(4, dtype)
+    some = np.array([tiny / 2, -tiny / 2, 2 * tiny, -0.0], dtype)
+    kept = np.array([0, 0, 1, 0], bool)
+    for settings, step in (
+        ({"weight_decay": 0.5}, lambda p, **k: sgd_step(p, zero, 0.5, **k)),
+        ({"weight_decay": 0.5}, lambda p, **k: sgd_step(p, zero, 0.5, zero.copy(), 0.9, **k)),
+        ({"weight_decay": 0.5, "decoupled": True},
+         lambda p, **k: adam_step(p, zero, zero.copy(), zero.copy(), 1, 0.5, **k)),
+        ({"weight_decay": 1e-30 if dtype == "float32" else 1e-300},
+         lambda p, **k: adam_step(p, zero, zero.copy(), zero.copy(), 1, **k)),
+    ):  # fmt: skip
+        param = some.copy()
+        step(param, **settings)
+        assert ((param != 0) == kept).all() and not np.signbit(param[~kept]).any()
+        param = some.copy()
+        step(param)
+        assert param.tobytes() == (some - 0).tobytes()
+    param = np.ones(3, dtype)
+    for _ in range(3000):
+        sgd_step(param, np.zeros(3, dtype), 0.5, weight_decay=0.5)
+    assert not param.any()
+
+
 def test_rates_and_eps_that_are_lost_in_the_dtype_are_refused() -> None:
     for dtype, lost, kept in (("float32", 2.0**-150, 2.0**-149), ("float64", None, 5e-324)):
         p, g, m, v = (np.ones(3, dtype) for _ in range(4))

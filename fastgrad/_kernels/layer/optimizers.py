@@ -2,8 +2,9 @@
 
 Every operation is one correctly rounded operation an element, in the order written here, with
 numbers rounded to the dtype first: no bit depends on how an array is cut into vectors and tasks.
-State below the smallest normal number becomes +0.0: there an operation takes 100 cycles and more,
-and m and v of a unit that is dead would stay there for ever.
+State below the smallest normal number becomes +0.0, and so does a parameter where there is weight
+decay: there an operation takes 100 cycles and more, and m, v and the decayed weights of a unit that
+is dead would stay there for ever.
 """
 
 from __future__ import annotations
@@ -69,13 +70,17 @@ def _sqrt(ops: Simd, x: Value) -> Value:
 def _sgd_step(ops: Simd, mode: int, n: Numbers) -> Callable[..., list[Value]]:
     lr, momentum, decay = (_number(ops, bits) for bits in (n.lr, n.momentum, n.decay))
 
+    def moved(p: Value, direction: Value) -> Value:
+        p = p - direction * lr
+        return normal(ops, p) if mode & 1 else p
+
     def step(p: Value, g: Value, *state: Value) -> list[Value]:
         direction = g + p * decay if mode & 1 else g
         if mode < 2:
-            return [p - direction * lr]
+            return [moved(p, direction)]
         v = normal(ops, state[0] * momentum + direction)
         direction = direction + v * momentum if mode >= 4 else v
-        return [p - direction * lr, v]
+        return [moved(p, direction), v]
 
     return step
 
@@ -93,7 +98,8 @@ def _adam_step(ops: Simd, mode: int, n: Numbers) -> Callable[..., list[Value]]:
         v = normal(ops, v * b2 + g * rest2 * g)
         if mode == ADAM_MODES + 1:
             p = p - p * decay
-        return [p - m / (_sqrt(ops, v) / root + eps) * lr, m, v]
+        p = p - m / (_sqrt(ops, v) / root + eps) * lr
+        return [p if mode == ADAM_MODES else normal(ops, p), m, v]
 
     return step
 
