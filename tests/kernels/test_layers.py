@@ -13,6 +13,7 @@ import fastgrad
 from support.imports import cycles, edges, modules
 
 PACKAGE = Path(fastgrad.__file__).parent
+SOURCES = Path(__file__).parents[2] / "fastgrad"  # with the READMEs, which a wheel has not
 KERNELS = sorted((PACKAGE / "_kernels").rglob("*.py"))
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 COMPILER = PACKAGE / "_kernels" / "runtime" / "compiler.py"
