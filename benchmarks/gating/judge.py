@@ -83,7 +83,11 @@ def gate(base: Build, head: Build, part: str, rounds: int) -> list[Any]:
     accepted = read_accepted(HERE / "accepted.txt", [*cells, *PROGRAMS])
     first = measure(base, head, names, programs, rounds)
     if not first:
-        raise GateError(f"no cell ran: {part!r} selects none that both commits have")
+        kinds = sorted({name.partition(".")[0] for name in (*cells, *PROGRAMS)})
+        raise GateError(
+            f"no cell ran: {part!r} selects none that both commits have; names begin with "
+            + ", ".join(kinds)
+        )
     suspects = [name for name, found in first.items() if found.is_above(limit(name, accepted))]
     for name, found in first.items():
         mark = "  ?" if name in suspects else ""
