@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import os
 import sys
 import tempfile
 import warnings
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +43,15 @@ def score(sample: Sample, truth: Any, predicted: Any, mean: float) -> float:
 
 
 def ours(sample: Sample, seed: int, options: list[str]) -> Any:
-    """The model that the command makes."""
-    from fastgrad import MLP
-    from fastgrad.cli import _report, main
+    """The model that the command makes, without what it says of it in the end."""
+    from fastgrad.cli import _parser
+    from fastgrad.cli._prepare import prepare
 
-    _report.SAMPLE = 0.001
     words = [word.replace("Unnamed:_0", "Unnamed: 0") for word in sample.options.split()]
-    command = ["train", "--data", sample.file, *words, "--seed", str(seed), "--save", "m.npz"]
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        assert main(command + options) == 0
-    return MLP.load("m.npz")
+    command = ["train", "--data", sample.file, *words, "--seed", str(seed), *options]
+    job = prepare(_parser().parse_args(command))
+    job.model.fit(job.x, job.y, job.epochs, job.batch_size, progress=False)
+    return job.model
 
 
 def theirs(sample: Sample, x: Any, y: Any, settings: dict[str, Any], seed: int) -> Any:
@@ -129,7 +128,7 @@ def main() -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "FASTGRAD_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # a process a seed instead
     rows = []
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
         for name in args.format:
             jobs = [pool.submit(one, name, seed, args.options) for seed in range(args.seeds)]
             rows.append(row(name, [job.result() for job in jobs]))

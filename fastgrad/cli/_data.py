@@ -209,8 +209,10 @@ class _OfTable(Data):
         self.inputs = self.table.inputs or 0
         if not self.inputs:
             raise DataError(f"{self._read.name}: the inputs hold no value to learn from")
-        y = self.target.encode(self._labels, self._where)
-        self._y = y.astype(self._dtype) if self.target.task == REGRESSION else y
+        self._y = self.strata
+        if self.target.task == REGRESSION:
+            self._y = self.target.encode(self._labels, self._where).astype(self._dtype)
+        del self._labels
 
     def part(self, rows: Rows) -> Part:
         weights = None if self._weights is None else self._weights[rows]

@@ -70,9 +70,12 @@ class Ambiguous(Exception):
     """A date whose day and month cannot be told apart, in any of the rows."""
 
 
-def learn(name: str, values: Values, standardize: bool, dtype: np.dtype[Any]) -> Column:
-    """``values``: those of the training rows."""
+def learn(
+    name: str, values: Values, train: NDArray[np.int64], standardize: bool, dtype: np.dtype[Any]
+) -> Column:
+    """How a column is read; train: the rows that teach it."""
     if isinstance(values, Texts):
+        values = values.take(train)
         forms = _values.date_formats(values)
         counts = values.counts()
         if len(forms) > 1:
@@ -85,16 +88,18 @@ def learn(name: str, values: Values, standardize: bool, dtype: np.dtype[Any]) ->
         (form,) = forms
         days = _values.as_days(values, form)
         assert isinstance(days, Days)
-        return _of_numbers(name, DATE, Numbers(days.values), True, dtype, form)
+        return _of_numbers(name, DATE, Numbers(days.values).present(), True, dtype, form)
+    # one array of the training rows lives on: of a table with few columns it is a part of x
+    present = Numbers(values.take(train).values).present()
     if isinstance(values, Days):
-        return _of_numbers(name, DATE, Numbers(values.values), True, dtype, "ISO8601")
-    return _of_numbers(name, NUMBER, values, standardize, dtype)
+        return _of_numbers(name, DATE, present, True, dtype, "ISO8601")
+    return _of_numbers(name, NUMBER, present, standardize, dtype)
 
 
 def _of_numbers(
-    name: str, kind: str, values: Numbers, standardize: bool, dtype: np.dtype[Any], form: str = ""
-) -> Column:
-    present = values.present()
+    name: str, kind: str, present: NDArray[Any], standardize: bool, dtype: np.dtype[Any],
+    form: str = "",
+) -> Column:  # fmt: skip
     if present.size == 0:  # in the training rows
         return Column(name, kind, format=form)
     mean, deviation = mean_and_deviation(present)

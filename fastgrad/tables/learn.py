@@ -128,7 +128,7 @@ def columns(
         values = _values.of(series.pop(name))
         _check(read, name, values)
         try:
-            column = _columns.learn(name, values.take(train), standardize, dtype)
+            column = _columns.learn(name, values, train, standardize, dtype)
         except TooManyTexts as error:
             many.append((name, error.args[0]))
             continue

@@ -29,7 +29,7 @@ def mean_and_deviation(values: NDArray[Any]) -> tuple[float, float]:
     if low == high:
         return low, 0.0
     _, exponent = math.frexp(max(-low, high))
-    plain = np.ldexp(plain, -exponent)  # exact, but for what is nothing beside the largest
+    np.ldexp(plain, -exponent, out=plain)  # exact, but for what is nothing beside the largest
     mean = total(plain) / len(plain)
     plain -= mean
     plain *= plain
