@@ -33,8 +33,8 @@ NO_ACCESS, DEFINED, CHECK_DEFINED = _TOOL, _TOOL + 2, _TOOL + 5
 # 13, 61 and 51; xchg rbx, rbx); mov rax, rdx; ret
 CODE = bytes.fromhex("4889f8 31d2 48c1c703 48c1c70d 48c1c73d 48c1c733 4887db 4889d0 c3")
 PEEK = bytes.fromhex("0fb607 c3")  # movzx eax, byte [rdi]; ret
-SIZES = ("small", "empty", "deep", "few rows", "few columns", "dot", "tall", "outer", "parts",
-         "packed")  # fmt: skip
+SIZES = ("small", "empty", "deep", "few rows", "few columns", "narrow", "dot", "tall", "outer",
+         "parts", "packed")  # fmt: skip
 MOST_RUNS = 3000  # of bytes of an operand: beyond, only its surroundings are closed
 MARGIN = 2048  # bytes: half of what place leaves
 

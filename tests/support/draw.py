@@ -157,9 +157,7 @@ def _few_rows(d: Draw, dtype: str) -> tuple[int, int, int]:
         thresholds.RUN_COLUMNS, thresholds.RUN_BYTES // (edges.itemsize(dtype) * m * lanes) * lanes
     )
     elements = thresholds.FEW_ROWS_ELEMENTS if m > 1 else thresholds.ROW_ELEMENTS
-    long = d.near(
-        lanes, 2 * lanes, thresholds.FEW_ROWS_COLUMNS, elements // max(k, 1), run, 2 * run
-    )
+    long = d.near(2 * lanes, thresholds.FEW_ROWS_COLUMNS, elements // max(k, 1), run, 2 * run)
     if d.upto(2) == 1:
         long = elements // max(k, 1) + d.upto(300)
     return m, max(1, min(long, 4_000_000 // (m * max(k, 1)))), k
@@ -168,6 +166,11 @@ def _few_rows(d: Draw, dtype: str) -> tuple[int, int, int]:
 def _few_columns(d: Draw, dtype: str) -> tuple[int, int, int]:
     n, m, k = _few_rows(d, dtype)
     return m, n, k
+
+
+def _narrow(d: Draw, dtype: str) -> tuple[int, int, int]:
+    n, k = 8 + d.upto(30), d.near(40, edges.KC[dtype])
+    return d.near(4 * n, edges.tile_columns(dtype), 2000), n, k
 
 
 def _dot(d: Draw, dtype: str) -> tuple[int, int, int]:
@@ -225,6 +228,7 @@ SIZES: dict[str, Callable[[Draw, str], tuple[int, int, int]]] = {
     "deep": _deep,
     "few rows": _few_rows,
     "few columns": _few_columns,
+    "narrow": _narrow,
     "dot": _dot,
     "tall": _tall,
     "outer": _outer,

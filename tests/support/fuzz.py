@@ -197,7 +197,7 @@ def run(
 SELDOM = {
     "columns in several chunks", "k in several blocks", "panels found again", "copies found again",
     "panel by panel", "B packed on the way", "more parts", "inner product", "split k",
-    "ring used again", "A in panels", "H by rows", "H in tasks", "H in place",
+    "ring used again", "turned in tasks", "A in panels", "H by rows", "H in tasks", "H in place",
     "several runs",  # of vectors of 128 bits
     "gathered",  # with those of 256, in micro-batches
 }  # fmt: skip

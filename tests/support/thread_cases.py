@@ -50,6 +50,13 @@ def cases(dtype: str) -> dict[str, Case]:
                                         meet=()),
         "inner product": Case((1, 1, (2 * lanes + 3) * kc + 7), {"inner product"},
                     (("C", "C", "C"), ("F", "F", "F")), ()),
+        **{
+            f"one tile, {m} rows": Case(
+                (m, 50 * lanes + 3, kc + thresholds.OUTER_K - 20), set(),
+                (("C", "C", "C"), ("F", "C", "C")),
+            )
+            for m in (5, 6, 7, 8)
+        },
         "turned": Case(
             (9 * columns + 5, 9, kc + 9), {"turned", "turned in tasks"},
             (("F", "C", "C"), ("F", "padded rows", "padded rows")),
