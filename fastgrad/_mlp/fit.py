@@ -111,7 +111,7 @@ def _loop(model: Model, team: Team, task: Task, progress: bool, total: int | Non
             for done in range(task.epochs):
                 if early is not None:
                     if task.patience is not None and early.is_over(task.patience):
-                        if done == 0:
+                        if done == 0 and model.save is None:  # a checkpoint's may have been over
                             _tell_of_nothing(early)
                         break
                     early.work(model.live)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,7 +87,8 @@ def _train(job: Job, rows: int, epochs: int, threads: int, limit: float = np.inf
     weights = None if job.weights is None else job.weights[:rows]
     if weights is not None and not weights.any():  # rows of a part of the job: all count alike
         weights = None
-    with num_threads(threads):
+    with num_threads(threads), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the job itself has said what is to be said
         _fit(
             model, job.x[:rows], job.y[:rows], epochs, job.batch_size, validation, progress=False,
             patience=job.patience, schedule=job.schedule, block_rows=job.block_rows,

@@ -287,6 +287,7 @@ def layers(dtype: str) -> tuple[Layer, ...]:
     more = (
         (5, 300, 400, "gelu"), (65, 70, 131, "relu"), (70, 60, 2 * kc + 17, "silu"),
         (2 * kc + 3, 20, kc + 17, "tanh"), (170, 160, 156, "relu"), (9 * kc + 3, 22, 24, None),
+        (300, 2000, 9, None),
     )  # fmt: skip
     return tuple(Layer(dtype, *case) for case in (*small, *more))
 

@@ -35,7 +35,7 @@ def option(names: Iterable[str], most: int = 8) -> str:
 def no_column(name: str, names: Iterable[str], option_name: str = "") -> str:
     """Words for a name that none of the columns has, and the one that may have been meant."""
     known = list(names)
-    near = difflib.get_close_matches(name.lower(), [other.lower() for other in known], 1)
+    near = difflib.get_close_matches(str(name).lower(), [other.lower() for other in known], 1)
     hint = next(f"; {shown(other)} is one" for other in known if other.lower() == near[0]) if (
         near) else ""  # fmt: skip
     prefix = f"{option_name}: " if option_name else ""

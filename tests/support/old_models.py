@@ -88,6 +88,7 @@ def fit(model: MLP, given: dict[str, Any]) -> int:
     with np.errstate(all="ignore"), warnings.catch_warnings():
         # 0.1 went on where the loss was no number; now that ends a call, so there are several
         warnings.simplefilter("ignore", RuntimeWarning)
+        warnings.simplefilter("ignore", UserWarning)  # one that does nothing says so
         while left > 0:
             loss = model.fit(x[6:], y[6:], left, progress=False, **options)["loss"]
             left, done = left - len(loss), done + len(loss)
