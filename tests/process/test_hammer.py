@@ -10,8 +10,8 @@ import pytest
 from support import programs
 
 # Bytes that may be left: of seconds, the arenas that 16 threads have come to (31 MB were seen);
-# of a minute 8 MB, which are 200 bytes a call.
-SHORT, LONG = 60e6, 8e6
+# of a minute not more, and 100 bytes a call.
+SHORT, LONG = 60e6, 40e6
 
 
 def hammered(seconds: float, seed: int, growth: float) -> None:
