@@ -43,28 +43,28 @@ RELAXED: dict[str, list[tuple[str, str]]] = {
     "microkernel.py": [
         (  # `more` sets of accumulators wait while one takes its step
             "    start = [*groups, p.b.data, p.copy, *([zero] * (rows * vectors))]\n",
-            """    count = rows * vectors
-    more = -(-8 // count) - 1
-    start = [*groups, p.b.data, p.copy, *([zero] * ((more + 1) * count))]
+            """    each = rows * vectors
+    more = -(-8 // each) - 1
+    start = [*groups, p.b.data, p.copy, *([zero] * ((more + 1) * each))]
 """,
         ),
-        ("            state[-rows * vectors :],\n", "            state[-(more + 1) * count :],\n"),
+        ("            state[-rows * vectors :],\n", "            state[-(more + 1) * each :],\n"),
         (
             "i64(vectors * ops.bytes)), *fused]",
-            "i64(vectors * ops.bytes)), *chains[count:], *fused]",
+            "i64(vectors * ops.bytes)), *chains[each:], *fused]",
         ),
         (
             "    chains = slice(-rows * vectors, None)\n    return [",
-            """    chains = slice(-(more + 1) * count, None)
+            """    chains = slice(-(more + 1) * each, None)
     ends = [""",
         ),
         (
             "        for x, y in zip(state[chains], final[chains], strict=True)\n    ]\n",
             """        for x, y in zip(state[chains], final[chains], strict=True)
     ]
-    results = ends[:count]
+    results = ends[:each]
     for i in range(1, more + 1):
-        results = [x + y for x, y in zip(results, ends[i * count :])]
+        results = [x + y for x, y in zip(results, ends[i * each :])]
     return results
 """,
         ),
