@@ -11,6 +11,7 @@ from ._config import show_config, warmup
 from ._kernels.codegen.target import BITS_VERSION, KC
 from ._mlp import MLP
 from ._mlp import old_pickles as _old_pickles
+from ._ops.clipping import clip_grad_norm
 from ._ops.elementwise import activation
 from ._ops.linear import LinearGrads, linear_backward, linear_forward
 from ._ops.losses import (
@@ -20,7 +21,7 @@ from ._ops.losses import (
     softmax_cross_entropy,
 )
 from ._ops.matmul import matmul, matmul_nt, matmul_tn
-from ._ops.optimizers import SGD, Adam, AdamW, adam_step, clip_grad_norm, sgd_step
+from ._ops.optimizers import SGD, Adam, AdamW, adam_step, sgd_step
 from ._ops.schedules import cosine_schedule, step_schedule
 from ._version import __version__
 from .threads import get_num_threads, num_threads, set_num_threads

@@ -28,7 +28,7 @@ from .._kernels.bind.records import (
 from .._kernels.codegen import structs
 from .._kernels.runtime import registry
 from .._kernels.runtime.table import GATEWAY, TABLE
-from .._ops import elementwise, linear, losses, optimizers
+from .._ops import clipping, elementwise, linear, losses, optimizers
 from .._ops import matmul as _matmul
 from . import failures
 
@@ -212,7 +212,7 @@ def _step(call: Call) -> None:
 
 def _clip(call: Call) -> None:
     arrays = [call.value(i) for i in range(2, len(call.words))]
-    call.write(1, optimizers.clip_grad_norm(arrays, call.value(0)))
+    call.write(1, clipping.clip_grad_norm(arrays, call.value(0)))
 
 
 def _softmax(call: Call) -> None:

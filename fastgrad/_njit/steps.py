@@ -7,7 +7,7 @@ from typing import Any
 from numba import types
 from numba.extending import intrinsic, overload
 
-from .._ops import optimizers
+from .._ops import clipping, optimizers
 from . import given
 from .given import OPTIONS
 
@@ -146,19 +146,19 @@ def _clip(typing_context: Any, grad: Any, max_norm: Any) -> Any:
     return types.float64(grad, max_norm), codegen
 
 
-@overload(optimizers.clip_grad_norm, jit_options=OPTIONS)
+@overload(clipping.clip_grad_norm, jit_options=OPTIONS)
 def _typed_clip(grad, max_norm):  # type: ignore[no-untyped-def]
     function = "clip_grad_norm"
     with given.typing():
         if isinstance(grad, types.BaseTuple):
             for i, kind in enumerate(grad):
-                optimizers._check_written(function, f"grad[{i}]", given.sample(kind))
+                optimizers.check_written(function, f"grad[{i}]", given.sample(kind))
         elif isinstance(grad, types.List | types.ListType):
             raise TypeError(f"{function}: grad is a list; in compiled code pass a tuple of arrays")
         else:
-            optimizers._check_written(function, "grad", given.sample(grad))
+            optimizers.check_written(function, "grad", given.sample(grad))
         if not isinstance(max_norm, types.Integer | types.Float | types.Boolean):
-            optimizers._check_max_norm(function, given.sample(max_norm))
+            clipping.check_max_norm(function, given.sample(max_norm))
 
     def implementation(grad, max_norm):  # type: ignore[no-untyped-def]
         return _clip(grad, max_norm)
