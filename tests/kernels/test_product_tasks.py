@@ -20,7 +20,7 @@ import numpy as np
 
 import fastgrad
 from fastgrad._kernels.codegen import structs
-from fastgrad._kernels.gemm.args import Product
+from fastgrad._kernels.gemm.args import IN_JOB, Product
 from fastgrad._kernels.layer.args import ActivationGradientPlan, PairPlan
 from fastgrad._kernels.layer.backward import product_of_pair
 from fastgrad._kernels.runtime.registry import Task
@@ -36,8 +36,8 @@ late = []
 for n, k, m in SHAPES:
     g, x, weight = (np.ones(s, np.float32) for s in ((n, m), (n, k), (k, m)))
     dx, dw = np.empty_like(x), np.empty_like(weight)
-    of_dx = Product(n, k, m, matrix(g), matrix(weight.T), matrix(dx), NO_ROWS, 0, 0, 0, 1)
-    of_dw = Product(k, m, n, matrix(x.T), matrix(g), matrix(dw), NO_ROWS, 0, 0, 0, 1)
+    of_dx = Product(n, k, m, matrix(g), matrix(weight.T), matrix(dx), NO_ROWS, 0, 0, 0, IN_JOB)
+    of_dw = Product(k, m, n, matrix(x.T), matrix(g), matrix(dw), NO_ROWS, 0, 0, 0, IN_JOB)
     no_h = structs.built(ActivationGradientPlan, itertools.repeat(0))
     plan = np.array([*structs.words(PairPlan(of_dx, of_dw, 0, no_h))], np.int64)
     before = TABLE[READY:POOL]
@@ -62,3 +62,30 @@ def test_nothing_is_compiled_in_a_task() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == []  # n, k, m and the slot of the kernel that came too late
+
+
+ONE_THREAD = """
+import numpy as np
+
+import fastgrad
+from fastgrad._kernels.gemm.few_rows import runs
+from fastgrad._kernels.gemm.turned import turned_part
+from fastgrad._kernels.runtime.table import TABLE, ready
+
+fastgrad.set_num_threads(1)
+model = fastgrad.MLP((300, 10, 2))
+x = np.ones((256, 300), np.float32)
+model.train_step(x, np.zeros(256, np.int64))
+print([int(TABLE[ready(kernel.slot("float32"))]) for kernel in (runs, turned_part)])
+"""
+
+
+def test_a_step_on_one_thread_takes_every_path() -> None:
+    """It is no job: what its products take is compiled in its first step, not when another call
+    happens to want it."""
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_THREAD],
+        env=environment(), capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[1, 1]"

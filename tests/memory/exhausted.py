@@ -20,7 +20,16 @@ from typing import Any
 import numpy as np
 
 import fastgrad
-from fastgrad import MLP, Adam, linear_backward, linear_forward, matmul, matmul_nt, num_threads
+from fastgrad import (
+    MLP,
+    Adam,
+    linear_backward,
+    linear_forward,
+    matmul,
+    matmul_nt,
+    matmul_tn,
+    num_threads,
+)
 from fastgrad._kernels.gemm.blocked import blocked
 from fastgrad._kernels.gemm.macrokernel import macrokernel
 from fastgrad._kernels.gemm.parts import part, parts
@@ -131,13 +140,14 @@ def _scratch(dtype: str) -> None:
 
     a, nt, g = (floats(*s, dtype=dtype) for s in ((300, 400), (500, 400), (300, 500)))
     long, tall = (floats(*s, dtype=dtype) for s in ((30, 20_000), (20_000, 70)))
-    c, few, small, one, dw = (
-        target(*s) for s in ((300, 500), (3, 500), (30, 70), (1, 1), (400, 500))
+    c, few, small, one, dw, narrow = (
+        target(*s) for s in ((300, 500), (3, 500), (30, 70), (1, 1), (400, 500), (400, 9))
     )
     only_dw: dict[str, Any] = {"needs": (False, True, False), "out": (None, dw.array, None)}
     calls: list[tuple[Placed, Callable[[], object]]] = [
         (c, lambda: matmul_nt(a, nt, c.array)),
         (few, lambda: matmul(a[:3], nt.T, few.array)),
+        (narrow, lambda: matmul_tn(a, g[:, :9], narrow.array)),
         (small, lambda: matmul(long, tall, small.array)),
         (one, lambda: matmul(long[:1], long[1:2].T, one.array)),
         (dw, lambda: linear_backward(g, a, nt.T, "tanh", g, **only_dw)),

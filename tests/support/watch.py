@@ -17,6 +17,7 @@ from numba import types
 from fastgrad._kernels.codegen import atomics, structs
 from fastgrad._kernels.codegen.memory import table
 from fastgrad._kernels.gemm import thresholds
+from fastgrad._kernels.gemm.args import IN_JOB
 from fastgrad._kernels.gemm.blocked import blocked
 from fastgrad._kernels.gemm.dispatch import gemm
 from fastgrad._kernels.gemm.few_rows import few_rows, runs
@@ -213,7 +214,7 @@ def _of_one(call: Call, dtype: str) -> Iterable[str]:
         yield from (way for way, taken in tests.items() if taken)
     elif call.kernel == "turned_part" and w["task"] > 0:
         yield "turned in tasks"
-    elif call.kernel == "product_of_pair" and w["dx.alone"]:
+    elif call.kernel == "product_of_pair" and w["dx.alone"] == IN_JOB:
         yield "dX beside dW"
     elif call.kernel == "activation_gradient":
         tests = {"H in tasks": w["task"] > 0, "H in place": w["h.data"] == 0}

@@ -20,6 +20,10 @@ class Rows(NamedTuple):
     row: int
 
 
+# A product on this thread only; and one that is a task of a job, and so compiles nothing.
+ALONE, IN_JOB = 1, 2
+
+
 class Product(NamedTuple):
     """C (m, n) = or += A (m, k) · B (k, n), + bias, activated; see dispatch.py."""
 
@@ -34,7 +38,7 @@ class Product(NamedTuple):
     bias: int  # (n,), unit stride; 0: none
     activation: int  # its code, see formulas/activations.py
     accumulate: int  # 0: C is written; else it is added to
-    alone: int  # 1: a task of a job, on this thread only
+    alone: int  # 0, ALONE or IN_JOB
 
 
 class Epilogue(NamedTuple):

@@ -9,7 +9,7 @@ registers, another activation from Z to Y behind the tile). Every path is a kern
     blocked.py         everything else: packed blocks
     parts.py           the same, in parts for several threads
 and small products go to one task of macrokernel.py at once. The bits are the same from all; k is
-always cut at multiples of KC (the contract). A product that is itself a task compiles nothing:
+always cut at multiples of KC (the contract). A product that is a task of a job compiles nothing:
 what it may take is there before the job (``ensured``), other paths are not taken.
 """
 
@@ -25,7 +25,7 @@ from ..runtime.pool_kernels import ensure, is_compiled, run_task, threads_in_for
 from ..runtime.registry import Floats, kernel
 from ..runtime.table import OK
 from . import thresholds
-from .args import BlockPlan, Epilogue, Gemm, Matrix, Panels, Product, Rows
+from .args import IN_JOB, BlockPlan, Epilogue, Gemm, Matrix, Panels, Product, Rows
 from .blocked import blocked
 from .elementwise import VALUE
 from .few_rows import few_rows, may_be_few, runs
@@ -59,8 +59,9 @@ def _path_of(t: Floats) -> Any:
         fmas = m * n * k
         if fmas * size >= 4 * thresholds.FORK_FMAS and alone == 0:
             p.threads = threads_in_force()
+        in_job = alone == IN_JOB
         if may_be_few(m, n) != 0 and (
-            alone == 0 or (is_compiled(rows_kernel) != 0 and is_compiled(rows_task) != 0)
+            not in_job or (is_compiled(rows_kernel) != 0 and is_compiled(rows_task) != 0)
         ):
             least_b = thresholds.ROW_ELEMENTS if m == 1 else thresholds.FEW_ROWS_ELEMENTS
             large, wide = n * k >= least_b, n >= thresholds.FEW_ROWS_COLUMNS
@@ -80,7 +81,7 @@ def _path_of(t: Floats) -> Any:
             return _SPLIT_K
         a_along_m = a.row == size and a.column != size
         if may_be_turned(m, n, k, size) != 0 and b_dense and a_along_m and plain:
-            if alone == 0 or (is_compiled(turning) != 0 and is_compiled(turning_task) != 0):
+            if not in_job or (is_compiled(turning) != 0 and is_compiled(turning_task) != 0):
                 return _TURNED
         if p.threads == 1 and fmas <= thresholds.DIRECT_FMAS and (b_dense or n == 1):
             return _DIRECT

@@ -17,7 +17,7 @@ from ..runtime.registry import Floats, kernel, task
 from ..runtime.scratch import HEADER, acquire, release
 from ..runtime.table import OK, OUT_OF_MEMORY
 from . import thresholds
-from .args import Copy, Matrix, Product, Rows
+from .args import IN_JOB, Copy, Matrix, Product, Rows
 from .dispatch import ensured, gemm
 from .packing import copy
 from .stack_tiles import Matrices, stack_tiles
@@ -129,7 +129,7 @@ def stack(t: Floats) -> Any:
         status = ensure_product(p.first.m, p.first.n, p.first.k)
         if status != OK:
             return status
-        p.first.alone = 1
+        p.first.alone = IN_JOB
         p.of_task = ceil_div(p.matrices, least(p.matrices, thresholds.TASKS_OF_A_THREAD * threads))
         return fork_join(one, p, ceil_div(p.matrices, p.of_task), ns)
 

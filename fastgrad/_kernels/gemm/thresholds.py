@@ -13,10 +13,10 @@ DIRECT_FMAS = 1 << 20
 # along k.
 DIRECT_PANELS = 2
 DIRECT_ROW_PANELS = 8
+# Or where one step of k is so far from the next that each is a page of its own.
+FAR_BYTES = 1024
 # Columns of B that are packed at a time where C is written row by row.
 GROUP_COLUMNS = 1024
-# or where one step of k is so far from the next that each is a page of its own.
-FAR_BYTES = 1024
 
 # Steps of k packed at a time: a line stays in L1 for all the micro-panels it is part of.
 PACK_K = 32
@@ -82,6 +82,11 @@ FEW_ROWS_COLUMNS = 64
 
 # dX and dW of fewer fused multiply-adds each (float32) go side by side, a thread each.
 PAIR_FMAS = 1 << 22
+# With fewer inputs, forming H is the work, and both products read all of it: one thread does that.
+LEAST_INPUTS = 12
+# So it is with so few outputs, fewer inputs than these and too many rows for a pair.
+FEW_OUTPUTS = 64
+FEW_INPUTS = 20
 # A training step of fewer rows than this goes product by product. Others, where tables have room,
 # are tried on one thread, so many steps, and in two joins, some more, for a worker has to wake.
 JOINED_ROWS = 16

@@ -51,8 +51,9 @@ def turned_part(t: Floats) -> Any:
                               activation=0),
             threads=1,
         ))  # fmt: skip
-        source = Matrix(data=turned.data, row=size, column=turned.row)
-        call(pack, Copy(rows=rows, columns=n, source=source, to=Rows(data=c, row=c_row)))
+        if status == OK:
+            source = Matrix(data=turned.data, row=size, column=turned.row)
+            call(pack, Copy(rows=rows, columns=n, source=source, to=Rows(data=c, row=c_row)))
         release(arena)
         return status
 

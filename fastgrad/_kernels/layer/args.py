@@ -24,7 +24,7 @@ class Backward(NamedTuple):
     accumulate_x: int  # 1: added to
     accumulate_w: int
     accumulate_b: int
-    alone: int  # 1: on this thread only
+    alone: int  # 0 or ALONE: see gemm/args.py
 
 
 class ActivationGradientPlan(NamedTuple):
@@ -217,4 +217,4 @@ class Inference(NamedTuple):
     what: int  # see inference.py
     numbers: int  # classes (rows,) or signs (rows, outputs), C-contiguous
     block: int  # rows of a task; filled in by the kernel
-    alone: int  # likewise: 1 in a job
+    alone: int  # likewise: 0 or IN_JOB

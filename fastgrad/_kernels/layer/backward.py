@@ -14,7 +14,7 @@ from ..codegen.calls import call, inlined, nth, subroutine
 from ..codegen.integers import ceil_div, least, most, pick, quotient
 from ..codegen.structs import load, on_stack, view
 from ..gemm import thresholds
-from ..gemm.args import Copy, Matrix, Product, Rows
+from ..gemm.args import ALONE, IN_JOB, Copy, Matrix, Product, Rows
 from ..gemm.dispatch import ensured, gemm
 from ..gemm.elementwise import BACKWARD, Derivative
 from ..gemm.packing import copy
@@ -29,9 +29,6 @@ from .args import ActivationGradientPlan, Backward, PairPlan
 H_BYTES = 1 << 20
 _PAD = 64  # bytes a row, so that rows do not share cache sets
 _SHARED = 1 << 14  # elements of H that are worth several threads
-# H of so few columns is formed on one thread, unless in pairs: to read it elsewhere has to pay
-_FEW_COLUMNS, _MORE_INPUTS = 64, 20
-_INPUTS = 12  # with fewer, forming H is the work, and both products read all of it
 
 
 def _some_rows(t: Floats) -> Any:
@@ -120,6 +117,9 @@ def product_of_pair(t: Floats) -> Any:
                 accumulate_b=some.accumulate_b, activation=some.activation, wide=some.columns,
             ))  # fmt: skip
             status = run_task(gradient, own, 0)
+        if status != OK:
+            release(arena)
+            return status
         if p.task == 0:
             plan.dx.a.data = pick(arena, arena + HEADER, plan.dx.a.data)
             status |= call(product, plan.dx)
@@ -168,7 +168,7 @@ def _products(t: Floats) -> Any:
         """What the block of H adds to dX and dW: side by side where they are a pair."""
         r, c, rows, columns, h = block.r, block.c, block.rows, block.columns, block.h
         x, w, dx, dw = p.x, p.w, p.dx, p.dw
-        alone = pair | p.alone
+        alone = pick(pair, IN_JOB, p.alone)
         none = Rows(data=0, row=0)
         plan = on_stack(PairPlan(
             dx=Product(
@@ -220,10 +220,10 @@ def linear_backward(t: Floats) -> Any:
         height = most(quotient(H_BYTES, width * size * kc), 1) * kc
         if in_place != 0 and n * m * size <= H_BYTES:
             width, height = most(m, 1), most(n, 1)
-        tall = m <= _FEW_COLUMNS and k < _MORE_INPUTS
+        tall = m <= thresholds.FEW_OUTPUTS and k < thresholds.FEW_INPUTS
         tall = tall and n * k * m * size >= 4 * thresholds.PAIR_FMAS
-        if in_place == 0 and m > 1 and (k < _INPUTS or tall):
-            p.alone, large = 1, False
+        if in_place == 0 and m > 1 and (k < thresholds.LEAST_INPUTS or tall):
+            p.alone, large = ALONE, False
         threads = threads_in_force() if large else 1
         h_row = width * size + (_PAD if width * size % 512 == 0 else 0)
         arena = 0

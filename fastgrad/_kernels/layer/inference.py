@@ -18,7 +18,7 @@ from ..codegen.simd import FLOAT, I64, Simd, Value, at_most, for_range, i64
 from ..codegen.structs import load, pointer, view
 from ..formulas import elementary
 from ..gemm import thresholds
-from ..gemm.args import Formula, Matrix, Product, Rows
+from ..gemm.args import IN_JOB, Formula, Matrix, Product, Rows
 from ..gemm.dispatch import ensured, gemm
 from ..gemm.elementwise import KERNELS, VALUE
 from ..gemm.packing import copy
@@ -232,7 +232,7 @@ def inference(t: Floats) -> Any:
                 status |= ensure_product(p.block, layer.m, layer.k)
             if status != OK:
                 return status
-            p.alone = 1
+            p.alone = IN_JOB
             ns = quotient(p.rows * weights * size, 4 * thresholds.FMAS_PER_NS)
             return fork_join(one, p, ceil_div(p.rows, p.block), ns)
         for i in range(ceil_div(p.rows, p.block)):

@@ -17,7 +17,7 @@ from ..codegen.calls import call, kernel_at, nth, slot_of, subroutine
 from ..codegen.integers import ceil_div, double, least, most, pick, quotient
 from ..codegen.structs import load, on_stack, view
 from ..gemm import thresholds
-from ..gemm.args import Matrix, Product, Rows
+from ..gemm.args import IN_JOB, Matrix, Product, Rows
 from ..gemm.dispatch import ensured, gemm
 from ..gemm.elementwise import BACKWARD, VALUE, Derivative
 from ..gemm.reduce import AddBlocks, ColumnSums, add_blocks, column_sums
@@ -69,7 +69,7 @@ def _forward(t: Floats) -> Any:
                 m=rows, n=layer.m, k=layer.k, a=x,
                 b=Matrix(data=layer.weight, row=layer.m * size, column=size), c=to,
                 z=Rows(data=pick(layer.z, layer.z + r * layer.row, 0), row=layer.row),
-                bias=layer.bias, activation=layer.activation, accumulate=0, alone=1,
+                bias=layer.bias, activation=layer.activation, accumulate=0, alone=IN_JOB,
             ))  # fmt: skip
             x = to
         return status
@@ -103,7 +103,7 @@ def _backward(t: Floats) -> Any:
                     m=rows, n=layer.k, k=m, a=Matrix(data=g, row=row, column=size),
                     b=Matrix(data=layer.weight, row=size, column=m * size),
                     c=Matrix(data=below.g + r * below.row, row=below.row, column=size),
-                    z=Rows(data=0, row=0), bias=0, activation=0, accumulate=0, alone=1,
+                    z=Rows(data=0, row=0), bias=0, activation=0, accumulate=0, alone=IN_JOB,
                 ))  # fmt: skip
         return status
 
@@ -205,7 +205,7 @@ def step_parameters(t: Floats) -> Any:
             a=Matrix(data=x.data + k * x.column, row=x.column, column=x.row),
             b=Matrix(data=layer.g, row=layer.row, column=size),
             c=Matrix(data=layer.weight_grad + at, row=m * size, column=size),
-            z=Rows(data=0, row=0), bias=0, activation=0, accumulate=plan.accumulate, alone=1,
+            z=Rows(data=0, row=0), bias=0, activation=0, accumulate=plan.accumulate, alone=IN_JOB,
         ))  # fmt: skip
         whole = plan.update
         if status == OK:

@@ -14,7 +14,7 @@ from ..codegen.calls import call, kernel_at, nth, subroutine
 from ..codegen.integers import ceil_div, least, most, pick, quotient
 from ..codegen.structs import address, load, on_stack, view
 from ..gemm import thresholds
-from ..gemm.args import Matrix, Product, Rows
+from ..gemm.args import ALONE, Matrix, Product, Rows
 from ..gemm.dispatch import gemm
 from ..gemm.elementwise import BACKWARD
 from ..runtime.pool_kernels import ensure, now, share, threads_in_force
@@ -44,7 +44,7 @@ from .optimizers import (
 from .optimizers import SHARED as UPDATE_SHARED
 from .owned_update import update_by_owners_of
 
-BY_PRODUCT, ALONE = 0, 1
+BY_PRODUCT = 0  # or ALONE, as products take it
 MANY_STEPS, MOST_NS = 1 << 13, 1 << 62
 SHARED = 1 << 14  # elements of dF/dZ that are worth several threads
 
