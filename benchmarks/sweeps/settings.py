@@ -61,6 +61,8 @@ SWEEPS = {
     "TURN_BYTES": ([1 << 15, 1 << 17], ["tn,512x10x512,float32,1", "tn,50000x32x100,float64,1"]),
     "RUN_BYTES": ([1 << 13, 1 << 14, 1 << 15], ["nn,1x3072x768,float32,1", *FEW]),
     "RUN_COLUMNS": ([128, 256, 512], FEW),
+    "ROW_AHEAD": ([0, 256, 1024], ["nn,1x512x512,float64,1", "nn,1x3072x768,float32,1",
+                                   "nn,1x2048x2048,float64,1", "nn,1x8192x8192,float32,1"]),
     "PIECE_K": ([8, 16, 32], FEW),
     "PAIR_FMAS": ([0, 1 << 22, 1 << 26], ["backward,64x128x256,float32,2",
                                           "backward,128x512x512,float32,2"]),

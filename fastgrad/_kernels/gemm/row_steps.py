@@ -10,16 +10,21 @@ from llvmlite import ir
 from ..codegen.calls import VectorFunction, vector_function
 from ..codegen.simd import Simd, for_range, i64
 from ..codegen.target import Isa, current
+from . import thresholds
 from .args import Matrix, Rows
 from .microkernel import relu_threshold
 
 # Rows of C that are in registers at a time: 3 rows are 2 and 1.
 STEP_ROWS = (4, 2, 1)
+ROW_STREAMS = 4
 
 
 def steps_at_a_time(isa: Isa, rows: int) -> int:
-    """How many steps of k: rows x steps elements of A stay in registers over a run."""
-    return max(1, isa.rows * isa.vectors * 2 // 3 // rows)
+    """How many steps of k: rows x steps elements of A stay in registers over a run.
+
+    Of one row memory is the limit, and so many rows of B are the streams it serves best.
+    """
+    return ROW_STREAMS if rows == 1 else max(1, isa.rows * isa.vectors * 2 // 3 // rows)
 
 
 class RowSteps(NamedTuple):
@@ -75,9 +80,15 @@ def _some_steps(rows: int, steps: int) -> VectorFunction:
             for row in rows_of_a
         ]
         from_b = [b.add(p.b.data, b.mul(p.b.row, i64(s))) for s in range(steps)]
+        # what is fetched is of this run: a short one is soon at its next steps
+        long = b.icmp_signed(">=", p.n, i64(4 * thresholds.ROW_AHEAD // ops.itemsize))
+        ahead = b.select(long, i64(thresholds.ROW_AHEAD), b.mul(p.b.row, i64(steps)))
         chains_at = [b.add(p.to.data, b.mul(p.to.row, i64(r))) for r in range(rows)]
 
         def vector(offset: ir.Value, mask: ir.Value | None) -> None:
+            if rows == 1 and steps > 1 and mask is None:
+                for row in from_b:
+                    ops.prefetch(b.add(b.add(row, offset), ahead), write=False)
             chains = [ops.load(b.add(at, offset), 0, mask) for at in chains_at]
             for s in range(steps):
                 column = ops.load(b.add(from_b[s], offset), 0, mask)

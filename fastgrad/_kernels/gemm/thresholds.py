@@ -58,6 +58,9 @@ RUN_BYTES = 1 << 14
 RUN_COLUMNS = 256
 # Steps of k that all rows go through before the next ones, so that B is read from L1 again.
 PIECE_K = 16
+# One row streams B past, and fetches it so many bytes ahead; in runs of less than four times
+# that, the next steps.
+ROW_AHEAD = 512
 # An operand that lies along k is transposed in pieces of this many columns and steps: rows long
 # enough for the prefetcher, pieces small enough for L1.
 GATHER_COLUMNS = 64
