@@ -84,6 +84,7 @@ def parts(t: Floats) -> Any:
         if status != OK:
             return status
         ns = quotient(fmas * size, 4 * thresholds.FMAS_PER_NS)
+        ns = most(ns, quotient(m * n * size, thresholds.BYTES_PER_NS))
         return fork_join(part_task, plan, beside * ceil_div(m, rows), ns)
 
     return body
