@@ -43,8 +43,9 @@ SWEEPS = {
     "FAR_BYTES": ([512, 1024, 1 << 40], ["tn,50000x32x100,float32,1", "tn,256x32x8192,float32,1"]),
     "OUTER_K": ([0, 16, 64, 256], ["nn,2048x2048x8,float32,1", "nn,1024x1024x64,float32,1"]),
     "FORK_FMAS": ([1 << 16, 1 << 18, 1 << 20], [f"nn,{n}x{n}x{n},float32,2" for n in (48, 64, 96)]),
-    "FORK_BYTES": ([1 << 19, 1 << 20, 1 << 40], ["nn,784x512x1,float32,2", "nn,512x256x2,float32,2",
-                                                 "nn,2048x2048x1,float32,2"]),
+    "FORK_BYTES": ([1 << 18, 1 << 19, 1 << 20, 1 << 40], [
+        "nn,784x512x1,float32,2", "nn,1x512x512,float32,2", "nt,1x512x512,float32,2",
+        "nn,2048x1x128,float32,2"]),
     "SPLIT_K_BYTES": ([0, 1 << 16], ["tn,64x10x16384,float32,2", "tn,64x64x16384,float32,2"]),
     "PARTS_OF_A_THREAD": ([1, 2, 4], ["nn,64x300x784,float32,2", "nn,128x512x784,float32,2"]),
     "MORE_PARTS_FMAS": ([1 << 25, 1 << 27, 1 << 31], SHARED),

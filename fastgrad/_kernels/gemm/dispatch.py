@@ -57,7 +57,10 @@ def _path_of(t: Floats) -> Any:
         if m * n == 1 and k > kc and a.column == size and b.row == size and alone == 0 and plain:
             return _INNER
         fmas = m * n * k
-        long = fmas * size >= 4 * thresholds.FORK_FMAS or m * n * size >= thresholds.FORK_BYTES
+        long = (
+            fmas * size >= 4 * thresholds.FORK_FMAS
+            or (m * n + n * k + m * k) * size >= thresholds.FORK_BYTES
+        )
         if long and alone == 0:
             p.threads = threads_in_force()
         in_job = alone == IN_JOB

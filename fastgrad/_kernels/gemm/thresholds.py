@@ -39,8 +39,8 @@ FETCH_K = 8
 
 # Several threads pay from this many fused multiply-adds (float32; half as many in float64).
 FORK_FMAS = 1 << 19
-# So they do from this many bytes of C, where writing it is the work.
-FORK_BYTES = 3 << 18
+# So they do from this many bytes of all three matrices, where moving these is the work.
+FORK_BYTES = 3 << 17
 # A cautious speed of one thread, float32: what the pool is told about the length of a job.
 FMAS_PER_NS = 32
 
