@@ -63,12 +63,13 @@ def expected(cell: Cell, data: Operands) -> tuple[Array, ...]:
 def check(library: str, cell: Cell, data: Operands, results: tuple[Array, ...]) -> None:
     """Raise WrongResult unless all are right to rounding.
 
-    A result is a sum of ``terms`` products of numbers of size 1: its rounding errors add up like a
-    random walk, at worst like terms steps of eps. One product too few is a hundred times that.
+    A result is a sum of ``terms`` products of numbers of size 1. Partial sums of one chain grow like
+    a random walk and so do their rounding errors: a few times terms steps of eps, at worst of all
+    elements. One product too few is a hundred times that, and more.
     """
     terms = {"backward": (cell.n, cell.m, cell.m)}.get(cell.op, (cell.k,))
     for i, (actual, exact, t) in enumerate(zip(results, expected(cell, data), terms, strict=True)):
-        bound = (32 * t**0.5 + t) * np.finfo(cell.dtype).eps
+        bound = (32 * t**0.5 + 4 * t) * np.finfo(cell.dtype).eps
         fault = ""
         if actual.dtype != cell.dtype or actual.shape != exact.shape:
             fault = f"is {actual.dtype} {actual.shape}, not {cell.dtype} {exact.shape}"
