@@ -7,7 +7,9 @@ FASTGRAD_TEST_SEED=n repeats a test with the data of that seed; it is printed wh
 from __future__ import annotations
 
 import os
+import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +72,16 @@ def warm_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     one finds, also of another worker of pytest-xdist. Code of each CPU has a key of its own."""
     folder = tmp_path_factory.getbasetemp()
     return (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "warm_cache"
+
+
+@pytest.fixture(autouse=True)
+def scratch_is_given_back() -> Iterator[None]:
+    """A kernel that ends early, by an exception say, keeps 5 MB that no result would show."""
+    yield
+    if scratch := sys.modules.get("fastgrad._kernels.runtime.scratch"):
+        words = sys.modules["fastgrad._kernels.runtime.table"]
+        taken = [i for i in range(scratch.ARENAS) if words.TABLE[words.SCRATCH + 2 * i] != 0]
+        assert not taken, f"arenas {taken} are taken: by a call that has ended, or still runs"
 
 
 @pytest.fixture

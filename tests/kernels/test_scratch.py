@@ -50,3 +50,12 @@ def test_beyond_the_arenas_a_call_allocates_its_own() -> None:
     finally:
         for i in taken:
             TABLE[SCRATCH + 2 * i] = 0
+
+
+@pytest.mark.parametrize("function", [fastgrad.matmul, fastgrad.matmul_nt, fastgrad.matmul_tn])
+def test_an_empty_stack_keeps_none(function: object) -> None:
+    before = states()
+    for dtype in (np.float32, np.float64):
+        a, b = np.ones((4, 4), dtype), np.ones((0, 4, 4), dtype)
+        assert function(a, b).shape == (0, 4, 4)  # type: ignore[operator]
+    assert states() == before

@@ -116,6 +116,8 @@ def stack(t: Floats) -> Any:
     size, one, ensure_product = t.size, t[stack_task], ensured(t)
 
     def body(p):  # type: ignore[no-untyped-def]
+        if p.matrices == 0:
+            return OK
         fmas = p.first.m * p.first.n * p.first.k
         ns = thresholds.STACK_NS * p.matrices
         ns += quotient(p.matrices * fmas * size, 4 * thresholds.FMAS_PER_NS)
