@@ -1,5 +1,5 @@
 """The loop over k of every register tile, two steps a turn: its FMAs, loads of A and B, the stores
-of a packing tile, little counting, and nothing that a spilled register leaves."""
+of a packing tile, what it fetches, little counting, and nothing that a spilled register leaves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from fastgrad._kernels.codegen import target
-from fastgrad._kernels.gemm.microkernel import MASKED, PACKING, WHOLE
+from fastgrad._kernels.gemm.microkernel import FETCHING, LINE, MASKED, PACKING, WHOLE
 from support import assembly, edges
 from support.programs import environment
 
@@ -55,6 +55,10 @@ def _faults(tile: dict[str, Any], isa: target.Isa, dtype: str) -> Iterator[str]:
         copied = turn * tile["vectors"] if tile["kind"] == PACKING else 0
         if len(stores) != copied or any(REGISTER[isa.vector_bytes] not in line for line in stores):
             yield f"stores of {copied} whole vectors expected: {stores}"
+        fetches = sum(line.startswith("prefetcht0") for line in loop)
+        wanted = {WHOLE: fetches, MASKED: 0}.get(tile["kind"], turn)  # of C with prefetchw or so
+        if fetches != wanted:
+            yield f"{fetches} fetches in {turn} steps"
         # issue slots: a comparison and its jump are one. Addresses of A, B, C are not counting.
         counting = sum(map(bool, map(_COUNTING.match, loop))) - 1
         if (tile["rows"], tile["vectors"]) == (isa.rows, isa.vectors) and turn > 1:
@@ -66,6 +70,8 @@ def _check(tiles: dict[str, Any], isa: target.Isa, dtype: str) -> None:
     compiled = sorted((tile["kind"], tile["vectors"], tile["rows"]) for tile in tiles.values())
     expected = [(MASKED, v, r) for v, rows in enumerate(isa.tile_rows, 1) for r in rows]
     expected += [(PACKING, v, isa.rows) for v in range(isa.packing_vectors, isa.vectors + 1)]
+    expected += [(FETCHING, v, rows) for kind, v, rows in expected
+                 if kind == PACKING and v * isa.vector_bytes > LINE]  # fmt: skip
     assert compiled == sorted([*expected, (WHOLE, isa.vectors, isa.rows)])
     wrong = [f"{name}: {f}" for name, tile in tiles.items() for f in _faults(tile, isa, dtype)]
     assert not wrong, "\n".join(wrong)

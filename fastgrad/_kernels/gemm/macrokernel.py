@@ -7,7 +7,8 @@ claims it, and writes what no other task of its job touches.
 
 With a ``copy``, B is packed on the way: the first tiles of a micro-panel, which read it where it
 lies, store what they read, and the tiles below read the copy, from L2. A pass of its own would
-read and write as much, with nothing to compute meanwhile.
+read and write as much, with nothing to compute meanwhile. These tiles fetch the next micro-panel, a
+line of each of its rows: rows are far apart, and no prefetcher finds the next one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,16 @@ from ..runtime.table import OK
 from . import thresholds
 from .args import BlockPlan, Formula, Matrix, Panels, Rows
 from .elementwise import VALUE
-from .microkernel import Tile, call_tile, minus_zeros, next_rows, packing_index, tile_index
+from .microkernel import (
+    LINE,
+    Tile,
+    call_tile,
+    fetching_index,
+    minus_zeros,
+    next_rows,
+    packing_index,
+    tile_index,
+)
 
 
 class Block(NamedTuple):
@@ -77,6 +87,7 @@ def tiles_of(t: Floats) -> Any:
     whole_rows, whole_columns = isa.rows, isa.columns(size)
     index_step, first_packing = tile_index(isa, 2, 0), packing_index(isa, 0)
     least_packing, vector_bytes = isa.packing_vectors, isa.vector_bytes
+    first_fetching = fetching_index(isa, 0)
     value = t[VALUE]
 
     @subroutine
@@ -91,7 +102,7 @@ def tiles_of(t: Floats) -> Any:
         along_rows = depth <= thresholds.OUTER_K and copy == 0 and plan.row_plan != 0
         panels, copy_step, copies = plan.a_panels, plan.copy_step, plan.copies
         status = OK
-        i = j = 0
+        i = j = line = 0
         while True:
             w = least(width, columns - j)
             vectors = quotient(w + lanes - 1, lanes)  # the last one masked
@@ -104,10 +115,16 @@ def tiles_of(t: Floats) -> Any:
             masked = (height - whole_rows) | (w - whole_columns) | short
             index = pick(masked, (vectors - 1) * index_step + height, 0)  # 0 fetches C on the way
             packed = copy + quotient(j, width) * copy_step
+            ahead, ahead_row, line = b, 0, pick(i, line + LINE, 0)
             if copy != 0 and vectors >= least_packing:
+                whole = height == whole_rows and line < w * size
+                fetches = copies != 0 and whole and j + width < columns
+                if fetches:
+                    ahead, ahead_row = b + block.b.panel + line, b_row
                 if i == 0 and copies != 0:
                     index = first_packing + vectors
                 else:
+                    index = pick(fetches, first_fetching + vectors, index)
                     b, b_row = packed, vectors * vector_bytes
             add, k = old_in_c, 0
             while True:
@@ -124,6 +141,7 @@ def tiles_of(t: Floats) -> Any:
                     plain=pick(add | ends * (bias | relu), 0, 1),
                     tail=w - (vectors - 1) * lanes,
                     copy=packed + k * vectors * vector_bytes,
+                    ahead=Rows(data=ahead + k * ahead_row, row=ahead_row),
                 ))  # fmt: skip
                 add = 1
                 k += kc_max

@@ -37,9 +37,11 @@ class Tile(NamedTuple):
     plain: int  # 1: no old C, bias or relu
     tail: int  # columns in the last vector of a masked tile
     copy: int  # where a packing tile copies B to, vectors without a gap
+    ahead: Rows  # what packing and fetching tiles ask for, a line a step
 
 
 ONE_TILE_ROWS = range(5, 9)
+LINE = 64  # bytes of a cache line
 _ROWS_PER_POINTER = (
     4  # rows addressed as p, p+s, p+2s, p+3s: 12 pointers would not fit the registers
 )
@@ -114,8 +116,8 @@ def minus_zeros(typing_context: Any, itemsize: Any) -> Any:
     return types.intp(itemsize), codegen
 
 
-# What a tile does beside its product. WHOLE: no vector is masked, C is fetched before the loop.
-WHOLE, MASKED, PACKING = "whole", "masked", "packing"
+# What a tile does beside its product. WHOLE: no vector is masked, and C is fetched on the way.
+WHOLE, MASKED, PACKING, FETCHING = "whole", "masked", "packing", "fetching"
 
 
 def tile_name(itemsize: int, rows: int, vectors: int, kind: str) -> str:
@@ -177,7 +179,7 @@ def _emit_chains(
     groups = [b.add(p.a.data, b.mul(p.a.row, i64(r))) for r in range(0, rows, _ROWS_PER_POINTER)]
     steps = [i64(0), p.a.row, b.mul(p.a.row, i64(2)), b.mul(p.a.row, i64(3))]
     zero = ops.constant(0.0).ir
-    start = [*groups, p.b.data, p.copy, *([zero] * (rows * vectors))]
+    start = [*groups, p.b.data, p.copy, p.ahead.data, *([zero] * (rows * vectors))]
 
     # where accumulators leave few registers free, loads wait for their turn; such tiles are small,
     # and have more steps a turn
@@ -185,15 +187,17 @@ def _emit_chains(
     tight = used == registers - 1
 
     def step(state: list[ir.Value]) -> list[ir.Value]:
-        a, b_row, copy, chains = (
+        a, b_row, copy, ahead, chains = (
             state[: len(groups)],
-            *state[len(groups) :][:2],
+            *state[len(groups) :][:3],
             state[-rows * vectors :],
         )
         columns = [ops.load(b_row, v * ops.bytes, masks[v]) for v in range(vectors)]
         if kind == PACKING:
             for v in range(vectors):
                 ops.store(columns[v], copy, v * ops.bytes)
+        if kind in (PACKING, FETCHING):
+            ops.prefetch(ahead, write=False)
         fused: list[ir.Value] = []
         for r in range(rows):
             group, part = r // _ROWS_PER_POINTER, r % _ROWS_PER_POINTER
@@ -208,7 +212,8 @@ def _emit_chains(
         if tight:
             fused[-vectors:], b_row = ops.in_turn(fused[-vectors:], b_row)
         following = [b.add(group, p.a.column) for group in a]
-        return [*following, b_row, b.add(copy, i64(vectors * ops.bytes)), *fused]
+        copied = b.add(copy, i64(vectors * ops.bytes))
+        return [*following, b_row, copied, b.add(ahead, p.ahead.row), *fused]
 
     # rows / kc in units of 2^-32: how fast the prefetch moves over the rows of C
     pace = b.udiv(i64(rows << 32), b.or_(p.kc, i64(1))) if kind == WHOLE else None
@@ -284,12 +289,14 @@ def emit_tile_table(module: ir.Module, isa: Isa, itemsize: int) -> ir.GlobalVari
     if name in module.globals:
         return module.globals[name]
     whole = emit_tile(module, isa, itemsize, isa.rows, isa.vectors, WHOLE)
-    tiles = [whole] * packing_index(isa, isa.vectors + 1)
+    tiles = [whole] * fetching_index(isa, isa.vectors + 1)
     for v, heights in enumerate(isa.tile_rows, 1):
         for rows in heights:
             tiles[tile_index(isa, v, rows)] = emit_tile(module, isa, itemsize, rows, v, MASKED)
     for v in range(isa.packing_vectors, isa.vectors + 1):
         tiles[packing_index(isa, v)] = emit_tile(module, isa, itemsize, isa.rows, v, PACKING)
+        if v * isa.vector_bytes > LINE:  # others have fetched all in the packing tile
+            tiles[fetching_index(isa, v)] = emit_tile(module, isa, itemsize, isa.rows, v, FETCHING)
     kind = ir.ArrayType(whole.type, len(tiles))
     table = ir.GlobalVariable(module, kind, name)
     table.linkage, table.global_constant = "internal", True
@@ -305,3 +312,8 @@ def tile_index(isa: Isa, vectors: int, rows: int) -> int:
 def packing_index(isa: Isa, vectors: int) -> int:
     """Of the packing tile that wide, isa.rows high."""
     return tile_index(isa, isa.vectors + 1, 0) + vectors - isa.packing_vectors
+
+
+def fetching_index(isa: Isa, vectors: int) -> int:
+    """Likewise."""
+    return packing_index(isa, isa.vectors + 1) + vectors - isa.packing_vectors
