@@ -290,6 +290,28 @@ def test_state_below_the_normal_numbers_becomes_zero(dtype: str) -> None:
     assert np.isnan(velocity).all()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_square_below_the_normal_numbers_adds_nothing_to_v(dtype: str) -> None:
+    number, tiny = np.dtype(dtype).type, float(np.finfo(dtype).tiny)
+    for b2 in (0.9, 0.999):
+        least = math.sqrt(tiny / (1 - b2))
+        start, decay = np.full(9, 8 * tiny, dtype), {"weight_decay": tiny}
+        for options in ({}, {"decoupled": True}, decay, decay | {"decoupled": True}):
+            for share, adds in ((0.1, False), (0.99, False), (1.01, True)):
+                p, g, m, v = np.zeros(9, dtype), np.full(9, share * least, dtype), *(start, start)
+                m, v = m.copy(), v.copy()
+                adam_step(p, g, m, v, 3, betas=(0.9, b2), **options)
+                assert ((v > start * number(b2)) == adds).all()
+    for share, adds in ((0.99, False), (1.01, True)):  # of a model's parameters, in its step
+        model = MLP((1, 1), loss="mse", optimizer=Adam(eps=1e-8), dtype=dtype)
+        model.weights[0][...] = model.biases[0][...] = 0
+        v = np.full(2, 8 * tiny, dtype)
+        model.set_optimizer_state([np.zeros(2, dtype), v])
+        x = np.ones((1, 1), dtype)
+        model.train_step(x, x * share * -0.5 * math.sqrt(tiny / (1 - 0.999)))
+        assert ((model.optimizer_state()[1] > v * number(0.999)) == adds).all()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_decayed_parameters_do_not_stay_below_the_normal_numbers(dtype: str) -> None:
     """They become +0.0, as state does; without weight decay they are what the formula gives."""

@@ -267,7 +267,7 @@ def plan_sgd(p, plan):  # type: ignore[no-untyped-def]
 
 @subroutine
 def plan_adam(p, plan, tiny):  # type: ignore[no-untyped-def]
-    """Likewise; tiny is the smallest normal number of the dtype."""
+    """Likewise; tiny is the smallest normal number of the dtype, as bits."""
     lr, b1, b2, decay = double(p.lr), double(p.beta1), double(p.beta2), double(p.weight_decay)
     # b**step by squaring: C's pow differs in its last bit between platforms
     power1, power2, base1, base2, exponent = 1.0, 1.0, b1, b2, p.step
@@ -289,7 +289,7 @@ def plan_adam(p, plan, tiny):  # type: ignore[no-untyped-def]
     numbers.beta1, numbers.rest1 = p.beta1, bits_of(1.0 - b1)
     numbers.beta2, numbers.rest2 = p.beta2, bits_of(1.0 - b2)
     numbers.root, numbers.eps = bits_of(math.sqrt(1.0 - power2)), p.eps
-    numbers.least = bits_of(math.sqrt(tiny / (1.0 - b2)))
+    numbers.least = bits_of(math.sqrt(double(tiny) / (1.0 - b2)))
     return OK
 
 
@@ -329,7 +329,7 @@ def adam(t: Floats) -> Any:
 
     def body(p):  # type: ignore[no-untyped-def]
         plan = on_stack(NO_UPDATE)
-        plan_adam(p, plan, tiny)
+        plan_adam(p, plan, bits_of(tiny))
         return all_elements(plan)
 
     return body

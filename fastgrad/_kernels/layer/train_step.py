@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..codegen.calls import call, kernel_at, nth, subroutine
-from ..codegen.integers import ceil_div, least, most, pick, quotient
+from ..codegen.integers import bits_of, ceil_div, least, most, pick, quotient
 from ..codegen.structs import address, load, on_stack, view
 from ..gemm import thresholds
 from ..gemm.args import ALONE, Matrix, Product, Rows
@@ -256,7 +256,7 @@ def train_step(t: Floats) -> Any:
     def body(p):  # type: ignore[no-untyped-def]
         net = view(p.value, Net)
         plan = on_stack(NO_UPDATE)
-        _plan_update(net, plan, tiny)
+        _plan_update(net, plan, bits_of(tiny))
         clips, start = net.max_norm != 0, now()
         way = _way_of(net, start, size)
         if way > ALONE:
@@ -317,7 +317,7 @@ def net_update(t: Floats) -> Any:
     def body(p):  # type: ignore[no-untyped-def]
         net, status = view(p.value, Net), OK
         plan = on_stack(NO_UPDATE)
-        _plan_update(net, plan, tiny)
+        _plan_update(net, plan, bits_of(tiny))
         net.kept = 0
         if net.max_norm != 0:
             status = call(clip, p)
