@@ -251,7 +251,7 @@ def _note(net, status):  # type: ignore[no-untyped-def]
 def train_step(t: Floats) -> Any:
     """value: the address of the table. Parameters change when all else is done."""
     size, clip, joined, gradients = t.size, t[clip_layers], t[joined_step], _gradients(t)
-    all_elements, tiny, by_owners = update_elements(t), tiny_of(t), update_by_owners_of(t)
+    all_elements, tiny, by_owners = update_elements(t), tiny_of(t.size), update_by_owners_of(t)
 
     def body(p):  # type: ignore[no-untyped-def]
         net = view(p.value, Net)
@@ -312,7 +312,7 @@ def net_gradients(t: Floats) -> Any:
 @kernel(Word)
 def net_update(t: Floats) -> Any:
     """The rest of a step: clipping, and the optimizer. value: the address of the table."""
-    clip, all_elements, tiny = t[clip_layers], update_elements(t), tiny_of(t)
+    clip, all_elements, tiny = t[clip_layers], update_elements(t), tiny_of(t.size)
 
     def body(p):  # type: ignore[no-untyped-def]
         net, status = view(p.value, Net), OK
