@@ -140,7 +140,9 @@ def sgd_step(
     g = grad + weight_decay * param;  velocity = momentum * velocity + g;
     d = g + momentum * velocity if nesterov else velocity;  param = param - lr * d.
     Without momentum d = g and velocity is left alone (Sutskever et al. 2013, as PyTorch writes it).
-    A velocity below the smallest normal number becomes +0.0 and, with weight decay, so does param.
+    A velocity below t, the smallest normal number, becomes +0.0. With weight decay so does param
+    where |param| <= min(sqrt(t), max(|param before|, t)), as products with it would be slow;
+    sqrt(t) is 1.1e-19 in float32 and 1.5e-154 in float64.
     lr may be 0; one above 0 that is 0 in the dtype is a ValueError.
     """
     if builtins.sgd_step(param, grad, lr, velocity, momentum, nesterov, weight_decay):
@@ -178,8 +180,9 @@ def adam_step(
     param = param - lr/(1-b1**step) * m / (sqrt(v)/sqrt(1-b2**step) + eps).
     Kingma & Ba 2015; decoupled weight decay, AdamW: Loshchilov & Hutter 2019.
 
-    m and v below the smallest normal number become +0.0 and, with weight decay, so does param; a
-    square below it adds nothing to v.
+    m and v below t, the smallest normal number, become +0.0; a square below t adds nothing to v.
+    With weight decay param becomes +0.0 where |param| <= min(sqrt(t), max(|param before|, v, t)),
+    as products with it would be slow; sqrt(t) is 1.1e-19 in float32 and 1.5e-154 in float64.
     eps and an lr above 0 must not be 0 in the dtype; for float32, 1e-19 or more is a sensible eps.
     In float32, a decoupled decay of lr*weight_decay below 6e-8 is lost where it is rounded.
     """

@@ -126,7 +126,7 @@ def sgd_step(
 ) -> None:
     """As fastgrad.sgd_step, on arrays of one shape and dtype."""
     with np.errstate(all="ignore"):
-        number = param.dtype.type
+        number, before = param.dtype.type, np.abs(param)
         direction = grad + param * number(weight_decay) if weight_decay else grad
         if momentum and velocity is not None:
             velocity *= number(momentum)
@@ -135,7 +135,7 @@ def sgd_step(
             direction = direction + velocity * number(momentum) if nesterov else velocity
         param -= direction * number(lr)
         if weight_decay:
-            _flush(param)
+            _flush_decayed(param, before)
 
 
 def adam_step(
@@ -152,7 +152,7 @@ def adam_step(
 ) -> None:
     """As fastgrad.adam_step. What is made of settings is computed in float64, then rounded."""
     with np.errstate(all="ignore"):
-        number = param.dtype.type
+        number, before = param.dtype.type, np.abs(param)
         b1, b2 = betas
         if weight_decay and not decoupled:
             grad = grad + param * number(weight_decay)
@@ -169,12 +169,19 @@ def adam_step(
         root = np.sqrt(v) / number(math.sqrt(1 - power(b2, step))) + number(eps)
         param -= m / root * number(lr / (1 - power(b1, step)))
         if weight_decay:
-            _flush(param)
+            _flush_decayed(param, before, v)
 
 
 def _flush(a: Array) -> None:
     """What is below the smallest normal number becomes +0.0."""
     a[np.abs(a) < np.finfo(a.dtype).tiny] = 0
+
+
+def _flush_decayed(param: Array, before: Array, v: Array | float = 0.0) -> None:
+    """|param| <= min(sqrt(t), max(before, v, t)) becomes +0.0; t is that number."""
+    tiny = np.finfo(param.dtype).tiny
+    limit = np.minimum(np.sqrt(tiny), np.maximum(np.maximum(before, v), tiny))
+    param[np.abs(param) <= limit] = 0
 
 
 def norm(*grads: Array) -> float:

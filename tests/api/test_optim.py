@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from fastgrad import MLP, SGD, Adam, adam_step, clip_grad_norm, sgd_step
+from fastgrad import MLP, SGD, Adam, AdamW, adam_step, clip_grad_norm, linear_forward, sgd_step
 from fastgrad.reference import losses as reference
 
 DTYPES = ["float32", "float64"]
@@ -290,11 +290,33 @@ def test_state_below_the_normal_numbers_becomes_zero(dtype: str) -> None:
     assert np.isnan(velocity).all()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_square_below_the_normal_numbers_adds_nothing_to_v(dtype: str) -> None:
+    number, tiny = np.dtype(dtype).type, float(np.finfo(dtype).tiny)
+    for b2 in (0.9, 0.999):
+        least = math.sqrt(tiny / (1 - b2))
+        start, decay = np.full(9, 8 * tiny, dtype), {"weight_decay": tiny}
+        for options in ({}, {"decoupled": True}, decay, decay | {"decoupled": True}):
+            for share, adds in ((0.1, False), (0.99, False), (1.01, True)):
+                p, g, m, v = np.zeros(9, dtype), np.full(9, share * least, dtype), *(start, start)
+                m, v = m.copy(), v.copy()
+                adam_step(p, g, m, v, 3, betas=(0.9, b2), **options)
+                assert ((v > start * number(b2)) == adds).all()
+    for share, adds in ((0.99, False), (1.01, True)):  # of a model's parameters, in its step
+        model = MLP((1, 1), loss="mse", optimizer=Adam(eps=1e-8), dtype=dtype)
+        model.weights[0][...] = model.biases[0][...] = 0
+        v = np.full(2, 8 * tiny, dtype)
+        model.set_optimizer_state([np.zeros(2, dtype), v])
+        x = np.ones((1, 1), dtype)
+        model.train_step(x, x * share * -0.5 * math.sqrt(tiny / (1 - 0.999)))
+        assert ((model.optimizer_state()[1] > v * number(0.999)) == adds).all()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_decayed_parameters_do_not_stay_below_the_normal_numbers(dtype: str) -> None:
-    """They become +0.0, as state does; without weight decay they are what the formula gives."""
-    tiny, zero = float(np.finfo(dtype).tiny), np.zeros(4, dtype)
-    some = np.array([tiny / 2, -tiny / 2, 2 * tiny, -0.0], dtype)
+def test_decayed_parameters_do_not_stay_near_zero(dtype: str) -> None:
+    """They become +0.0; without weight decay they are what the formula gives."""
+    root, zero = math.sqrt(np.finfo(dtype).tiny), np.zeros(4, dtype)
+    some = np.array([root / 2, -root / 2, 4 * root, -0.0], dtype)
     kept = np.array([0, 0, 1, 0], bool)
     for settings, step in (
         ({"weight_decay": 0.5}, lambda p, **k: sgd_step(p, zero, 0.5, **k)),
@@ -311,9 +333,83 @@ def test_decayed_parameters_do_not_stay_below_the_normal_numbers(dtype: str) -> 
         step(param)
         assert param.tobytes() == (some - 0).tobytes()
     param = np.ones(3, dtype)
-    for _ in range(3000):
+    for _ in range(1500):
         sgd_step(param, np.zeros(3, dtype), 0.5, weight_decay=0.5)
     assert not param.any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_small_parameter_that_grows_is_left_unless_its_gradients_were_large(dtype: str) -> None:
+    tiny = float(np.finfo(dtype).tiny)
+    root, nothing = math.sqrt(tiny), np.zeros(4, dtype)
+    small = np.array([4 * tiny, -4 * tiny, root / 4, -root / 4], dtype)
+    param = small.copy()
+    sgd_step(param, -small, 0.5, weight_decay=0.25)
+    assert (abs(param) > abs(small)).all()
+    sgd_step(param, small / 4, 0.5, weight_decay=0.25)
+    assert not param.any() and not np.signbit(param).any()
+    for v, is_left in ((abs(small) / 2, True), (abs(small) * 3, False), (nothing + root, False)):
+        for decoupled in (False, True):
+            param, m, eps = small.copy(), -small, 1.0  # which is all of the denominator
+            adam_step(
+                param, nothing, m, v.astype(dtype), 9, 0.5, eps=eps, weight_decay=2.0**-10,
+                decoupled=decoupled,
+            )  # fmt: skip
+            assert (param != 0).tolist() == [is_left] * 4
+            assert not is_left or (abs(param) > abs(small)).all()
+    nan = np.full(4, np.nan, dtype)
+    adam_step(nan, nothing, nothing.copy(), nothing.copy(), 1, weight_decay=0.5)
+    assert np.isnan(nan).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("decoupled", [None, False, True])
+def test_steps_of_small_parameters_are_the_reference(dtype: str, decoupled: bool | None) -> None:
+    """Of any size from the smallest subnormal to 1, as their gradients and state."""
+    info, rng, n = np.finfo(dtype), np.random.default_rng(5), 3000
+    root, least = info.minexp / 2, math.log2(info.smallest_subnormal)
+
+    def some() -> np.ndarray:
+        near = rng.random(n) < 0.5  # the square root of the smallest normal number
+        exponents = np.where(near, rng.uniform(root - 9, root + 9, n), rng.uniform(least, 0, n))
+        return (np.exp2(exponents) * rng.integers(-1, 2, n)).astype(dtype)
+
+    for momentum, nesterov in ((0.0, False), (0.9, False), (0.9, True)):
+        ours = some(), some(), some(), abs(some())
+        theirs = tuple(a.copy() for a in ours)
+        for step in (1, 2, 3):
+            for arrays, sgd, adam in (
+                (ours, sgd_step, adam_step),
+                (theirs, reference.sgd_step, reference.adam_step),
+            ):
+                if decoupled is None:
+                    sgd(*arrays[:2], 0.5, arrays[2], momentum, nesterov, weight_decay=0.3)
+                else:
+                    adam(*arrays, step, 0.5, weight_decay=0.3, decoupled=decoupled)
+        for a, b in zip(ours, theirs, strict=True):
+            assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        SGD(0.1, 0.9, weight_decay=0.1),
+        SGD(0.1, 0.9, nesterov=True, weight_decay=0.1),
+        AdamW(0.01, weight_decay=5),
+    ],
+)
+def test_what_a_collapsed_net_multiplies_is_normal(optimizer, dtype: str) -> None:
+    """Rows with every label, so nothing to learn: products stayed subnormal for ever."""
+    rng, tiny = np.random.default_rng(3), np.finfo(dtype).tiny
+    model = MLP((16, 24, 3), optimizer=optimizer, dtype=dtype)
+    x, y = np.repeat(rng.standard_normal((11, 16)), 3, 0).astype(dtype), np.arange(33) % 3
+    for _ in range(12000 if dtype == "float64" else 1500):
+        model.train_step(x, y)
+    hidden = linear_forward(x, model.weights[0], model.biases[0], "relu")
+    for a in (*model.weights, *model.weight_grads, *model.bias_grads, hidden):
+        assert not ((a != 0) & (abs(a) < tiny)).any()
+    assert not model.weights[0].any() and not model.weights[1].any()
 
 
 def test_rates_and_eps_that_are_lost_in_the_dtype_are_refused() -> None:

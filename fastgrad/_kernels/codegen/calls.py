@@ -15,6 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import targetconfig
 from numba.core.datamodel import models, registry
+from numba.core.errors import TypingError
 from numba.core.imputils import lower_constant
 from numba.extending import intrinsic, typeof_impl
 
@@ -212,6 +213,8 @@ def _part(function: Callable[..., Any], inline: bool) -> Any:
             return result
 
         words = structs.View | SlotType | EmittedType
+        if any(isinstance(a, types.Float) for a in args):  # it would be cut to an integer
+            raise TypingError(f"{function.__name__} takes views and integers; pass bits_of(number)")
         return types.intp(*(a if isinstance(a, words) else types.intp for a in args)), codegen
 
     # numba asks for the arguments by name; the first one stands for the typing context

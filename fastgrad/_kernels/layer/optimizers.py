@@ -2,9 +2,11 @@
 
 Every operation is one correctly rounded operation an element, in the order written here, with
 numbers rounded to the dtype first: no bit depends on how an array is cut into vectors and tasks.
-State below the smallest normal number becomes +0.0, and so does a parameter where there is weight
-decay: there an operation takes 100 cycles and more, and m, v and the decayed weights of a unit that
-is dead would stay there for ever.
+State below the smallest normal number becomes +0.0: there an operation takes 100 cycles and more,
+and m and v of a dead unit would stay there for ever. With weight decay a parameter up to
+the square root of that number becomes +0.0: in the end the velocity or m loses its decay, so it
+stays, and its products with inputs and gradients are subnormal in every step. One that grows is let
+be, unless v says that its gradients were large: the weights of a collapsed net swing about 0.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from ..codegen.memory import word
 from ..codegen.simd import FLOAT, I32, Simd, Value, at_most, declare, for_range, i64
 from ..codegen.structs import on_stack
 from ..codegen.target import current
-from ..formulas.elementary import normal
+from ..formulas.elementary import clamp, normal
 from ..gemm import thresholds
 from ..runtime.pool_kernels import fork_join, run_task, threads_in_force
 from ..runtime.registry import Floats, Task, kernel, task
@@ -67,12 +69,20 @@ def _sqrt(ops: Simd, x: Value) -> Value:
     return Value(ops, ops.builder.call(f, [x.ir]))
 
 
+def _decayed(ops: Simd, before: Value, p: Value, v: Value | None = None) -> Value:
+    """p, a parameter that was ``before`` a step with weight decay, or +0.0."""
+    tiny, limit = tiny_of(ops.itemsize), ops.abs(before)
+    if v is not None:
+        limit = ops.select(limit > v, limit, v)
+    return ops.select(ops.abs(p) <= clamp(ops, limit, tiny, math.sqrt(tiny)), 0.0, p)
+
+
 def _sgd_step(ops: Simd, mode: int, n: Numbers) -> Callable[..., list[Value]]:
     lr, momentum, decay = (_number(ops, bits) for bits in (n.lr, n.momentum, n.decay))
 
     def moved(p: Value, direction: Value) -> Value:
-        p = p - direction * lr
-        return normal(ops, p) if mode & 1 else p
+        new = p - direction * lr
+        return _decayed(ops, p, new) if mode & 1 else new
 
     def step(p: Value, g: Value, *state: Value) -> list[Value]:
         direction = g + p * decay if mode & 1 else g
@@ -96,10 +106,9 @@ def _adam_step(ops: Simd, mode: int, n: Numbers) -> Callable[..., list[Value]]:
         m = normal(ops, m * b1 + g * rest1)
         g = ops.select(ops.abs(g) < least, 0.0, g)  # its square would not be a normal number
         v = normal(ops, v * b2 + g * rest2 * g)
-        if mode == ADAM_MODES + 1:
-            p = p - p * decay
-        p = p - m / (_sqrt(ops, v) / root + eps) * lr
-        return [p if mode == ADAM_MODES else normal(ops, p), m, v]
+        new = p - p * decay if mode == ADAM_MODES + 1 else p
+        new = new - m / (_sqrt(ops, v) / root + eps) * lr
+        return [new if mode == ADAM_MODES else _decayed(ops, p, new, v), m, v]
 
     return step
 
@@ -267,7 +276,7 @@ def plan_sgd(p, plan):  # type: ignore[no-untyped-def]
 
 @subroutine
 def plan_adam(p, plan, tiny):  # type: ignore[no-untyped-def]
-    """Likewise; tiny is the smallest normal number of the dtype."""
+    """Likewise; tiny is the smallest normal number of the dtype, as bits."""
     lr, b1, b2, decay = double(p.lr), double(p.beta1), double(p.beta2), double(p.weight_decay)
     # b**step by squaring: C's pow differs in its last bit between platforms
     power1, power2, base1, base2, exponent = 1.0, 1.0, b1, b2, p.step
@@ -289,13 +298,13 @@ def plan_adam(p, plan, tiny):  # type: ignore[no-untyped-def]
     numbers.beta1, numbers.rest1 = p.beta1, bits_of(1.0 - b1)
     numbers.beta2, numbers.rest2 = p.beta2, bits_of(1.0 - b2)
     numbers.root, numbers.eps = bits_of(math.sqrt(1.0 - power2)), p.eps
-    numbers.least = bits_of(math.sqrt(tiny / (1.0 - b2)))
+    numbers.least = bits_of(math.sqrt(double(tiny) / (1.0 - b2)))
     return OK
 
 
-def tiny_of(t: Floats) -> float:
+def tiny_of(itemsize: int) -> float:
     """The smallest normal number."""
-    return 2.0**-126 if t.size == 4 else 2.0**-1022
+    return 2.0**-126 if itemsize == 4 else 2.0**-1022
 
 
 def update_elements(t: Floats) -> Any:
@@ -325,11 +334,11 @@ def sgd(t: Floats) -> Any:
 
 @kernel(Adam, uses=(update,))
 def adam(t: Floats) -> Any:
-    all_elements, tiny = update_elements(t), tiny_of(t)
+    all_elements, tiny = update_elements(t), tiny_of(t.size)
 
     def body(p):  # type: ignore[no-untyped-def]
         plan = on_stack(NO_UPDATE)
-        plan_adam(p, plan, tiny)
+        plan_adam(p, plan, bits_of(tiny))
         return all_elements(plan)
 
     return body

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..codegen.calls import call, kernel_at, nth, subroutine
-from ..codegen.integers import ceil_div, least, most, pick, quotient
+from ..codegen.integers import bits_of, ceil_div, least, most, pick, quotient
 from ..codegen.structs import address, load, on_stack, view
 from ..gemm import thresholds
 from ..gemm.args import ALONE, Matrix, Product, Rows
@@ -251,12 +251,12 @@ def _note(net, status):  # type: ignore[no-untyped-def]
 def train_step(t: Floats) -> Any:
     """value: the address of the table. Parameters change when all else is done."""
     size, clip, joined, gradients = t.size, t[clip_layers], t[joined_step], _gradients(t)
-    all_elements, tiny, by_owners = update_elements(t), tiny_of(t), update_by_owners_of(t)
+    all_elements, tiny, by_owners = update_elements(t), tiny_of(t.size), update_by_owners_of(t)
 
     def body(p):  # type: ignore[no-untyped-def]
         net = view(p.value, Net)
         plan = on_stack(NO_UPDATE)
-        _plan_update(net, plan, tiny)
+        _plan_update(net, plan, bits_of(tiny))
         clips, start = net.max_norm != 0, now()
         way = _way_of(net, start, size)
         if way > ALONE:
@@ -312,12 +312,12 @@ def net_gradients(t: Floats) -> Any:
 @kernel(Word)
 def net_update(t: Floats) -> Any:
     """The rest of a step: clipping, and the optimizer. value: the address of the table."""
-    clip, all_elements, tiny = t[clip_layers], update_elements(t), tiny_of(t)
+    clip, all_elements, tiny = t[clip_layers], update_elements(t), tiny_of(t.size)
 
     def body(p):  # type: ignore[no-untyped-def]
         net, status = view(p.value, Net), OK
         plan = on_stack(NO_UPDATE)
-        _plan_update(net, plan, tiny)
+        _plan_update(net, plan, bits_of(tiny))
         net.kept = 0
         if net.max_norm != 0:
             status = call(clip, p)
