@@ -93,6 +93,8 @@ print(late)
 CALLS = {
     "product": ((512, 512), "fastgrad.matmul_nt(a, a)"),
     "stack": ((300, 24, 24), "fastgrad.matmul_nt(a, a)"),
+    "layers": ((300, 24, 24), "fastgrad.linear_forward(a, a.swapaxes(1, 2), None, 'gelu')"),
+    "layers backward": ((300, 24, 24), "fastgrad.linear_backward(a, a, a, 'gelu', None, a)"),
 }
 
 
