@@ -48,6 +48,8 @@ def linear_forward(
     Raises TypeError and ValueError, before anything is written, for arguments that do not fit.
     """
     y = builtins.linear_forward(x, weight, bias, activation, out, preactivation_out)
+    if y is None and layer_stack.is_stack(weight):
+        y = builtins.linear_forward_stack(x, weight, bias, activation, out, preactivation_out)
     if y is None:
         y = _checked_forward(x, weight, bias, activation, out, preactivation_out)
     return y  # type: ignore[no-any-return]
@@ -62,9 +64,8 @@ def _checked_forward(
         bias = checks.array(f, "bias", bias)
     act = checks.activation(f, activation)
     if weight.ndim == 3:
-        return layer_stack.forward(
-            linear_forward, x, weight, bias, activation, out, preactivation_out
-        )
+        name = act.name if act else None
+        return layer_stack.forward(linear_forward, x, weight, bias, name, out, preactivation_out)
     dtype = checks.result_dtype(x, weight, bias)
     _check_layer(f, x, weight)
     width = weight.shape[1]
@@ -132,6 +133,10 @@ def linear_backward(
     grads = builtins.linear_backward(
         grad_output, x, weight, activation, output, preactivation, needs, out, accumulate
     )
+    if grads is None and layer_stack.is_stack(weight):
+        grads = builtins.linear_backward_stack(
+            grad_output, x, weight, activation, output, preactivation, needs, out, accumulate
+        )
     if grads is None:
         grads = _checked_backward(
             grad_output, x, weight, activation, output, preactivation, needs, out, accumulate
@@ -168,8 +173,9 @@ def _checked_backward(
         )
     if weight.ndim == 3:
         kept = [saved if act and act.saved == name else None for name in _SAVED]
+        name = act.name if act else None
         return LinearGrads(*layer_stack.backward(
-            linear_backward, g, x, weight, activation, kept, needed, outs, adds
+            linear_backward, g, x, weight, name, kept, needed, outs, adds
         ))  # fmt: skip
     dtype = checks.result_dtype(g, x, weight, saved)
     _check_layer(f, x, weight)

@@ -21,6 +21,7 @@ from fastgrad._kernels.gemm.stack import stack
 from fastgrad._kernels.layer import optimizers
 from fastgrad._kernels.layer.backward import linear_backward
 from fastgrad._kernels.layer.losses import LOSSES
+from fastgrad._kernels.layer.stack import backward_stack
 from fastgrad._kernels.runtime.table import OUT_OF_MEMORY
 from support.slots import replaced
 from support.small import ALL, DTYPES, NONE, Layer, integers, layer
@@ -62,6 +63,11 @@ def test_references() -> None:
         builtins.linear_backward(t.g, t.x, t.w, "relu", h, None, ALL, (t.x, None, None), False)
         builtins.linear_backward(t.g, t.x, t.w, None, None, None, ALL, out, (True, False, True))
         builtins.matmul_stack(stack, stack[0], None, False)
+        builtins.linear_forward_stack(*stacks[:2], None, "relu", stacks[2], None)
+        builtins.linear_forward_stack(stack, stack, None, "relu", None, stack)
+        builtins.linear_forward_stack(t.x, stack, None, "relu", None, None)
+        builtins.linear_backward_stack(*[stack] * 3, "relu", stack, None, ALL, NONE, False)
+        builtins.linear_backward_stack(*[stack] * 3, "relu", t.x, None, ALL, NONE, False)
         builtins.matmul(stack, stack[0], None, False)
         builtins.softmax_cross_entropy(t.x, labels, rate)
         builtins.softmax_cross_entropy(t.x, labels + 4, rate)
@@ -110,7 +116,8 @@ def nothing_left(*things: Any) -> Iterator[None]:
 def slots() -> list[int]:
     """Of every kernel that a builtin calls."""
     kernels = (
-        gemm, stack, linear_backward, *LOSSES.values(), optimizers.sgd, optimizers.adam,
+        gemm, stack, linear_backward, backward_stack, *LOSSES.values(), optimizers.sgd,
+        optimizers.adam,
     )  # fmt: skip
     return [kernel.slot(dtype) for kernel in kernels for dtype in DTYPES]
 
@@ -127,6 +134,10 @@ def calls(t: Layer) -> list[Callable[[], Any]]:
         lambda: builtins.matmul_stack(stack, stack[0], None, False),
         lambda: builtins.linear_backward(
             t.g, t.x, t.w, None, None, None, ALL, (t.dx, None, None), False
+        ),
+        lambda: builtins.linear_forward_stack(t.x, stack, None, None, None, None),
+        lambda: builtins.linear_backward_stack(
+            *[stack] * 3, "relu", stack, None, ALL, (None, stack.copy(), None), True
         ),
         lambda: builtins.softmax_cross_entropy(t.x, labels, 0.0),
         lambda: builtins.mse(t.x, t.dx),

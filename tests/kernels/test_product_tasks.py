@@ -10,6 +10,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from support.programs import environment
 
 SCRIPT = """
@@ -62,6 +64,52 @@ def test_nothing_is_compiled_in_a_task() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == []  # n, k, m and the slot of the kernel that came too late
+
+
+FIRST = """
+import numpy as np
+
+import fastgrad
+from fastgrad._kernels.runtime import registry
+from fastgrad._kernels.runtime.pool_words import BUSY
+from fastgrad._kernels.runtime.table import TABLE
+
+late, compile_slot = [], registry.compile_slot
+
+
+def noted(index):
+    if index not in registry._compiled and TABLE[BUSY]:
+        late.append(registry._of_slot[index][0].name)
+    return compile_slot(index)
+
+
+registry.compile_slot = noted
+fastgrad.set_num_threads(2)
+a = np.ones(SHAPE, np.float32)
+CALL
+print(late)
+"""
+# operands that have to be packed or transposed first
+CALLS = {
+    "product": ((512, 512), "fastgrad.matmul_nt(a, a)"),
+    "stack": ((300, 24, 24), "fastgrad.matmul_nt(a, a)"),
+    "layers": ((300, 24, 24), "fastgrad.linear_forward(a, a.swapaxes(1, 2), None, 'gelu')"),
+    "layers backward": ((300, 24, 24), "fastgrad.linear_backward(a, a, a, 'gelu', None, a)"),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_first_call_compiles_nothing_in_its_job(name: str) -> None:
+    """matmul_nt of 512 x 512 from compiled code that held the GIL never returned, on two threads,
+    where no call before had copied an operand."""
+    shape, call = CALLS[name]
+    script = FIRST.replace("SHAPE", repr(shape)).replace("CALL", call)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment(), capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
 
 
 ONE_THREAD = """

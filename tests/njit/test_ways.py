@@ -92,6 +92,26 @@ def test_stacks_and_other_dtypes_are_not(rng: np.random.Generator, asked: list[i
     assert asked == []
 
 
+@njit
+def layers(x, weight, bias):  # type: ignore[no-untyped-def]
+    z = np.empty((len(weight), x.shape[-2], weight.shape[2]), x.dtype)
+    y = fastgrad.linear_forward(x, weight, bias, "silu", preactivation_out=z)
+    grads = fastgrad.linear_backward(y, x, weight, "silu", preactivation=z)
+    fastgrad.linear_backward(y, x, weight, out=(None, grads.weight, None), accumulate=True)
+    return y, grads
+
+
+def test_stacks_of_layers_are_not(rng: np.random.Generator, asked: list[int]) -> None:
+    weight, bias = floats(rng, 3, 5, 4), floats(rng, 3, 4)
+    for x in (floats(rng, 3, 6, 5), floats(rng, 6, 5), floats(rng, 3, 12, 5)[:, ::2]):
+        y, grads = layers(x, weight, bias)
+        assert asked == []
+        wanted, others = layers.py_func(x, weight, bias)
+        assert_same_bits(y, wanted)
+        for one, other in zip(grads, others, strict=True):
+            assert_same_bits(one, other)
+
+
 def test_numbers_and_labels_of_other_types_are_not(
     rng: np.random.Generator, asked: list[int]
 ) -> None:

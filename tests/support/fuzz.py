@@ -14,12 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from fastgrad import linear_forward, matmul, matmul_nt, matmul_tn
+from fastgrad import linear_backward, linear_forward, matmul, matmul_nt, matmul_tn
 from support import edges
 from support.control_word import KNOWN
 from support.draw import LARGE, SIZES
 from support.fuzz_case import THREADS, Case, Layer, Product
-from support.oracles import Grads, contract_both
+from support.oracles import (
+    Grads,
+    contract_backward_both,
+    contract_both,
+    contract_forward,
+    contract_h,
+    saved_for,
+)
 from support.watch import WAYS
 
 
@@ -49,8 +56,11 @@ def layouts(c: Case) -> None:
 
 
 def _stack(c: Case) -> None:
-    """a (s, m, k) · b (s, k, n) or (k, n), and x of several leading dimensions."""
+    """a (s, m, k) · b (s, k, n) or (k, n), and x of several leading dimensions; or layers."""
     m, n, k = c.sizes()
+    if not c.flush and c.chance("layers", 0.4):
+        _layers(c, min(m, 60), k, min(n, 60))
+        return
     m, n, s = min(m, 60), min(n, 60), c.upto(3)
     a, b = c.operand("usual", s, m, k), c.operand("usual", s, k, n)
     if c.chance("one b"):
@@ -72,6 +82,42 @@ def _stack(c: Case) -> None:
         if b.ndim == 2:
             y = c.call(linear_forward, left, right)
             c.same(y, np.stack([pair[0] for pair in pairs]), "leading dimensions")
+
+
+def _layers(c: Case, n: int, k: int, m: int) -> None:
+    """weight (s, k, m), bias (s, m), x (s, n, k) or (n, k) for all."""
+    s, one_x = c.upto(3), c.chance("one x", 0.3)
+    activation = c.pick("activation", None, *edges.ACTIVATIONS)
+    x, w = c.operand("usual", *((n, k) if one_x else (s, n, k))), c.operand("usual", s, k, m)
+    bias, g = c.operand("usual", s, m), c.operand("usual", s, n, m)
+    xs = [x] * s if one_x else x
+    both = [contract_forward(*layer, activation) for layer in zip(xs, w, bias, strict=True)]
+    y, z = (np.stack(arrays) for arrays in zip(*both, strict=True))
+    out, pre = c.target("out", c.nan(s, n, m)), c.target("z", c.nan(s, n, m))
+    left, right = c.placed("x", x), c.placed("w", w)
+    c.call(linear_forward, left, right, c.placed("bias", bias), activation, out.array, pre.array)
+    c.same(out.array, y, "y of layers")
+    c.same(pre.array, z, "z of layers")
+    assert out.intact() and pre.intact(), c.log
+
+    saved = saved_for(activation, y, z)
+    old = [c.operand("usual", *v.shape).copy() for v in (x, w, bias)]
+    add, expected = c.chance("sum"), [v.copy() for v in old]
+    for i in range(s):
+        h = contract_h(g[i], activation, next((v[i] for v in saved.values()), None))
+        to = expected[0] if one_x else expected[0][i], expected[1][i], expected[2][i]
+        grads = contract_backward_both(h, xs[i], w[i], to)
+        for j, place in enumerate(to):
+            place[...] = grads[add or (j == 0 and one_x and i > 0)][j]
+    outs = [c.target("out", v if add else c.nan(*v.shape)) for v in old]
+    saved = {name: c.placed(name, v) for name, v in saved.items()}
+    c.call(
+        linear_backward, c.placed("g", g), left, right, activation, **saved,
+        out=tuple(t.array for t in outs), accumulate=add,
+    )  # fmt: skip
+    for name, target, wanted in zip(Grads._fields, outs, expected, strict=True):
+        c.same(target.array, wanted, f"d{name} of layers")
+        assert target.intact(), c.log
 
 
 def batches(c: Case) -> None:

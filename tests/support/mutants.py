@@ -23,6 +23,7 @@ STEPS, POOL = "_kernels/gemm/row_steps.py", "_kernels/runtime/pool_kernels.py"
 
 FORMULA = "contract/test_formula.py::"
 BIAS = FORMULA + "test_forward[float32-KC+1-None]"
+LAYERS = "api/test_layer_stack.py::test_every_way[(50, 33, 32, 31)-True-f4]"
 RELU = "api/test_linear.py::test_relu_at_its_kink[float32-1-False]"
 
 
@@ -415,5 +416,23 @@ MUTANTS: dict[str, Mutant] = {
                 "block.a.data = a.data + block.step * a.column",
             ),
         ),
+    ),
+    "stack: the first layer's bias for all": Mutant(
+        LAYERS,
+        (("_kernels/gemm/stack.py", "bias_step=pick(p.bias, plan.bias_step, 0)", "bias_step=0"),),
+    ),
+    "stack: dX of the last layer alone": Mutant(
+        LAYERS,
+        (
+            (
+                "_kernels/layer/stack.py",
+                "if i > 0:\n                    add = 1",
+                "if i < 0:\n                    add = 1",
+            ),
+        ),
+    ),
+    "stack: H of the first layer for all": Mutant(
+        LAYERS,
+        (("_kernels/layer/stack.py", "pick(h, h + j * h_step, 0)", "h"),),
     ),
 }

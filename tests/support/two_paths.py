@@ -25,6 +25,7 @@ from fastgrad._kernels.bind.records import FRESH, READ_ONLY, SCALAR, TEXT, WANTE
 from fastgrad._kernels.runtime.callbacks import KERNEL_TYPE
 from fastgrad._kernels.runtime.table import GATEWAY, TABLE
 from fastgrad._njit import failures
+from fastgrad._ops import layer_stack
 from support.oracles import assert_same_bits
 from support.small import Odd
 
@@ -205,7 +206,7 @@ def by_builtin(case: Case) -> Outcome:
         if case.function == "adam_step":
             values[6:7] = [*arguments["betas"]]
         found = getattr(builtins, case.function)(*values)
-        if found is None and case.function.startswith("matmul"):
+        if found is None and case.function.startswith(("matmul", "linear")):
             found = getattr(builtins, case.function + "_stack")(*values)
         return None if found is True else found if found is not None else NotImplemented
 
@@ -313,7 +314,7 @@ def _forward(d: Descriptor, x: Any, weight: Any, bias: Any, activation: Any, out
         d.array(a)
     d.text(activation)
     if out is None:
-        d.want(_dtype(x, weight, bias), max(x.ndim, 1))
+        d.want(_dtype(x, weight, bias), layer_stack.dimensions(x, weight)[0])
     else:
         d.array(out)
     d.array(preactivation_out)
@@ -332,7 +333,7 @@ def _backward(d: Descriptor, grad_output: Any, x: Any, weight: Any, activation: 
     d.array(preactivation if kept is not output else None)
     d.words += map(int, needs)
     dtype = _dtype(grad_output, x, weight, kept)
-    for need, a, ndim in zip(needs, out, (max(x.ndim, 1), 2, 1), strict=True):
+    for need, a, ndim in zip(needs, out, layer_stack.dimensions(x, weight)[1:], strict=True):
         if need and a is None:
             d.want(dtype, ndim)
         else:
@@ -544,10 +545,22 @@ def _draw_product(m: Memory, function: str) -> tuple[dict[str, Any], tuple[str, 
     return {"a": a, "b": b, "out": out, "accumulate": m.flag()}, ("out",)
 
 
+def _draw_lead(m: Memory) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """What comes before the columns of x, those of y, and a layer's weight and bias."""
+    lead = m.lead()
+    if m.plain or not m.chance(3):
+        return lead, lead, ()
+    layers = (m.draw(SIZES),)
+    if len(lead) == 1 and m.chance(2):
+        return lead, (*layers, *lead), layers
+    return (*layers, *lead), (*layers, *lead), layers
+
+
 def _draw_forward(m: Memory, function: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    lead, k, n = m.lead(), m.draw(SIZES), m.draw(SIZES)
+    of_x, lead, layers = _draw_lead(m)
+    k, n = m.draw(SIZES), m.draw(SIZES)
     return {
-        "x": m.array(*lead, k), "weight": m.array(k, n), "bias": m.maybe(n),
+        "x": m.array(*of_x, k), "weight": m.array(*layers, k, n), "bias": m.maybe(*layers, n),
         "activation": m.draw(st.sampled_from(NAMES[1:] if m.plain else (*NAMES, "Relu", 3))),
         "out": m.maybe(*lead, n, is_output=True),
         "preactivation_out": m.maybe(*lead, n, is_output=True),
@@ -555,16 +568,18 @@ def _draw_forward(m: Memory, function: str) -> tuple[dict[str, Any], tuple[str, 
 
 
 def _draw_backward(m: Memory, function: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    lead, k, n = m.lead(), m.draw(SIZES), m.draw(SIZES)
+    of_x, lead, layers = _draw_lead(m)
+    k, n = m.draw(SIZES), m.draw(SIZES)
     activation = m.draw(st.sampled_from(NAMES[1:] if m.plain else NAMES))
     return {
-        "grad_output": m.array(*lead, n), "x": m.array(*lead, k), "weight": m.array(k, n),
+        "grad_output": m.array(*lead, n), "x": m.array(*of_x, k),
+        "weight": m.array(*layers, k, n),
         "activation": activation,
         "output": m.array(*lead, n) if m.plain or not m.chance(9) else None,
         "preactivation": m.array(*lead, n) if m.plain or not m.chance(9) else None,
         "needs": (True,) * 3 if m.plain else m.flags(),
-        "out": (m.maybe(*lead, k, is_output=True), m.maybe(k, n, is_output=True),
-                m.maybe(n, is_output=True)),
+        "out": (m.maybe(*of_x, k, is_output=True), m.maybe(*layers, k, n, is_output=True),
+                m.maybe(*layers, n, is_output=True)),
         "accumulate": m.flags() if m.plain or m.chance(2) else m.flag(),
     }, ("out",)  # fmt: skip
 

@@ -3,7 +3,7 @@
     matmul, matmul_nt, matmul_tn, and the same with _stack (a, b, out, accumulate) -> c
     linear_forward   (x, weight, bias, activation, out, preactivation_out) -> y
     linear_backward  (g, x, weight, activation, output, preactivation, needs, out, accumulate)
-                     -> LinearGrads
+                     -> LinearGrads; and both with _stack
     softmax_cross_entropy (logits, labels, label_smoothing) -> (loss, gradient)
     binary_cross_entropy_with_logits, mse (prediction, target) -> (loss, gradient)
     sgd_step   (param, grad, lr, velocity, momentum, nesterov, weight_decay) -> True
@@ -28,8 +28,9 @@ from ..codegen.words import Word
 from ..layer import losses
 from ..runtime import compiler
 from ..runtime.table import keep
-from . import abi, rules
+from . import abi, layer_rules, rules
 from .frame import Result
+from .layer_rules import Layer, Stack
 from .object_frame import ObjectFrame
 
 METH_FASTCALL = 0x80
@@ -47,21 +48,24 @@ def _product(rule: Callable[..., Result]) -> Callable[[ObjectFrame], Word]:
     return emit
 
 
-def _forward(f: ObjectFrame) -> Word:
-    return f.references(rules.forward(f, *f.handles))[0]
+def _forward(of: type[Layer]) -> Callable[[ObjectFrame], Word]:
+    return lambda f: f.references(layer_rules.forward(of, f, *f.handles))[0]
 
 
-def _backward(f: ObjectFrame) -> Word:
-    g, x, weight, activation, y, z, needs, out, accumulate = f.handles
-    needed = [f.flag(item) for item in f.triple(needs)]
-    outs, adds = f.triple(out), f.flags(accumulate)
-    results = rules.backward(f, g, x, weight, activation, y, z, needed, outs, adds)
-    none = f.object("None")
-    items = [
-        result._replace(given=need.choose(result.given, none))
-        for need, result in zip(needed, results, strict=True)
-    ]
-    return f.new_of("LinearGrads", f.new_tuple(f.references(*items)))
+def _backward(of: type[Layer]) -> Callable[[ObjectFrame], Word]:
+    def emit(f: ObjectFrame) -> Word:
+        *arrays, needs, out, accumulate = f.handles
+        needed = [f.flag(item) for item in f.triple(needs)]
+        outs, adds = f.triple(out), f.flags(accumulate)
+        results = layer_rules.backward(of, f, arrays, needed, outs, adds)
+        none = f.object("None")
+        items = [
+            result._replace(given=need.choose(result.given, none))
+            for need, result in zip(needed, results, strict=True)
+        ]
+        return f.new_of("LinearGrads", f.new_tuple(f.references(*items)))
+
+    return emit
 
 
 def _softmax(f: ObjectFrame) -> Word:
@@ -102,8 +106,10 @@ Codes = dict[str, tuple[Callable[[ObjectFrame], Word], int]]
 _CODES: Codes = {
     "product": (_product(rules.product), 4),
     "stack": (_product(rules.stack), 4),
-    "linear_forward": (_forward, 6),
-    "linear_backward": (_backward, 9),
+    "linear_forward": (_forward(Layer), 6),
+    "linear_forward_stack": (_forward(Stack), 6),
+    "linear_backward": (_backward(Layer), 9),
+    "linear_backward_stack": (_backward(Stack), 9),
     "softmax_cross_entropy": (_softmax, 3),
     "binary_cross_entropy_with_logits": (_mean(losses.BINARY_CROSS_ENTROPY), 2),
     "mse": (_mean(losses.MSE), 2),

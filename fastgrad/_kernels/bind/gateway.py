@@ -23,9 +23,10 @@ from ..layer import losses
 from ..runtime import registry
 from ..runtime.registry import Floats, Kernel, Word, kernel
 from ..runtime.table import DTYPES, GATEWAY, TABLE
-from . import rules
+from . import layer_rules, rules
+from .layer_rules import Layer, Stack
 from .record_frame import RecordFrame
-from .records import BROKEN, CHECKED, DONE, LAYOUT, NUMBER, Descriptor
+from .records import BROKEN, CHECKED, DONE, LAYOUT, NUMBER, STACKED, Descriptor
 
 _ONE = DTYPES[:1]
 
@@ -64,14 +65,23 @@ def _product(rule: Callable[..., Any]) -> Callable[[RecordFrame], None]:
     return emit
 
 
-def _forward(f: RecordFrame) -> None:
-    rules.forward(f, *f.handles)
+def _forward(of: type[Layer]) -> Callable[[RecordFrame], None]:
+    def emit(f: RecordFrame) -> None:
+        if of is Layer:
+            f.leave_stack(f.handles[1])
+        layer_rules.forward(of, f, *f.handles)
+
+    return emit
 
 
-def _backward(f: RecordFrame) -> None:
-    g, x, weight, activation, y, z = f.handles[:6]
-    needs, outs, adds = (f.handles[i : i + 3] for i in (6, 9, 12))
-    rules.backward(f, g, x, weight, activation, y, z, f.flags(needs), outs, f.flags(adds))
+def _backward(of: type[Layer]) -> Callable[[RecordFrame], None]:
+    def emit(f: RecordFrame) -> None:
+        if of is Layer:
+            f.leave_stack(f.handles[2])
+        needs, outs, adds = (f.handles[i : i + 3] for i in (6, 9, 12))
+        layer_rules.backward(of, f, f.handles[:6], f.flags(needs), outs, f.flags(adds))
+
+    return emit
 
 
 def _softmax(f: RecordFrame) -> None:
@@ -127,14 +137,16 @@ def _kernel(name: str, emit: Callable[[RecordFrame], None], count: int) -> Kerne
 _product_kernel = _kernel("product", _product(rules.product), 4)
 _stack_kernel = _kernel("stack", _product(rules.stack), 4)
 _RULES = {
-    "linear_forward": _kernel("linear_forward", _forward, 6),
-    "linear_backward": _kernel("linear_backward", _backward, 16),
+    "linear_forward": _kernel("linear_forward", _forward(Layer), 6),
+    "linear_backward": _kernel("linear_backward", _backward(Layer), 16),
     "softmax_cross_entropy": _kernel("softmax", _softmax, 5),
     "binary_cross_entropy_with_logits": _kernel("bce", _mean(losses.BINARY_CROSS_ENTROPY), 4),
     "mse": _kernel("mse", _mean(losses.MSE), 4),
     "sgd_step": _kernel("sgd_step", _sgd, 7),
     "adam_step": _kernel("adam_step", _adam, 10),
 }
+_forward_stack_kernel = _kernel("linear_forward_stack", _forward(Stack), 6)
+_backward_stack_kernel = _kernel("linear_backward_stack", _backward(Stack), 16)
 _any_adam_kernel = _kernel("any_adam_step", _any_adam, 11)
 
 
@@ -145,6 +157,7 @@ def gateway(t: Floats) -> Any:
     first = NUMBER["linear_forward"]
     assert [NUMBER[name] for name in _RULES] == list(range(first, first + len(_RULES)))
     forward, backward, softmax, bce, mse, sgd, adam = (t[k] for k in _RULES.values())
+    forward_stack, backward_stack = t[_forward_stack_kernel], t[_backward_stack_kernel]
     any_adam, is_any_adam = t[_any_adam_kernel], NUMBER["any_adam_step"] - first
 
     def body(p):  # type: ignore[no-untyped-def]
@@ -157,8 +170,12 @@ def gateway(t: Floats) -> Any:
                     status = call(stack, word)
             elif which == 0:
                 status = call(forward, word)
+                if status == STACKED:
+                    status = call(forward_stack, word)
             elif which == 1:
                 status = call(backward, word)
+                if status == STACKED:
+                    status = call(backward_stack, word)
             elif which == 2:
                 status = call(softmax, word)
             elif which == 3:

@@ -52,10 +52,10 @@ class Array(NamedTuple):
     def transposed(self) -> Array:
         return Array(self.data, self.lengths[::-1], self.strides[::-1], self.itemsize)
 
-    def at(self, i: Word) -> Array:
-        """The i-th along the first dimension."""
-        data = self.data + i * self.strides[0]
-        return Array(data, self.lengths[1:], self.strides[1:], self.itemsize)
+    @property
+    def first(self) -> Array:
+        """The first one along the first dimension."""
+        return Array(self.data, self.lengths[1:], self.strides[1:], self.itemsize)
 
     def has_lengths(self, *lengths: Word) -> Word:
         pairs = zip(self.lengths, lengths, strict=True)
@@ -79,11 +79,22 @@ class Array(NamedTuple):
         lines, length = self.lengths
         pitch, step = self.strides
         unit = (step == self.itemsize) | (length <= 1) | (lines == 0)
-        pitch = (pitch < 0).choose(-pitch, pitch)
-        return unit & ((pitch >= length * self.itemsize) | (lines <= 1))
+        return unit & ((_size(pitch) >= length * self.itemsize) | (lines <= 1))
+
+    def is_apart(self) -> Word:
+        """Whether matrices (s, m, n) that are dense do not overlap: one behind the other, or each
+        row of all of them behind the one before."""
+        count, (pitch, row, _) = self.lengths[0], map(_size, self.strides)
+        span, line = self.first.span(), self.lengths[2] * self.itemsize
+        in_turn = self.first.has_dense_rows() & (pitch >= line) & (row >= count * pitch)
+        return (count <= 1) | (pitch >= span.high - span.low) | in_turn
 
     def is_dense_vector(self) -> Word:
         return (self.strides[0] == self.itemsize) | (self.lengths[0] <= 1)
+
+
+def _size(word: Word) -> Word:
+    return (word < 0).choose(-word, word)
 
 
 def disjoint(outputs: Sequence[Array], inputs: Sequence[Array] = ()) -> Word:

@@ -176,6 +176,11 @@ class RecordFrame(Frame):
         with self.where(status != 0):
             self._leave(status)
 
+    def leave_stack(self, weight: Word) -> None:
+        """A weight of three dimensions is of a stack of layers."""
+        with self.where(self._field(weight, "ndim") == 3):
+            self._leave(self.constant(records.STACKED))
+
     def _refusal(self) -> Word:
         return self.constant(records.CHECKED)
 

@@ -47,8 +47,9 @@ KIND_BEFORE = 16
 
 # What a caller is told: all is well, or which exception it has to raise; see gateway.py.
 DONE, WRONG, NO_MEMORY, BROKEN = range(4)
-# What the rules say of a call that they leave to the checked path.
-CHECKED = -1
+# What the rules say of a call that they leave to the checked path; and those of a layer of one that
+# is for the rules of a stack of layers.
+CHECKED, STACKED = -1, -2
 
 
 def kind_code(letter: str, itemsize: int) -> int:

@@ -13,14 +13,12 @@ from collections.abc import Sequence
 from ..codegen.simd import for_range
 from ..codegen.structs import make
 from ..codegen.words import Word
-from ..formulas.activations import TABLE
 from ..gemm.args import Matrix, Product, Rows
 from ..gemm.dispatch import gemm
 from ..gemm.stack import Stack
 from ..gemm.stack import stack as stack_kernel
 from ..layer import losses
-from ..layer.args import Adam, Backward, Loss, Sgd
-from ..layer.backward import linear_backward
+from ..layer.args import Adam, Loss, Sgd
 from ..layer.optimizers import adam, sgd
 from ..runtime.registry import Kernel
 from ..runtime.table import BAD_LABEL
@@ -117,26 +115,15 @@ def stack(f: Frame, a: Word, b: Word, out: Word, add: Word, turn_a: Word, turn_b
     shape = Shape(lead, count, (m, n))
     f.tell((out, shape))
     x, y = _stacked(f, left), _stacked(f, right)
-    x_i = _transposed_where(turn_a, Array(x.data, x.lengths[1:], x.strides[1:], f.itemsize))
-    y_i = _transposed_where(turn_b, Array(y.data, y.lengths[1:], y.strides[1:], f.itemsize))
+    x_i, y_i = _transposed_where(turn_a, x.first), _transposed_where(turn_b, y.first)
     s = one_a.choose(y.lengths[0], x.lengths[0])
     result = f.output(out, shape, (s, m, n), lambda c: _stacked(f, c))
     given = result.array
-    matrix = Array(given.data, given.lengths[1:], given.strides[1:], f.itemsize)
-    span, pitch = matrix.span(), given.strides[0]
-    f.require(
-        matrix.is_dense(),
-        (given.lengths[0] <= 1)
-        | (pitch >= span.high - span.low)
-        | (-pitch >= span.high - span.low),
-        disjoint([given], [x, y]),
-    )
+    f.require(given.first.is_dense(), given.is_apart(), disjoint([given], [x, y]))
     (c,) = f.create(result)
-    c_0 = Array(c.data, c.lengths[1:], c.strides[1:], f.itemsize)
-    zero = f.constant(0)
     steps = [pile.strides[0] for pile in (x, y, c)]
     with f.released(s * m * n * k, s * m * n, s * m * k, s * k * n):
-        args = make(Stack, _product(f, x_i, y_i, c_0, add), s, *steps, zero)
+        args = make(Stack, _product(f, x_i, y_i, c.first, add), s, *steps, 0, 0, 0)
         status = f.run(f.slot(stack_kernel), args)
     f.check(status)
     return result
@@ -156,107 +143,6 @@ def _stacked(f: Frame, o: Operand) -> Array:
         (f.item(words, before), f.item(words, last)) for words in (o.lengths, o.strides)
     )
     return Array(o.data, first.lengths + lengths, first.strides + strides, f.itemsize)
-
-
-# a layer ----------------------------------------------------------------------------------------
-
-
-def forward(
-    f: Frame, x: Word, weight: Word, bias: Word, activation: Word, out: Word, z_out: Word
-) -> Result:
-    """y (..., m) = act(z), z (..., m) = x (..., k) · weight (k, m) + bias (m,)"""
-    code = f.activation(activation)
-    no_bias, no_z = f.is_none(bias), f.is_none(z_out)
-    from_x, from_weight = f.floats(x, weight)
-    right, shape = _layer(f, from_x, from_weight)
-    f.tell((out, shape))
-    left = f.matrix(from_x)
-    (n, k), m = left.lengths, right.lengths[1]
-    row = f.fixed(f.like(bias, ~no_bias), 1, ~no_bias)
-    result = f.output(out, shape, (n, m), f.matrix)
-    of_z = f.output(z_out, shape, (n, m), f.matrix, ~no_z)
-    z = of_z.array
-    f.require(
-        no_bias | row.has_lengths(m),
-        row.is_dense_vector(),
-        result.array.has_dense_rows(),
-        z.has_dense_rows(),
-        disjoint([result.array, z], [left, right, row]),
-    )
-    (y,) = f.create(result)
-    with f.released(n * k * m, n * m, n * k, k * m):
-        args = make(
-            Product, n, m, k, left.matrix, right.matrix, y.matrix, z.rows, row.data, code, 0, 0
-        )
-        status = f.run(f.slot(gemm), args)
-    f.check(status)
-    return result
-
-
-def _layer(f: Frame, x: Operand, weight: Operand) -> tuple[Array, Shape]:
-    """x (..., k) and weight (k, m): the weight, and the shape (..., m)."""
-    right = f.fixed(weight, 2)
-    k, m = right.lengths
-    f.require(x.ndim >= 1)
-    f.require(f.item(x.lengths, x.ndim - 1) == k)
-    return right, Shape(x, x.ndim - 1, (m,))
-
-
-def backward(
-    f: Frame, g: Word, x: Word, weight: Word, activation: Word, output: Word,
-    preactivation: Word, needs: Sequence[Word], outs: Sequence[Word], adds: Sequence[Word],
-) -> list[Result]:  # fmt: skip
-    """dx (..., k), dw (k, m), db (m,) = or += the backward of forward; g and saved (..., m)."""
-    code = f.activation(activation)
-    saved = (code == 0).choose(g, preactivation)
-    for row in TABLE:
-        if row.saved == "output":
-            saved = (code == row.code).choose(output, saved)
-    operands = f.floats(x, g, weight, saved)
-    from_x, from_g, from_weight, from_saved = operands
-    right, rows = _layer(f, from_x, from_weight)
-    f.require_shape(from_g, rows)
-    f.require_shape(from_saved, rows)
-    (k, m), nothing = right.lengths, f.constant(0)
-    none = [f.is_none(out) for out in outs]
-    # to add to nothing is an error
-    f.require(~((adds[0] | adds[1] | adds[2]) & none[0] & none[1] & none[2]))
-    shapes = (
-        Shape(from_x, from_x.ndim - 1, (k,)),
-        Shape(from_x, nothing, (k, m)),
-        Shape(from_x, nothing, (m,)),
-    )
-    f.tell(*zip(outs, shapes, strict=True))
-    left, grad, kept = f.matrix(from_x), f.matrix(from_g), f.matrix(from_saved)
-    n = left.lengths[0]
-    views = (f.matrix, lambda o: f.fixed(o, 2), lambda o: f.fixed(o, 1))
-    results = [
-        f.output(out, shape, lengths, view, need)
-        for out, shape, lengths, view, need in zip(
-            outs, shapes, ((n, k), (k, m), (m,)), views, needs, strict=True
-        )
-    ]
-    given = [result.array for result in results]
-    f.require(
-        given[0].is_dense(),
-        given[1].is_dense(),
-        given[2].is_dense_vector(),
-        disjoint(given, [grad, left, right, kept]),
-    )
-    dx, dw, db = f.create(*results)
-    is_needed = [need.choose(a.data, 0) for need, a in zip(needs, (dx, dw, db), strict=True)]
-    accumulate = [(add & ~new).choose(1, nothing) for add, new in zip(adds, none, strict=True)]
-    with f.released(n * k * m * 2, n * m, n * k, k * m):
-        to_dx, to_dw = (
-            make(Matrix, data, *a.strides) for data, a in zip(is_needed, (dx, dw), strict=False)
-        )
-        args = make(
-            Backward, n, k, m, grad.matrix, left.matrix, right.matrix, kept.matrix, to_dx, to_dw,
-            is_needed[2], code, *accumulate, 0,
-        )  # fmt: skip
-        status = f.run(f.slot(linear_backward), args)
-    f.check(status)
-    return results
 
 
 # losses -----------------------------------------------------------------------------------------

@@ -197,7 +197,7 @@ def _multiply(t: Floats) -> Any:
     return multiply
 
 
-@kernel(Gemm)
+@kernel(Gemm, uses=(copy,))
 def blocked(t: Floats) -> Any:
     size = t.size
     lay_out, pack_a, multiply = _layout(t), _pack_a(t), _multiply(t)

@@ -10,6 +10,7 @@ Assumptions: B and C have unit stride along n, A any strides; k is at most KC.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from llvmlite import ir
@@ -18,6 +19,10 @@ from ..codegen.calls import vector_function
 from ..codegen.simd import Simd, Value, for_range, i64, keep_rolled
 from ..codegen.target import current
 from .args import Matrix, Rows
+from .microkernel import relu_threshold
+
+# What is done with a sum over k: it is stored, added to C, or + bias and through relu.
+STORED, ADDED, FINISHED = range(3)
 
 
 class Matrices(NamedTuple):
@@ -33,8 +38,11 @@ class Matrices(NamedTuple):
     a_step: int
     b_step: int
     c_step: int
-    accumulate: int
     vectors: int  # that n columns take, the last one masked; at most those of the widest tile
+    epilogue: int
+    bias: int  # of FINISHED: a row of n, or zeros (-0.0) and a step of 0
+    bias_step: int
+    relu: int  # of FINISHED: 1 or 0
 
 
 _Masks = list[ir.Value | None]  # of a row of vectors
@@ -73,7 +81,7 @@ def _emit_matrices(ops: Simd, p: Matrices, vectors: int, tall: list[int]) -> Non
                 row = b.mul(tile, i64(height))
                 here = Matrix(b.add(a, b.mul(row, p.a.row)), p.a.row, p.a.column)
                 to = Rows(b.add(c, b.mul(row, p.c.row)), p.c.row)
-                _emit_tile(ops, p, here, from_b, to, height, masks)
+                _emit_tile(ops, p, i, here, from_b, to, height, masks)
             rows = b.mul(count, i64(height))
             a, c = b.add(a, b.mul(rows, p.a.row)), b.add(c, b.mul(rows, p.c.row))
 
@@ -84,6 +92,7 @@ _ROWS_PER_POINTER = 4  # rows addressed as p, p+s, p+2s, p+3s
 def _emit_tile(
     ops: Simd,
     p: Matrices,
+    i: ir.Value,
     a: Matrix,
     b_data: ir.Value,
     c: Rows,
@@ -126,17 +135,34 @@ def _emit_tile(
         phi.add_incoming(first, before)
         phi.add_incoming(last, loop)
         sums.append(Value(ops, phi))
-    with b.if_else(b.icmp_signed("==", p.accumulate, i64(0))) as branches:
-        for branch, accumulates in zip(branches, (False, True), strict=True):
-            with branch:
-                _store(ops, sums, c, masks, accumulates)
+    _emit_epilogue(ops, p, i, sums, c, masks)
 
 
-def _store(ops: Simd, sums: list[Value], c: Rows, masks: _Masks, accumulates: bool) -> None:
-    b, vectors = ops.builder, len(masks)
-    for i, x in enumerate(sums):
-        row, v = divmod(i, vectors)
-        to = b.add(c.data, b.mul(c.row, i64(row)))
-        if accumulates:
-            x = ops.load(to, v * ops.bytes, masks[v]) + x
-        ops.store(x, to, v * ops.bytes, masks[v])
+def _emit_epilogue(
+    ops: Simd, p: Matrices, i: ir.Value, sums: list[Value], c: Rows, masks: _Masks
+) -> None:
+    b = ops.builder
+
+    def store(result: Callable[[Value, ir.Value, int], Value]) -> None:
+        """``result`` of a sum, its address and its vector."""
+        for at, x in enumerate(sums):
+            row, v = divmod(at, len(masks))
+            to = b.add(b.add(c.data, b.mul(c.row, i64(row))), i64(v * ops.bytes))
+            ops.store(result(x, to, v), to, 0, masks[v])
+
+    with b.if_else(b.icmp_signed("==", p.epilogue, i64(STORED))) as (stored, other):
+        with stored:
+            store(lambda x, to, v: x)
+        with other, b.if_else(b.icmp_signed("==", p.epilogue, i64(ADDED))) as (added, finished):
+            with added:
+                store(lambda x, to, v: ops.load(to, 0, masks[v]) + x)
+            with finished:
+                bias = b.add(p.bias, b.mul(i, p.bias_step))
+                biases = [ops.load(bias, v * ops.bytes, mask) for v, mask in enumerate(masks)]
+                threshold = relu_threshold(ops, p.relu)
+
+                def finish(x: Value, to: ir.Value, v: int) -> Value:
+                    z = x + biases[v]
+                    return ops.select(z <= threshold, 0.0, z)
+
+                store(finish)

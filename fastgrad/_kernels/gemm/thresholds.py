@@ -30,6 +30,10 @@ STACK_BYTES = 1 << 15
 # is shared.
 STACK_NS = 4
 STACK_FORK_NS = 5_000
+# What the backward of a layer of a stack takes beside them.
+STACK_LAYER_NS = 60
+# Of an activation's values behind such products: a cautious speed.
+FORMULA_BYTES_PER_NS = 4
 
 # Blocks with this many steps of k or fewer are written row by row: C, not A and B, is the work.
 OUTER_K = 64
