@@ -17,7 +17,7 @@ Rows = range | NDArray[np.int64]  # numbers of rows; a range has steps of 1
 
 def looked_at_x(config: Config, caller: str, x: Array) -> Array:
     """x (N, sizes[0]) of any dtype; 64-bit integers, which numpy promotes to float64, as that."""
-    x = checks.array(caller, "x", x)
+    x = np.asarray(checks.array(caller, "x", x))  # a memmap as the array that it is
     if x.ndim != 2 or x.shape[1] != config.sizes[0]:
         raise ValueError(f"{caller}: x has shape {x.shape}; pass (rows, {config.sizes[0]})")
     return x if x.dtype.kind == "f" or x.itemsize < 8 else x.astype(np.float64)
@@ -26,7 +26,7 @@ def looked_at_x(config: Config, caller: str, x: Array) -> Array:
 def checked_x(config: Config, caller: str, x: Array) -> Array:
     """x (N, sizes[0]) of the model's dtype."""
     x = looked_at_x(config, caller, x)
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         return x.astype(config.dtype, copy=False)
 
 

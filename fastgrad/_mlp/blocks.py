@@ -63,20 +63,14 @@ class OneProcess:
 
 
 class Whole:
-    """weights (N,) of the rows, here and below."""
-
     def __init__(self, step: Step, data: tuple[Array, ...], rows: int) -> None:
-        # Bound methods: Python calls them faster than an object with __call__.
-        self._step, self._weighted = step.__call__, step.weighted
+        self._step = step.__call__  # which Python calls faster than the object
         self._take = Batches(data, rows).take
 
-    def step(self, which: Rows) -> float:
+    def step(self, which: Rows, weights: Array | None = None) -> float:
+        """weights (N,) of the rows, here and below."""
         x, y = self._take(which)
-        return self._step(x, y)
-
-    def weighted(self, which: Rows, weights: Array) -> float:
-        x, y = self._take(which)
-        return self._weighted(_CALLER, x, y, How(weights))
+        return self._step(x, y, weights)
 
 
 class InBlocks:
@@ -89,14 +83,9 @@ class InBlocks:
         self._take = Batches(data, rows).take
         self._elements = 1 if config.loss == "softmax_cross_entropy" else config.sizes[-1]
 
-    def step(self, which: Rows) -> float:
-        return self._sum(which, None, float(len(which) * self._elements))
-
-    def weighted(self, which: Rows, weights: Array) -> float:
-        divisor = sum_of_weights(weights, self._dtype) * self._elements
-        return self._sum(which, weights, divisor)
-
-    def _sum(self, which: Rows, weights: Array | None, divisor: float) -> float:
+    def step(self, which: Rows, weights: Array | None = None) -> float:
+        count = float(len(which)) if weights is None else sum_of_weights(weights, self._dtype)
+        divisor = count * self._elements
         adder, blocks = self._adder, list(parts(which, self._rows))
         own = None if weights is None else list(parts_of(weights, self._rows))
 

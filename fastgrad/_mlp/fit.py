@@ -195,7 +195,7 @@ class _Epoch:
             own = weights[part.start : part.stop] if type(part) is range else weights[part]
             weight = float(own.sum())
             if weight > 0:
-                total += self._way.weighted(part, own) * weight
+                total += self._way.step(part, own) * weight
                 count += weight
         return total / count
 

@@ -98,6 +98,9 @@ class MLP(Settings):
         update; N is 1 or more.
         """
         if flag("MLP.forward", "keep", keep):
+            kept: Array | None = self._step.quick_forward(x)
+            if kept is not None:
+                return kept
             x = looked_at_x(self._config, "MLP.forward", x)
             if len(x) == 0:
                 raise ValueError("MLP.forward: x has no rows; keep=True needs 1 or more")
@@ -134,18 +137,17 @@ class MLP(Settings):
         """One optimizer step on x (N, sizes[0]) and its targets -> the loss before the step.
 
         y as the loss takes it: labels (N,) or probabilities (N, M); else (N, M), or (N,) if M is 1.
-        An x of the model's dtype and int64 labels are read where they lie, whatever their strides.
+        An x of the model's dtype and int64 labels are read where they lie, whatever their strides;
+        other dtypes are converted, into memory that is kept.
         It has the bits of loss_and_grads(x, y, weights) and update().
         """
-        step = self._step
-        if step.quick(x, y) if weights is None else step.quick_part("weighted_step", x, y, weights):
-            return step.loss.value
+        loss: float | None = self._step.quick(x, y, weights)
+        if loss is not None:
+            return loss
         caller = "MLP.train_step"
         x = looked_at_x(self._config, caller, x)
         y = looked_at_y(self._config, caller, y, len(x))
-        if weights is None:
-            return step(x, y)
-        return step.weighted(caller, x, y, counted(caller, weights, len(x)))
+        return self._step.checked(caller, x, y, counted(caller, weights, len(x)))
 
     def loss_and_grads(
         self,
@@ -163,11 +165,9 @@ class MLP(Settings):
         """
         caller, step = "MLP.loss_and_grads", self._step
         accumulate = flag(caller, "accumulate", accumulate)
-        if denominator is None:
-            name = "loss_and_grads" if weights is None else "weighted_grads"
-            given = () if weights is None else (weights,)
-            if step.quick_part(name, x, y, accumulate, *given):
-                return step.loss.value
+        loss: float | None = step.quick_grads(x, y, accumulate, weights, denominator)
+        if loss is not None:
+            return loss
         x = looked_at_x(self._config, caller, x)
         y = looked_at_y(self._config, caller, y, len(x))
         how = counted(caller, weights, len(x), denominator)
@@ -184,6 +184,9 @@ class MLP(Settings):
         caller = "MLP.backward"
         input_grad = flag(caller, "input_grad", input_grad)
         accumulate = flag(caller, "accumulate", accumulate)
+        found = self._step.quick_backward(grad_logits, input_grad, accumulate)
+        if found is not None:
+            return found if input_grad else None
         check = functools.partial(checked_grad, self._config, caller, grad_logits)
         return self._step.backward(check, input_grad, accumulate)
 

@@ -1,11 +1,12 @@
 """Steps of a model and their parts: batches in, changed parameters, gradients and losses out.
 
-A call writes into the model's table where the batch is and calls one kernel. What can be read where
-it lies goes through a builtin (``quick``); the rest is converted here.
+A call writes into the model's table where the batch is and calls one kernel. Builtins do that for
+arrays of numbers; what they leave is looked at by the caller, made plain, and comes here.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import weakref
@@ -15,20 +16,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .._kernels.bind import builtins, step_builtin
-from .._kernels.gemm.args import Rows
-from .._kernels.layer import losses
-from .._kernels.layer.args import Gradients
-from .._kernels.layer.train_step import (
-    net_backward,
-    net_forward,
-    net_gradients,
-    net_update,
-    train_step,
-)
+from .._kernels.bind import step_builtin
+from .._kernels.layer.args import Back, Forward, Gradients
+from .._kernels.layer.kept_pass import net_backward, net_forward
+from .._kernels.layer.train_step import net_gradients, net_update, train_step
 from .._kernels.runtime.registry import Kernel, Word
 from .._kernels.runtime.table import BAD_LABEL
-from .._ops.kernel_call import NO_ROWS, data, rows, run
+from .._ops.kernel_call import NO_ROWS, data, matrix, rows, run
 from .._ops.loss_checks import How
 from .._ops.losses import PLAIN
 from .config import Config
@@ -53,67 +47,68 @@ _NO_GRADIENTS = (
 _steps: weakref.WeakSet[Step] = weakref.WeakSet()  # all there are: a fork looks which are at work
 
 
+def _builtin(name: str) -> functools.cached_property[Callable[..., Any]]:
+    """Compiled when it is first asked for."""
+    return functools.cached_property(lambda step: step_builtin.of_table(name, step._table))
+
+
 class Step(Table):
     """The calls of one model that work in its table; they take checked arrays.
 
-    ``quick(x, y)`` is a step as well, ``quick_part`` its parts, with any arguments, where they can
-    be read where they lie: True once done, and the loss is ``loss.value``; else None.
+    The builtins are for any arguments: see step_builtin.py. What they leave, they answer with None.
     """
+
+    quick_grads, quick_update = _builtin("loss_and_grads"), _builtin("update")
+    quick_forward, quick_backward = _builtin("forward"), _builtin("backward")
+    infer_floats, infer_numbers = _builtin("infer_floats"), _builtin("infer_numbers")
 
     def __init__(self, config: Config, parameters: Parameters) -> None:
         super().__init__(config, parameters)
-        self.quick: Callable[[Any, Any], bool | None] = builtins.refuse
-        self._quick_parts: dict[str, Callable[..., bool | None]] = {}
-        self.infer_floats, self.infer_numbers = (
-            step_builtin.of_table(name, self._table) for name in ("infer_floats", "infer_numbers")
-        )
-        self._x = self._y = self._kept_x = np.empty(0)
+        self.quick = step_builtin.of_table("train_step", self._table)
         self._lock = threading.Lock()
         self._is_cut_off = False  # by a fork, in the middle of a step of a thread that is not here
         _steps.add(self)
 
-    def __call__(self, x: Array, y: Array) -> float:
-        """A step. x (N, K) floats; y (N,) integer labels, or (N, M) floats; N of 1 or more."""
-        if self.quick(x, y):
-            return self.loss.value
-        caller = "MLP.train_step"
-        return self._alone(caller, lambda: self._on_batch(caller, train_step, x, y))
+    def __call__(self, x: Array, y: Array, weights: Array | None = None) -> float:
+        """A step of fit. x (N, K) numbers; y (N,) integer labels, or (N, M) numbers; N of 1 or
+        more; weights (N,) float64."""
+        loss: float | None = self.quick(x, y, weights)
+        return self.checked("MLP.fit", x, y, How(weights)) if loss is None else loss
 
-    def weighted(self, caller: str, x: Array, y: Array, how: How) -> float:
-        """A step of rows that count as ``how`` says."""
-        return self._alone(caller, lambda: self._on_batch(caller, train_step, x, y, how))
+    def checked(self, caller: str, x: Array, y: Array, how: How = PLAIN) -> float:
+        """A step that the builtin left; how: without a denominator."""
+        self._make_ready(caller)
+        loss = self.quick(x, y, how.weights)
+        if loss is None:
+            loss = self._alone(caller, lambda: self._on_batch(caller, train_step, x, y, how))
+        return loss
 
     def gradients(
         self, caller: str, x: Array, y: Array, accumulate: bool, how: How = PLAIN
     ) -> float:
         """A step without its update."""
-        if how is PLAIN and self.quick_part("loss_and_grads", x, y, accumulate):
-            return self.loss.value
-        return self._alone(
-            caller, lambda: self._on_batch(caller, net_gradients, x, y, how, int(accumulate))
-        )
-
-    def quick_part(self, name: str, *args: Any) -> bool | None:
-        """loss_and_grads(x, y, accumulate), weighted_step(x, y, weights), weighted_grads, which
-        takes both, or update(); compiled when it is first asked for."""
-        if name not in self._quick_parts:
-            self._quick_parts[name] = step_builtin.of_table(name, self._table)
-        return self._quick_parts[name](*args)
+        self._make_ready(caller)
+        loss = self.quick_grads(x, y, accumulate, how.weights, how.denominator or None)
+        if loss is None:
+            loss = self._alone(
+                caller, lambda: self._on_batch(caller, net_gradients, x, y, how, int(accumulate))
+            )
+        return loss
 
     def update(self) -> None:
         """The rest of a step."""
-        if not self.quick_part("update"):
+        if not self.quick_update():
             self._alone("MLP.update", self._update)
 
     def forward(self, x: Array) -> Array:
         """x (N, K) -> logits (N, M); what backward wants is kept."""
-        return self._alone("MLP.forward", lambda: self._forward(x).copy())
+        return self._alone("MLP.forward", lambda: self._forward(x))
 
     def backward(
         self, check: Callable[[int], Array], input_grad: bool, accumulate: bool
     ) -> Array | None:
         """``check`` gives dF/dlogits (N, M) for the N rows that are kept -> dX (N, K), or None."""
-        return self._alone("MLP.backward", lambda: self._after_kept(check, input_grad, accumulate))
+        return self._alone("MLP.backward", lambda: self._backward(check, input_grad, accumulate))
 
     def take_gradients(self) -> None:
         """Somebody has written them, for update()."""
@@ -141,9 +136,13 @@ class Step(Table):
         return done
 
     def _open(self) -> None:
-        """Let quick calls begin: in a table as they find it."""
-        self._set(loss_slot=self._loss_slot, weights=0, weight_step=0, divisor=0.0)
+        """Let quick calls begin."""
         self._set(most_rows=self._rows)
+
+    def _make_ready(self, caller: str) -> None:
+        """Builtins leave what is to be converted where there is no memory for it, and say so."""
+        if self._get("wants_copies"):
+            self._alone(caller, self._make_copies)
 
     def _on_batch(
         self,
@@ -155,80 +154,70 @@ class Step(Table):
         accumulate: int = 0,
     ) -> float:
         self._make_room(len(x))
-        self._x, x = _readable(x, self._dtype, self._x)
-        self._set(loss_slot=self._loss_slot)
-        if y.ndim == 1:
-            self._y, y = _readable(y, np.dtype(np.int64), self._y)
-        else:
-            self._y, y = _readable(y, self._dtype, self._y)
-            if self._is_softmax:
-                self._set(loss_slot=losses.SOFTMAX_PROBABILITIES.slot(self._name))
+        self._set(kept=0)  # x may go where the one that is kept is
+        x = self._readable("x", x, self._dtype)
+        loss, dtype = self._losses[y.ndim - 1], np.dtype(np.int64) if y.ndim == 1 else self._dtype
+        y = self._readable("targets", y, dtype)
+        self._set(loss_slot=loss.slot(self._name))
         self._tell("x", x)
         self._tell("targets", y)
         weights = how.weights
         place = (0, 0) if weights is None else (data(weights), weights.strides[0])
         self._set(weights=place[0], weight_step=place[1], divisor=how.denominator)
-        if self._run(kernel, accumulate) == BAD_LABEL:
+        args: Any = Word(self._address)
+        if kernel is net_gradients:
+            args = Gradients(self._address, accumulate)
+        if run(kernel, self._dtype, args) == BAD_LABEL:
             self._open()
             raise ValueError(f"{caller}: y changed during the call, to a label that is none")
         return self.loss.value
 
     def _forward(self, x: Array) -> Array:
-        """The logits, where they stand."""
-        self._set(kept=0)
         self._make_room(len(x))
-        if self._kept_x.size < x.size:
-            self._kept_x = np.empty(x.size, self._dtype)
-        copy = self._kept_x[: x.size].reshape(x.shape)  # what a user may write into is not kept
-        _copy(copy, x)
-        self._tell("x", copy)
-        self._run(net_forward)
-        return self._last_y[: len(x)]
+        if not self._copies:
+            self._make_copies()
+        logits = np.empty((len(x), self._outputs[-1]), self._dtype)
+        x = self._cast(x)
+        run(net_forward, self._dtype, Forward(
+            self._address, len(x), matrix(x), self._own, rows(logits)
+        ))  # fmt: skip
+        return logits
 
-    def _backward(self, grad: Array, accumulate: int, dx: Rows = NO_ROWS) -> None:
-        """Of the rows of the last _forward."""
-        count, inputs = len(grad), self._get("inputs")
-        _copy(self._last_g[:count], grad)
-        self._tell("x", self._kept_x[: count * inputs].reshape(count, inputs))
-        self._run(net_backward, accumulate, dx)
-
-    def _after_kept(
+    def _backward(
         self, check: Callable[[int], Array], input_grad: bool, accumulate: bool
     ) -> Array | None:
+        """Of the rows of the last _forward."""
         kept = self._get("kept")
         if not kept:
             self._open()
             raise RuntimeError(_NOTHING_KEPT)
-        grad = check(kept)
+        grad = self._cast(check(kept))
         dx = np.empty((kept, self._get("inputs")), self._dtype) if input_grad else None
-        self._backward(grad, int(accumulate), NO_ROWS if dx is None else rows(dx))
+        to = NO_ROWS if dx is None else rows(dx)
+        run(net_backward, self._dtype, Back(
+            self._address, matrix(grad), self._own, int(accumulate), to
+        ))  # fmt: skip
         return dx
+
+    def _cast(self, a: Array) -> Array:
+        with np.errstate(all="ignore"):  # what is too large becomes Inf
+            return a.astype(self._dtype, copy=False)
 
     def _update(self) -> None:
         if not self._get("has_gradients"):
             self._open()
             raise RuntimeError(_NO_GRADIENTS)
-        self._run(net_update)
+        run(net_update, self._dtype, Word(self._address))
 
     def _make_room(self, count: int) -> None:
         if count > self._rows:
             self._grow(count)
-            self.quick = step_builtin.of_table("train_step", self._table)
 
     def _tell(self, name: str, a: Array) -> None:
         """The table where x or targets are, and how many rows there are."""
         at = AT[f"{name}.data"]
         self._table[at : at + 1 + a.ndim] = data(a), *a.strides
         self._set(rows=len(a))
-
-    def _run(self, kernel: Kernel, accumulate: int = 0, dx: Rows = NO_ROWS) -> int:
-        """OK or BAD_LABEL; any other status is raised."""
-        args = (
-            Word(self._address)
-            if kernel.struct is Word
-            else Gradients(self._address, accumulate, dx)
-        )
-        return run(kernel, self._dtype, args)
 
 
 def _look_after_fork() -> None:
@@ -241,23 +230,3 @@ def _look_after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_look_after_fork)
-
-
-def _readable(a: Array, dtype: np.dtype[Any], kept: Array) -> tuple[Array, Array]:
-    """kept, a where its elements are of the dtype; else a copy of it in kept, which may grow."""
-    if a.dtype == dtype:
-        return kept, a
-    if kept.dtype != dtype or kept.size < a.size:
-        kept = np.empty(a.size, dtype)
-    copy = kept[: a.size].reshape(a.shape)
-    _copy(copy, a)
-    return kept, copy
-
-
-def _copy(to: Array, a: Array) -> None:
-    """What is too large becomes Inf."""
-    if a.dtype == to.dtype:
-        to[...] = a
-        return
-    with np.errstate(over="ignore"):
-        np.copyto(to, a, casting="unsafe")

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._kernels.bind import step_builtin
 from .._kernels.codegen import structs
 from .._kernels.codegen.structs import make
 from .._kernels.codegen.target import KC
 from .._kernels.formulas.activations import BY_NAME
 from .._kernels.layer import args, losses
 from .._kernels.layer.args import Layer, Net
+from .._kernels.layer.conversion import CONVERT
 from .._ops.optimizers import SGD, Adam
 from .config import Config
 from .parameters import ALIGN, Parameters, aligned
@@ -33,10 +33,10 @@ AT = {name: i for i, name in enumerate(structs.names(Net))}
 _OPTIMIZER = structs.offset(Net, "optimizer.words")
 _Y, _Z, _G, _ROW = (structs.offset(Layer, name) for name in ("y", "z", "g", "row"))
 _CODES: dict[str | None, int] = {None: 0, **{name: row.code for name, row in BY_NAME.items()}}
-_KERNELS = {
-    "softmax_cross_entropy": losses.SOFTMAX_LABELS,
-    "binary_cross_entropy_with_logits": losses.BINARY_CROSS_ENTROPY,
-    "mse": losses.MSE,
+_KERNELS = {  # of targets (rows,), and of (rows, outputs)
+    "softmax_cross_entropy": (losses.SOFTMAX_LABELS, losses.SOFTMAX_PROBABILITIES),
+    "binary_cross_entropy_with_logits": (losses.BINARY_CROSS_ENTROPY,) * 2,
+    "mse": (losses.MSE,) * 2,
 }
 
 
@@ -53,15 +53,15 @@ class Table:
         self.loss = ctypes.c_double.from_address(self._address + 8 * AT["loss"])
         self._rows = 0  # that there is memory for; the table's most_rows is 0 during a slow call
         self._memory: list[Array] = []
-        self._last_y = self._last_g = np.empty((0, 0), config.dtype)  # views of it
+        self._copies: dict[str, Array] = {}  # where what cannot be read where it lies goes
+        self._own = CONVERT[self._name].slot(self._name)  # what copies floats of the dtype
         self._needs_z: list[bool] = []
         self._describe(config, parameters)
 
     def _describe(self, config: Config, parameters: Parameters) -> None:
-        self._is_softmax = is_softmax = config.loss == "softmax_cross_entropy"
-        self._loss_slot = _KERNELS[config.loss].slot(self._name)
+        self._losses = _KERNELS[config.loss]
         self._set(
-            loss_slot=self._loss_slot,
+            loss_slot=self._losses[0].slot(self._name),
             smoothing=float(config.label_smoothing),
             max_norm=float(config.max_grad_norm or 0),
             layers=len(parameters.weights),
@@ -70,10 +70,8 @@ class Table:
             widest=max(config.sizes[1:-1], default=0),
             row_fmas=3 * sum(weight.size for weight in parameters.weights),
             is_double=int(self._name == "float64"),
-            targets_ndim=1 if is_softmax else 2,
+            takes_labels=int(config.loss == "softmax_cross_entropy"),
         )
-        kind = np.dtype(np.int64) if is_softmax else config.dtype
-        self._set(targets_format=step_builtin.format_of(kind))
         self._describe_optimizer(
             config.optimizer, parameters.flat, parameters.grads, parameters.state
         )
@@ -143,7 +141,8 @@ class Table:
         """Memory for batches of up to so many rows."""
         size = self._dtype.itemsize
         self._rows = 0  # nothing, should there be no memory
-        self._set(kept=0)
+        self._set(kept=0, x_copy=0)
+        self._copies.clear()
         self._memory.clear()
 
         def new(count: int, row: int) -> int:
@@ -166,10 +165,30 @@ class Table:
             z = new(rows, pitch) if self._needs_z[i] else 0
             row[_Y], row[_Z], row[_ROW] = new(rows, pitch), z, pitch
             row[_G] = new(rows, pitch) if is_last else gs[i % len(gs)]
-        y, g = (a.reshape(rows, -1)[:, : self._outputs[-1]] for a in self._memory[-2:])
-        self._last_y, self._last_g = y, g
         self._set(block=block, row_losses=new(rows, 8) if joined else 0)
         self._rows = rows
+
+    def _make_copies(self) -> None:
+        """Memory for what cannot be read where it lies; builtins convert into it as well."""
+        count, double = self._rows, np.dtype(np.float64)
+        self._copies = {
+            "weights": aligned(count, double),
+            "targets": aligned(count * self._get("outputs"), double),
+            "x": aligned(count * self._get("inputs"), self._dtype),
+        }
+        self._set(**{f"{name}_copy": a.ctypes.data for name, a in self._copies.items()})
+        self._set(wants_copies=0)
+
+    def _readable(self, name: str, a: Array, dtype: np.dtype[Any]) -> Array:
+        """x or targets: a where its elements are of the dtype, else a copy."""
+        if a.dtype == dtype:
+            return a
+        if not self._copies:
+            self._make_copies()
+        copy: Array = self._copies[name].view(dtype)[: a.size].reshape(a.shape)
+        with np.errstate(all="ignore"):  # what is too large becomes Inf
+            np.copyto(copy, a, casting="unsafe")
+        return copy
 
 
 def _padded(row: int) -> int:

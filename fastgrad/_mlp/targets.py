@@ -23,8 +23,8 @@ def looked_at_y(config: Config, caller: str, y: Array, rows: int) -> Array:
     if rows == 0:
         raise ValueError(f"{caller}: x has no rows; a mean loss needs 1 or more")
     if config.loss == "softmax_cross_entropy":
-        return losses.check_labels(caller, y, rows, outputs, "x")
-    y = losses.as_float(caller, "y", y)
+        return np.asarray(losses.check_labels(caller, y, rows, outputs, "x"))
+    y = np.asarray(losses.as_float(caller, "y", y))
     if config.loss != "mse" and not (y.size == 0 or (y.min() >= 0 and y.max() <= 1)):
         losses.check_probabilities(caller, "y", y)
     if y.ndim == 1 and outputs == 1:
@@ -36,7 +36,7 @@ def looked_at_y(config: Config, caller: str, y: Array, rows: int) -> Array:
 def checked_y(config: Config, caller: str, y: Array, rows: int) -> Array:
     """y: labels as they are, or (rows, sizes[-1]) of the model's dtype."""
     y = looked_at_y(config, caller, y, rows)
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         return y if y.ndim == 1 else y.astype(config.dtype, copy=False)
 
 

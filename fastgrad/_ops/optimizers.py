@@ -26,6 +26,7 @@ from .numbers import shown
 
 Array = NDArray[Any]
 _MOST_STEPS = 2**63 - 1  # b**step is 0 long before
+_NORMAL = float(np.finfo(np.float32).tiny)  # and above it: never 0 in a dtype
 
 
 @dataclass(frozen=True)
@@ -288,7 +289,7 @@ def checked_rate(caller: str, name: str, value: Any, dtype: np.dtype[Any]) -> fl
 def check_in_dtype(caller: str, dtype: np.dtype[Any], **values: float) -> None:
     """Refuse what is above 0 and becomes 0 in the dtype."""
     for name, value in values.items():
-        if value > 0 and float(dtype.type(value)) == 0:
+        if 0 < value < _NORMAL and float(dtype.type(value)) == 0:
             raise ValueError(
                 f"{caller}: {name} is {value}, which is 0 in {dtype}; pass a larger one"
             )

@@ -208,11 +208,11 @@ def test_an_interrupt_before_the_first_epoch(capsys: Capture, monkeypatch) -> No
 def test_divergence_leaves_the_last_model_that_was_none(capsys: Capture, monkeypatch) -> None:
     real, calls = Step.__call__, list[int]()
 
-    def step(self: Step, x: np.ndarray, y: np.ndarray) -> float:
+    def step(self: Step, *batch: np.ndarray) -> float:
         calls.append(1)
         if len(calls) == 30:
             self._parameters.weights[0][...] = np.nan
-        return real(self, x, y)
+        return real(self, *batch)
 
     monkeypatch.setattr(Step, "__call__", step)
     command("--save m.npz --resume --batch-size 8", 2)  # 9 steps an epoch

@@ -162,11 +162,11 @@ def test_an_interrupt_leaves_the_best_and_loses_no_epoch(monkeypatch) -> None:
     train(unbroken, 12, 100)
     real, calls = Step.__call__, list[int]()
 
-    def step(self: Step, x: np.ndarray, y: np.ndarray) -> float:
+    def step(self: Step, *batch: np.ndarray) -> float:
         calls.append(1)
         if len(calls) == 9 * 8 + 4:  # in the tenth epoch
             raise KeyboardInterrupt
-        return real(self, x, y)
+        return real(self, *batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(Step, "__call__", step)

@@ -280,7 +280,51 @@ def test_what_does_not_end_it() -> None:
     model.predict_proba(x.astype(float))
     model.evaluate(x, y)
     model.grad_norms(x, y)
+    for bad in (y.astype(np.int32) + 3, y.astype(float), np.full((12, 3), 0.5), y[:11]):
+        for bx in (x, x.astype(float), x.astype(int)):  # in two of three where x is kept
+            with pytest.raises((TypeError, ValueError), match="y"):
+                model.train_step(bx, bad)
     assert_same_bits(model.backward(g, input_grad=True), expected)
+
+
+def test_of_any_floats() -> None:
+    """The parts take them on the fast path, to the bits of those of the dtype."""
+    model, other = MLP((5, 8, 3)), MLP((5, 8, 3))
+    for one in (model, other):  # there is memory
+        one.train_step(np.ones((12, 5)), np.zeros(12, np.int32))
+    x, _ = batch(model, 12)
+    wide = np.zeros((24, 10))
+    wide[::2, ::2] = x
+    for bx in (x, np.asfortranarray(x, np.float64), wide[::2, ::2], x.astype(np.int16)):
+        logits = model._step.quick_forward(bx)
+        assert_same_bits(logits, other.forward(bx.astype(np.float32), keep=True))
+        for grad in (logits, logits.astype(float), np.broadcast_to(np.float64(0.25), (12, 3))):
+            for accumulate, input_grad in itertools.product((False, True), (False, True)):
+                found = model._step.quick_backward(grad, input_grad, accumulate)
+                wanted = other.backward(grad.astype(np.float32), input_grad, accumulate)
+                assert_same_bits(found, wanted if input_grad else True)
+                assert_same(model, other)
+    for wrong in (logits[:11], logits[:, :2], logits[0], logits.astype(int), logits.tolist(), None):
+        assert model._step.quick_backward(wrong, True, False) is None
+    for wrong in (x[:0], x[0], x[:, :4], np.concatenate([x, x]), x.tolist(), x.astype(">f4"), None):
+        assert model._step.quick_forward(wrong) is None
+
+
+def test_a_memmap_is_the_array_that_it_is(tmp_path: Any) -> None:
+    model, other = MLP((5, 8, 3)), MLP((5, 8, 3))
+    x, y = batch(model, 12)
+    maps = []
+    for name, a in (("x", x), ("y", y)):
+        np.save(tmp_path / name, a)
+        maps.append(np.load(tmp_path / f"{name}.npy", mmap_mode="r"))
+    for one, pair in ((model, maps), (other, (x, y))):
+        one.train_step(*pair)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model._step, "_alone", None)  # what builtins leave
+        assert model.train_step(*maps) == other.train_step(x, y)
+        assert model.loss_and_grads(*maps) == other.loss_and_grads(x, y)
+        assert_same_bits(model.predict(maps[0]), other.predict(x))
+    assert_same(model, other)
 
 
 def test_no_gradients() -> None:

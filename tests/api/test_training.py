@@ -33,7 +33,7 @@ def test_every_row_once_an_epoch_in_a_new_order(monkeypatch: pytest.MonkeyPatch)
     y = np.arange(10)
     seen: list[list[int]] = []
 
-    def step(self: Step, bx: np.ndarray, by: np.ndarray) -> float:
+    def step(self: Step, bx: np.ndarray, by: np.ndarray, weights: None) -> float:
         assert np.array_equal(bx[:, 0], by)
         seen.append(by.tolist())
         return float(len(by))
@@ -126,7 +126,7 @@ def test_a_kept_order(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = np.arange(10, dtype=np.float32)[:, None], np.arange(10)
     seen: list[list[float]] = []
 
-    def step(self: Step, bx: np.ndarray, by: np.ndarray) -> float:
+    def step(self: Step, bx: np.ndarray, by: np.ndarray, weights: None) -> float:
         seen.append(bx[:, 0].tolist())
         return float(by[0])
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fastgrad import MLP, SGD
+from fastgrad._kernels.bind import builtins
 from fastgrad._ops.loss_checks import check_how
 
 LOSSES = ("softmax_cross_entropy", "mse", "binary_cross_entropy_with_logits")
@@ -29,12 +30,12 @@ def test_bits_of_the_checked_path(loss: str, dtype: str, step: int) -> None:
     weights[3] = 0.0
     (fast, x, y), (checked, _, _) = made(loss, dtype), made(loss, dtype)
     how = check_how("MLP.train_step", weights, (ROWS,), None)
-    assert fast._step.quick_part("weighted_step", x, y, weights) is True
-    assert fast._step.loss.value == checked._step.weighted("MLP.train_step", x, y, how)
+    checked._step.quick = checked._step.quick_grads = builtins.refuse
+    loss = fast._step.quick(x, y, weights)
+    assert loss == checked._step.checked("MLP.train_step", x, y, how) and type(loss) is float
     for accumulate in (False, True):
-        assert fast._step.quick_part("weighted_grads", x, y, accumulate, weights) is True
         wanted = checked._step.gradients("MLP.loss_and_grads", x, y, accumulate, how)
-        assert fast._step.loss.value == wanted
+        assert fast._step.quick_grads(x, y, accumulate, weights, None) == wanted
     assert fast.train_step(x, y) == checked.train_step(x, y), "weights were left behind"
     for one, other in zip(fast.weights, checked.weights, strict=True):
         assert one.tobytes() == other.tobytes()

@@ -191,14 +191,14 @@ def test_batches_are_read_where_they_lie(loss: Any) -> None:
     for model, bx, by in zip(models[1:], layouts(x), ys, strict=True):
         model.train_step(x, y)
         model._parameters.flat[...] = MLP((5, 8, 3), loss=loss)._parameters.flat
-        assert model._step.quick(bx, by) is True
-        assert model._step.loss.value == first
+        assert model._step.quick(bx, by, None) == first
         assert_same_bits(model._parameters.flat, models[0]._parameters.flat)
-    assert models[0]._step.quick(x[:1], np.broadcast_to(y[0], y[:1].shape)) is True
+    assert models[0]._step.quick(x[:1], np.broadcast_to(y[0], y[:1].shape), None) is not None
 
 
 def test_what_is_not_read_where_it_lies() -> None:
-    """The quick caller leaves it, with nothing changed; train_step converts it: the same bits."""
+    """Other numbers are converted, to the same bits; at first there is no memory for that, and the
+    quick caller leaves them, as it always leaves another byte order, with nothing changed."""
     x, y = batch(MLP((5, 8, 3)), 12)
     ints = np.round(4 * x)
     cases: list[tuple[Any, Any]] = [
@@ -215,34 +215,101 @@ def test_what_is_not_read_where_it_lies() -> None:
         for model in (one, other):
             model.train_step(x, y)
         before = one._parameters.flat.copy()
-        assert one._step.quick(bx, by) is None
+        assert one._step.quick(bx, by, None) is None
         assert np.array_equal(one._parameters.flat, before) and one.steps == 1
-        expected = other.train_step(bx.astype(np.float32), by.astype(np.int64))
-        assert one.train_step(bx, by) == expected
-        assert_same_bits(one._parameters.flat, other._parameters.flat)
+        for _ in range(2):
+            expected = other.train_step(bx.astype(np.float32), by.astype(np.int64))
+            assert one.train_step(bx, by) == expected
+            assert_same_bits(one._parameters.flat, other._parameters.flat)
+        left = one._step.quick(bx, by, None) is None
+        assert left == (not (bx.dtype.isnative and by.dtype.isnative))
+
+
+def test_a_conversion_raises_nothing() -> None:
+    model = MLP((5, 8, 3), loss=MSE)
+    x, y = (a.astype(np.float64) for a in batch(model, 12))
+    x[0, 0], y[0, 0] = 1e-300, 1e-42
+    with np.errstate(all="raise"):
+        for _ in range(3):
+            assert np.isfinite(model.train_step(x, y))
+            assert np.isfinite(model.forward(x)).all() and np.isfinite(model.predict(x)).all()
+            assert model.forward(x, keep=True).shape == y.shape
+            model.backward(y)
+
+
+def test_there_is_no_memory_to_convert_into_before_it_is_wanted() -> None:
+    model = MLP((5, 8, 3))
+    x, y = batch(model, 12)
+    for _ in range(3):
+        model.train_step(x, y)
+    with pytest.raises(ValueError, match="y"):
+        model.train_step(x, y[:11].astype(np.int8))
+    assert not model._step._copies
+    for _ in range(2):
+        model.train_step(x, y, np.ones(12, np.float32))
+    assert {name: a.nbytes for name, a in model._step._copies.items()} == {
+        "x": 12 * 5 * 4, "targets": 12 * 3 * 8, "weights": 12 * 8,
+    }  # fmt: skip
+    assert model._step.quick(x, y.astype(np.int8), np.ones(12, bool)) is not None
+    model.train_step(np.concatenate([x, x]), np.concatenate([y, y]))  # larger ones are not wanted
+    assert not model._step._copies and model._step.quick(x, y.astype(np.int8), None) is None
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_what_the_quick_caller_leaves(loss: Any) -> None:
     model = MLP((5, 8, 3), loss=loss)
     x, y = batch(model, 12)
-    model.train_step(x, y)
+    w = np.ones(12)
+    for _ in range(3):
+        model.train_step(x.astype(int), y)  # there is memory to convert into
     before, quick = model._parameters.flat.copy(), model._step.quick
     bad = y.copy()
     bad[7] = 3
     cases = [
-        (), (x,), (x, y, y), (None, y), (x.tolist(), y), (x, y.tolist()), (x[0], y), (x[:11], y),
+        (None, y), (x.tolist(), y), (x, y.tolist()), (x[0], y), (x[:11], y),
         (x[:, :4], y), (x[:0], y[:0]), (np.concatenate([x, x]), np.concatenate([y, y])),
-        (x, y[:11]), (x, y[None]), (x, y.astype(np.int32)), (x, y.astype(bool)), (x, y[:, None]),
-        (np.ma.array(x), y), (x.view(np.recarray), y), (x.astype(np.float16), y), (x.view("i4"), y),
+        (x, y[:11]), (x, y[None]), (x, y[:, None]), (x, y[0]), (x, y.astype(">i4")),
+        (np.ma.array(x), y), (x.view(np.recarray), y), (x.astype(np.float16), y),
+        (x.astype("c8"), y), (x.astype(object), y), (x.view("V4"), y),
     ]  # fmt: skip
     if loss != MSE:
-        cases += [(x, bad), (x, -1 - bad)]
+        of_bad = [bad, -1 - bad]
+        cases += [(x, a.astype(kind)) for a in of_bad for kind in ("i8", "i4", "f8", "f4")]
         cases += [(x, y.astype(np.float32))] if loss == SOFTMAX else [(x, np.full_like(y, np.nan))]
     for case in cases:
+        assert quick(*case, None) is None
+        assert quick(*case, w) is None
+    odd = (w[:11], w[:, None], w.tolist(), 1.0, -w, w.astype(">f8"), 0 * w, np.full(12, np.nan))
+    for weights in (*odd, *(a.astype("f4") for a in (-w, 0 * w, np.full(12, np.inf)))):
+        assert quick(x, y, weights) is None
+    for case in ((), (x,), (x, y), (x, y, None, None)):
         assert quick(*case) is None
-    assert np.array_equal(model._parameters.flat, before) and model.steps == 1
-    assert model.train_step(x, y) > 0 and model.steps == 2
+    assert np.array_equal(model._parameters.flat, before) and model.steps == 3
+    assert model.train_step(x, y) > 0 and model.steps == 4
+
+
+def test_shares_of_classes_are_looked_at_as_they_were_given() -> None:
+    """1 + 1e-9 is 1 in float32. What is near the limit of a sum is left to the checked path."""
+    model = MLP((5, 8, 3))
+    x, y = batch(model, 12, probabilities=True)
+    for _ in range(2):
+        model.train_step(x, y.astype(np.float64))
+    shares, before = np.eye(3)[np.arange(12) % 3], model._parameters.flat.copy()
+    right = [shares, *(shares.astype(kind) for kind in ("f4", "i8", "u1", "?")), 0.9991 * shares]
+    assert all(model._step.quick(x, one, None) is not None for one in right)
+    model._parameters.flat[...], steps = before, model.steps
+    wrong = [
+        shares * (1 + 1e-9),
+        -shares,
+        shares * np.nan,
+        shares * 0.99,
+        shares * 2,
+        shares[:, :2],
+    ]
+    wrong += [0.9990001 * shares, np.full((12, 3), 1 / 3 + 4e-4)]
+    assert all(model._step.quick(x, one, None) is None for one in wrong)
+    assert np.array_equal(model._parameters.flat, before) and model.steps == steps
+    assert model.train_step(x, 0.9990001 * shares) > 0  # within 1e-3
 
 
 def test_without_builtins_the_bits_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,10 +318,10 @@ def test_without_builtins_the_bits_are_the_same(monkeypatch: pytest.MonkeyPatch)
         patch.setattr(step_builtin, "of_table", lambda name, table: builtins.refuse)
         slow = MLP((5, 8, 3), optimizer=Adam())
         losses = [slow.train_step(x, y) for _ in range(3)]
-        assert slow._step.quick(x, y) is None
+        assert slow._step.quick(x, y, None) is None
     fast = MLP((5, 8, 3), optimizer=Adam())
     assert [fast.train_step(x, y) for _ in range(3)] == losses
-    assert fast._step.quick(x, y) is True
+    assert fast._step.quick(x, y, None) is not None
 
 
 def test_a_label_that_changes_to_none_after_it_was_checked() -> None:
@@ -262,7 +329,7 @@ def test_a_label_that_changes_to_none_after_it_was_checked() -> None:
     x, y = batch(model, 12)
     before = model._parameters.flat.copy()
     with pytest.raises(ValueError, match=r"^MLP.train_step: y changed"):
-        model._step(x, y + 3)
+        model._step.checked("MLP.train_step", x, y + 3)
     assert np.array_equal(model._parameters.flat, before) and model.steps == 0
 
 
@@ -290,16 +357,31 @@ def test_two_threads_are_not_let_into_one_model(monkeypatch: pytest.MonkeyPatch)
 def test_references_are_neither_kept_nor_lost() -> None:
     model = MLP((5, 8, 3))
     x, y = batch(model, 12)
-    objects = [x, y, x.dtype, True, None, model._step._table]
+    others, ints, w, grad = x.astype(float), y.astype(np.int32), np.ones(12, np.float32), x[:, :3]
+    divisor, huge = float("12.5"), 10**400
     model.train_step(x, y)
+    model.forward(x, keep=True)
+    objects = [
+        x, y, x.dtype, y.dtype, True, None, model._step._table, others, ints, w, grad, divisor,
+        huge,
+    ]  # fmt: skip
+    step = model._step
     before = [sys.getrefcount(a) for a in objects]
     for _ in range(1000):
-        assert model._step.quick(x, y) is True
-        assert model._step.quick(x, x) is None
+        assert step.quick(x, y, None) is not None
+        assert step.quick(others, ints, w) is not None
+        assert step.quick(others, ints, -w) is None
+        assert step.quick(x, x, None) is None
+        assert step.quick_grads(others, y, True, w, divisor) is not None
+        assert step.quick_grads(others, y, True, w, huge) is None
+        assert step.quick_forward(others) is not None
+        assert step.quick_backward(grad, True, False).shape == x.shape
+        assert step.quick_backward(grad, False, True) is True
+        assert step.quick_backward(x, True, True) is None
     after = [sys.getrefcount(a) for a in objects]
     assert all(abs(a - b) < 100 for a, b in zip(after, before, strict=True)), (before, after)
     gone = weakref.ref(model), weakref.ref(model._parameters.flat), weakref.ref(model._step._table)
-    del model, objects
+    del model, objects, step
     assert [ref() for ref in gone] == [None] * 3  # without the garbage collector
 
 
@@ -391,7 +473,7 @@ def test_a_long_step_releases_the_gil() -> None:
     try:
         for _ in range(20):
             start = time.perf_counter()
-            assert model._step.quick(x, y) is True
+            assert model._step.quick(x, y, None) is not None
             end = time.perf_counter()
             edge = (end - start) / 4
             if any(start + edge < moment < end - edge for moment in seen):
@@ -405,16 +487,13 @@ def test_a_long_step_releases_the_gil() -> None:
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("divisor", [0.0, 50.0])
-def test_weights_in_the_table(loss: Any, threads: int, divisor: float) -> None:
-    """A step of a table with weights has the bits of the loss with them, alone and in two joins."""
+@pytest.mark.parametrize("divisor", [None, 50.0])
+def test_weights_and_a_denominator(loss: Any, threads: int, divisor: float | None) -> None:
+    """A step with them has the bits of the loss with them, alone and in two joins."""
     model = MLP((40, 64, 64, 4), "relu", loss, SGD(0.1))
     hand, rows = ByHand(model), 300
     weights = np.random.default_rng(8).random(2 * rows)[::2]
-    model._step._make_room(rows)
-    model._step._open()  # for quick steps, which find these words
-    model._step._set(weights=weights.ctypes.data, weight_step=16, divisor=divisor)
-    options = {"weights": weights, "denominator": divisor or None}
+    options = {"weights": weights, "denominator": divisor}
     functions = (
         "softmax_cross_entropy", "binary_cross_entropy_with_logits", "mse",
     )  # fmt: skip
@@ -424,5 +503,10 @@ def test_weights_in_the_table(loss: Any, threads: int, divisor: float) -> None:
             patch.setattr(fastgrad, name, functools.partial(plain, **options))
         for _ in range(12):  # of which some go in two joins
             x, y = batch(model, rows)
-            assert model.train_step(x, y) == hand.step(x, y)
+            if divisor is None:
+                found = model.train_step(x, y, weights)
+            else:
+                found = model.loss_and_grads(x, y, weights, divisor)
+                model.update()
+            assert found == hand.step(x, y)
             hand.compare(f"{loss}, {threads} threads")

@@ -40,6 +40,7 @@ from support.guarded import flat, guard, pages
 from support.layouts import Placed, place
 from support.oracles import Array, assert_same_bits, floats
 
+FLOATS = ("float32", "float64")
 UNARY = ("exp", "log", "erf", "erfc", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu", "relu")
 GUARDED_ARENAS = scratch.ARENAS  # a thread begins to look at any of them
 KEPT: list[Array] = []  # the arenas
@@ -158,6 +159,12 @@ def elementwise(c: Guarded) -> None:
     assert g.intact(), c.log
 
 
+def as_another(c: Guarded, name: str, a: Array) -> Array:
+    """Often of another dtype, in which a share stays one."""
+    kind = c.pick(f"{name} as", c.dtype, c.dtype, *FLOATS, "i2", "u1", "?")
+    return np.abs(a).astype(kind) if kind == "u1" else a.astype(kind)
+
+
 def steps(c: Guarded) -> None:
     """A model whose parameters, buffers and batches lie between guard pages, and one without."""
     sizes = (c.upto(40), *(c.upto(70) for _ in range(c.upto(2, 0))), c.upto(20))
@@ -180,14 +187,28 @@ def steps(c: Guarded) -> None:
             n = max(1, c.near(1, 2, c.upto(90)))
             x = floats(c.rng, n, sizes[0], dtype=c.dtype)
             y: Array = np.abs(floats(c.rng, n, sizes[-1], dtype=c.dtype)) % 1
-            if loss == "softmax_cross_entropy":
-                labels = c.rng.integers(0, sizes[-1], n)
+            grad = floats(c.rng, n, sizes[-1], dtype=c.pick("grad", *FLOATS))
+            if loss == "softmax_cross_entropy" and c.chance("shares", 0.3):
+                y = np.eye(sizes[-1], dtype=c.dtype)[c.rng.integers(0, sizes[-1], n)]
+            elif loss == "softmax_cross_entropy":
+                labels = c.rng.integers(0, sizes[-1], n).astype(c.pick("labels", "i8", "i4", "u1"))
                 y = guard(place(labels, steps=(c.upto(3),)).array, c.chance("above")).array
+            x, y = (
+                a if a.ndim == 1 else as_another(c, name, a) for name, a in (("x", x), ("y", y))
+            )
+            w = c.pick("weights", None, np.ones(n, c.pick("kind", "f4", "f8", "u2")))
             with num_threads(c.threads):
-                expected = plain.train_step(x, y.copy())
+                expected = plain.train_step(x, y.copy(), w)
                 batch = y if y.ndim == 1 else c.placed("y", y)
-                found = guarded.train_step(c.placed("x", x), batch)
-            assert np.float64(found).tobytes() == np.float64(expected).tobytes(), c.log
+                weights = None if w is None else c.placed("w", w)
+                found = guarded.train_step(c.placed("x", x), batch, weights)
+                assert np.float64(found).tobytes() == np.float64(expected).tobytes(), c.log
+                expected = plain.predict(x), plain.forward(x, keep=True), plain.backward(grad, True)
+                place_of_x = c.placed("x", x)
+                found = guarded.predict(place_of_x), guarded.forward(place_of_x, keep=True)
+                found += (guarded.backward(c.placed("grad", grad), True),)
+            for a, b in zip(found, expected, strict=True):
+                assert_same_bits(a, b, str(c.log))
     for a, b in zip(guarded.weights + guarded.biases, plain.weights + plain.biases, strict=True):
         assert_same_bits(a, b, str(c.log))
 

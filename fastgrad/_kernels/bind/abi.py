@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..formulas import activations
+from ..layer.conversion import KINDS
 from ..runtime.registry import raise_status
 from ..runtime.scratch import ARENAS
 from ..runtime.table import PYTHON, SCRATCH, SLOTS, TABLE, keep
@@ -37,13 +38,14 @@ _TP_NEW = 65  # Py_tp_new of Python's stable ABI
 _OBJECTS = {
     "ndarray": np.ndarray, "tuple": tuple, "float": float, "int": int, "LinearGrads": LinearGrads,
     "raise": raise_status, "None": None, "True": True, "False": False,
+    "np.float32": np.float32, "np.float64": np.float64, "np.int64": np.int64,
     "float32": _FLOATS[0], "float64": _FLOATS[1], "int64": _INT64,
     "nothing": np.empty((0, 0), np.float32),
     **{f"activation {row.code}": sys.intern(row.name) for row in activations.TABLE},
 }  # fmt: skip
 OBJECT = {name: PYTHON + i for i, name in enumerate(_OBJECTS)}
-# ... the words at FORMAT of three dtypes, ...
-_FORMATS = {"float32": _FLOATS[0], "float64": _FLOATS[1], "int64": _INT64}
+# ... the words at FORMAT of the dtypes that can be converted, ...
+_FORMATS = {name: np.dtype(name) for name in KINDS}
 FORMATS = {name: PYTHON + len(OBJECT) + i for i, name in enumerate(_FORMATS)}
 # ... and functions of Python and numpy.
 FUNCTIONS = (
@@ -122,15 +124,16 @@ def _is_array_as_assumed(a: np.ndarray[Any, Any]) -> bool:
 
 
 def _are_formats_as_assumed() -> bool:
-    """Whether the word at FORMAT tells the two dtypes from the others, and from swapped ones."""
-    known = [format_of(d) for d in (*_FLOATS, _INT64)]
-    others = [np.dtype(c) for c in "?bBhHiIQegFDGOSUVMm"]
-    others += [d.newbyteorder() for d in (*_FLOATS, _INT64)]
+    """Whether the word at FORMAT tells the dtypes from each other, others, and swapped ones."""
+    dtypes = [*_FORMATS.values()]
+    known, letters = [format_of(d) for d in dtypes], [d.char for d in dtypes]
+    others = [np.dtype(c) for c in "?bBhHiIlLqQefdgFDGOSUVMm" if c not in letters]
+    others += [d.newbyteorder() for d in dtypes if d.itemsize > 1]
     equal = np.dtype(np.float32, metadata={"equal": "but not identical"})
     return (
         len(set(known)) == len(known)
         and not any(format_of(d) in known for d in others)
-        and format_of(equal) == known[0]
+        and format_of(equal) == format_of(np.dtype(np.float32))
     )
 
 

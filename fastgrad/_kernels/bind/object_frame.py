@@ -14,7 +14,8 @@ from typing import Any
 
 from llvmlite import ir
 
-from ..codegen.simd import FLOAT, I64, for_range
+from ..codegen.memory import word_pointer
+from ..codegen.simd import FLOAT, I64, for_range, i64, new_function
 from ..codegen.words import Word
 from ..formulas.activations import TABLE
 from ..gemm import thresholds
@@ -26,6 +27,8 @@ from .operands import Array, Operand
 # one matrix (10 us if it comes from memory). Keeping it for microseconds costs others nothing, and
 # giving it away and back costs as much as a small product.
 LONG_BYTES = 1 << 17
+_INFINITY = 0x7FF << 52  # the bits of a float64; those of positive numbers are ordered as they are
+_NUMBERS = ("float", "int", "np.float32", "np.float64", "np.int64")
 
 
 class ObjectFrame(Frame):
@@ -55,6 +58,17 @@ class ObjectFrame(Frame):
         self.require(self._is_a("float", handle))
         value = self._call("PyFloat_AsDouble", [handle], result=FLOAT[8])
         return Word(self.b, self.b.bitcast(value, I64))
+
+    def positive(self, handle: Word) -> Word:
+        """The bits of a number above 0 and finite, of a type that Python's float() takes."""
+        kinds = [self._is_a(kind, handle) for kind in _NUMBERS]
+        self.require(functools.reduce(operator.or_, kinds))
+        value = self._call("PyFloat_AsDouble", [handle], result=FLOAT[8])
+        bits = Word(self.b, self.b.bitcast(value, I64))
+        with self.where(bits < 0):  # or it is an error: an integer beyond float64
+            self.call("PyErr_Clear")
+        self.require(bits > 0, bits < _INFINITY)
+        return bits
 
     def integer(self, handle: Word) -> Word:
         self.require(self._is_a("int", handle))
@@ -89,13 +103,29 @@ class ObjectFrame(Frame):
         return [self.flag(self.get(variable)) for variable in variables]
 
     def labels(self, handle: Word) -> Operand:
-        return self.formatted(handle, self.known(abi.FORMATS["int64"]))
+        operand, found = self.numbers(handle)
+        self.require(found == self.format("int64"))
+        return operand
 
-    def formatted(self, handle: Word, of: Word) -> Operand:
-        """An array whose dtype has a certain word at FORMAT; its itemsize is not looked at."""
+    def format(self, name: str) -> Word:
+        """What stands at FORMAT of a dtype."""
+        return self.known(abi.FORMATS[name])
+
+    def numbers(self, handle: Word) -> tuple[Operand, Word]:
+        """An array of any dtype, and what stands at its FORMAT; its itemsize is not looked at."""
         self.require(self._is_a("ndarray", handle))
-        self.require(self._format(handle) == of)
-        return self._operand(handle)
+        return self._operand(handle), self._format(handle)
+
+    def converter(self, found: Word, wanted: Word, first: Word) -> Word:
+        """0 where a format is the one that is wanted, else the slot of the kernel that converts
+        from it; first: that of the first of KINDS."""
+        slot = self.variable()
+        with self.where(found != wanted):
+            args = [found.ir, self.table.ir]
+            kind = Word(self.b, self.b.call(_kind_function(self.b.module), args))
+            self.require(kind >= 0)
+            self.set(slot, first + kind * 2)
+        return self.get(slot)
 
     def _is_a(self, kind: str, handle: Word) -> Word:
         return self.load(handle, abi.TYPE) == self.object(kind)
@@ -106,8 +136,8 @@ class ObjectFrame(Frame):
     def _find_dtype(self, handle: Word) -> None:
         self.require(self._is_a("ndarray", handle))
         self._dtype = self._format(handle)
-        self.is_double = self._dtype == self.known(abi.FORMATS["float64"])
-        self.require(self.is_double | (self._dtype == self.known(abi.FORMATS["float32"])))
+        self.is_double = self._dtype == self.format("float64")
+        self.require(self.is_double | (self._dtype == self.format("float32")))
         self.itemsize = self.is_double.choose(8, self.constant(4))
 
     def _is_float_array(self, handle: Word) -> Word:
@@ -208,16 +238,22 @@ class ObjectFrame(Frame):
         self.call("Py_IncRef", dtype)  # PyArray_Empty takes a reference
         return self.call("PyArray_Empty", ndim, lengths, dtype, self.constant(0))
 
-    def new_matrix(self, rows: Word, columns: Word, ndim: Word, dtype: Word) -> Word:
-        """np.empty((rows, columns)) or, of one dimension, np.empty(rows), as all that is made."""
-        lengths = self.memory(2)
-        self.store(rows, lengths)
-        self.store(columns, lengths, 8)
-        new = self._new_array(lengths, ndim, dtype)
-        with self.where(new == 0):
-            self._leave(new)
-        self._made.append(new)
-        return new
+    def new_matrix(
+        self, rows: Word, columns: Word, ndim: Word, dtype: Word, needed: Word
+    ) -> tuple[Word, Word]:
+        """np.empty((rows, columns)) or, of one dimension, np.empty(rows), as all that is made, and
+        where its elements are; (0, 0) where it is not needed."""
+        made, data, lengths = self.variable(), self.variable(), self.memory(2)
+        with self.where(needed):
+            self.store(rows, lengths)
+            self.store(columns, lengths, 8)
+            new = self._new_array(lengths, ndim, dtype)
+            with self.where(new == 0):
+                self._leave(new)
+            self.set(made, new)
+            self.set(data, self.load(new, abi.DATA))
+        self._made.append(self.get(made))
+        return self._made[-1], self.get(data)
 
     def reference(self, handle: Word) -> Word:
         """A new reference."""
@@ -270,3 +306,20 @@ class ObjectFrame(Frame):
 
     def _refusal(self) -> Word:
         return self.reference(self.object("None"))
+
+
+def _kind_function(module: ir.Module) -> ir.Function:
+    """f(format, table): which of KINDS has this word at FORMAT; -1: none."""
+    name = "fastgrad_kind"
+    if name in module.globals:
+        return module.globals[name]
+    function, b = new_function(module, name, 2, result=I64)
+    wanted, table = function.args
+    found = b.alloca(I64)
+    b.store(i64(-1), found)
+    first = b.add(table, i64(8 * min(abi.FORMATS.values())))
+    with for_range(b, i64(len(abi.FORMATS))) as i:
+        here = b.icmp_signed("==", b.load(word_pointer(b, first, i)), wanted)
+        b.store(b.select(here, i, b.load(found)), found)
+    b.ret(b.load(found))
+    return function

@@ -177,8 +177,16 @@ class Net(NamedTuple):
     most_rows: int
     row_fmas: int
     is_double: int
-    targets_ndim: int
-    targets_format: int
+    takes_labels: int  # 1: targets (rows,) are labels, and (rows, outputs) shares of the classes
+    # slots of kernels that convert the batch first, 0: it is read where it lies; see batch.py
+    x_from: int
+    targets_from: int
+    weights_from: int
+    # memory for as many rows as there may be; 0: there is none
+    wants_copies: int  # 1: a batch was left for that
+    x_copy: int
+    targets_copy: int  # as float64
+    weights_copy: int
     kept: int  # rows of a forward pass that a backward pass may follow; 0: there is none
     has_gradients: int  # 1: some were computed
 
@@ -188,7 +196,26 @@ class Gradients(NamedTuple):
 
     net: int  # address of a Net
     accumulate: int  # 1: they are added to those that are there
-    dx: Rows  # (rows, inputs), written; data 0: not needed
+
+
+class Forward(NamedTuple):
+    """What is asked of a net: the logits of a batch, and that it can be gone back through."""
+
+    net: int  # address of a Net
+    rows: int
+    x: Matrix  # of any dtype
+    x_from: int  # the slot of the kernel that converts it
+    logits: Rows  # (rows, outputs), written
+
+
+class Back(NamedTuple):
+    """What is asked of a net: the gradients of the batch that is kept, from dF/dlogits."""
+
+    net: int  # address of a Net
+    grad: Matrix  # (kept, outputs), of any dtype
+    grad_from: int  # the slot of the kernel that converts it
+    accumulate: int  # 1: they are added to those that are there
+    dx: Rows  # (kept, inputs), written; data 0: not needed
 
 
 class Layer(NamedTuple):
@@ -216,5 +243,6 @@ class Inference(NamedTuple):
     out: Rows  # logits or probabilities; data 0 for classes and signs, whose logits are scratch
     what: int  # see inference.py
     numbers: int  # classes (rows,) or signs (rows, outputs), C-contiguous
+    x_from: int  # the slot of the kernel that converts rows of x; 0: they are read where they lie
     block: int  # rows of a task; filled in by the kernel
     alone: int  # likewise: 0 or IN_JOB

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 
-from ..codegen.calls import call, nth, subroutine, vector_function
+from ..codegen.calls import call, kernel_at, nth, subroutine, vector_function
 from ..codegen.integers import ceil_div, least, most, pick, quotient
 from ..codegen.simd import FLOAT, I64, Simd, Value, at_most, for_range, i64
 from ..codegen.structs import load, pointer, view
@@ -27,6 +27,7 @@ from ..runtime.registry import Floats, kernel, task
 from ..runtime.scratch import ARENA_BYTES, HEADER, acquire, release
 from ..runtime.table import OK, OUT_OF_MEMORY
 from .args import Inference, Layer, Net
+from .conversion import ANY, Conversion
 from .loss_sums import RowSum, columns_of, narrowed
 from .losses import COLUMNS
 from .net import LAYER_BYTES, NET_BYTES
@@ -173,7 +174,7 @@ def _finish(t: Floats) -> Any:
 @task(Inference)
 def inference_rows(t: Floats) -> Any:
     """A block of rows through all layers."""
-    size, product, finish = t.size, t[gemm], _finish(t)
+    size, product, convert, finish = t.size, t[gemm], t[ANY], _finish(t)
 
     def body(p):  # type: ignore[no-untyped-def]
         plan = view(p.plan, Inference)
@@ -186,6 +187,12 @@ def inference_rows(t: Floats) -> Any:
         half, other = arena + HEADER, arena + HEADER + HALF
         x, status = load(plan.x), OK
         x = Matrix(data=x.data + first * x.row, row=x.row, column=x.column)
+        if plan.x_from != 0:  # into the half that the first layer does not write
+            to = net.inputs * size
+            status = call(kernel_at(convert, plan.x_from), Conversion(
+                rows=rows, columns=net.inputs, source=x, to=Rows(data=other, row=to)
+            ))  # fmt: skip
+            x = Matrix(data=other, row=to, column=size)
         layers = plan.net + NET_BYTES
         for i in range(net.layers):
             layer = view(layers + i * LAYER_BYTES, Layer)
@@ -216,6 +223,7 @@ def inference(t: Floats) -> Any:
     def body(p):  # type: ignore[no-untyped-def]
         net = view(p.net, Net)
         widest = most(net.widest, pick(p.out.data, 0, net.outputs))
+        widest = most(widest, pick(p.x_from, net.inputs, 0))
         room = quotient(HALF, most(widest, 1) * size)
         p.block, p.alone = least(most(p.rows, 1), least(ROWS, room)), 0
         weights = quotient(net.row_fmas, 3)
@@ -225,6 +233,8 @@ def inference(t: Floats) -> Any:
         status = OK
         if threads > 1 and weights <= SMALL_NET and p.rows > 1:
             status = ensure(sigmoid)
+            if p.x_from != 0:
+                status |= ensure(p.x_from)
             p.block = ceil_div(p.rows, most(2 * threads, ceil_div(p.rows, p.block)))
             for i in range(net.layers):
                 layer = view(p.net + NET_BYTES + i * LAYER_BYTES, Layer)

@@ -3,7 +3,7 @@
 In: the table, a Net and then its Layers, which may have any number, widths and activations; x and
 targets of any strides. Out: changed parameters, their gradients, and the loss, in the table. The
 bits are those of the same kernels called one by one, and those of the parts of a step, which are
-kernels as well: net_gradients, or net_forward and net_backward, and net_update.
+kernels as well: net_gradients, or those of kept_pass.py, and net_update.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ MANY_STEPS, MOST_NS = 1 << 13, 1 << 62
 SHARED = 1 << 14  # elements of dF/dZ that are worth several threads
 
 
-def _forward(t: Floats) -> Any:
+def forward_of(t: Floats) -> Any:
     size, product = t.size, t[gemm]
 
     @subroutine
@@ -138,7 +138,7 @@ def _backward_rows(t: Floats) -> Any:
     return backward_rows
 
 
-def _backward(t: Floats) -> Any:
+def backward_of(t: Floats) -> Any:
     backward_rows = _backward_rows(t)
 
     @subroutine
@@ -154,7 +154,7 @@ def _backward(t: Floats) -> Any:
 
 def _gradients(t: Floats) -> Any:
     size, any_loss = t.size, t[MSE]
-    forward, backward = _forward(t), _backward(t)
+    forward, backward = forward_of(t), backward_of(t)
 
     @subroutine
     def gradients(net, accumulate, alone):  # type: ignore[no-untyped-def]
@@ -325,37 +325,6 @@ def net_update(t: Floats) -> Any:
             status = all_elements(plan)
         if status == OK:
             net.steps += 1
-        return status
-
-    return body
-
-
-@kernel(Word)
-def net_forward(t: Floats) -> Any:
-    """All layers, kept for net_backward. value: the address of the table."""
-    forward = _forward(t)
-
-    def body(p):  # type: ignore[no-untyped-def]
-        net = view(p.value, Net)
-        net.kept = 0
-        status = forward(net, BY_PRODUCT)
-        if status == OK:
-            net.kept = net.rows
-        return status
-
-    return body
-
-
-@kernel(Gradients)
-def net_backward(t: Floats) -> Any:
-    """From dF/dY of the last layer, which stands in its g and is overwritten, and what
-    net_forward kept, which is there afterwards as well."""
-    backward = _backward(t)
-
-    def body(p):  # type: ignore[no-untyped-def]
-        net = view(p.net, Net)
-        status = backward(net, p.accumulate, BY_PRODUCT, p.dx.data, p.dx.row)
-        net.has_gradients = pick(status, 0, 1)
         return status
 
     return body

@@ -24,7 +24,7 @@ from ..codegen.memory import TABLE_SYMBOL
 ABI_VERSION = 1
 GATEWAY = 1
 L2_BYTES = 2
-SCRATCH, PYTHON, SLOTS, READY, POOL = 8, 208, 256, 512, 768
+SCRATCH, PYTHON, SLOTS, READY, POOL = 8, 200, 256, 512, 768
 WORDS = 2048
 LINE = 16  # words that two threads should not share: two cache lines, which are fetched together
 
