@@ -63,9 +63,9 @@ def expected(cell: Cell, data: Operands) -> tuple[Array, ...]:
 def check(library: str, cell: Cell, data: Operands, results: tuple[Array, ...]) -> None:
     """Raise WrongResult unless all are right to rounding.
 
-    A result is a sum of ``terms`` products of numbers of size 1. Partial sums of one chain grow like
-    a random walk and so do their rounding errors: a few times terms steps of eps, at worst of all
-    elements. One product too few is a hundred times that, and more.
+    A result is a sum of ``terms`` products of numbers of size 1. Partial sums of one chain grow
+    like a random walk and so do their rounding errors: a few times terms steps of eps, at worst of
+    all elements. One product too few is a hundred times that, and more.
     """
     terms = {"backward": (cell.n, cell.m, cell.m)}.get(cell.op, (cell.k,))
     for i, (actual, exact, t) in enumerate(zip(results, expected(cell, data), terms, strict=True)):

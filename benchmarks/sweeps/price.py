@@ -42,16 +42,16 @@ RELAXED: dict[str, list[tuple[str, str]]] = {
     "dispatch.py": [("m * n == 1 and k > kc and", "m * n == 1 and k > 0 and")],
     "microkernel.py": [
         (  # `more` sets of accumulators wait while one takes its step
-            "    start = [*groups, p.b.data, p.copy, *([zero] * (rows * vectors))]\n",
+            "    start = [*groups, p.b.data, p.copy, p.ahead.data, *([zero] * (rows * vectors))]\n",
             """    each = rows * vectors
     more = -(-8 // each) - 1
-    start = [*groups, p.b.data, p.copy, *([zero] * ((more + 1) * each))]
+    start = [*groups, p.b.data, p.copy, p.ahead.data, *([zero] * ((more + 1) * each))]
 """,
         ),
         ("            state[-rows * vectors :],\n", "            state[-(more + 1) * each :],\n"),
         (
-            "i64(vectors * ops.bytes)), *fused]",
-            "i64(vectors * ops.bytes)), *chains[each:], *fused]",
+            "b.add(ahead, p.ahead.row), *fused]",
+            "b.add(ahead, p.ahead.row), *chains[each:], *fused]",
         ),
         (
             "    chains = slice(-rows * vectors, None)\n    return [",
