@@ -173,7 +173,7 @@ class Table:
         count, double = self._rows, np.dtype(np.float64)
         self._copies = {
             "weights": aligned(count, double),
-            "targets": aligned(count * self._get("outputs"), double),
+            "targets": aligned((count + 1) * self._get("outputs"), double),
             "x": aligned(count * self._get("inputs"), self._dtype),
         }
         self._set(**{f"{name}_copy": a.ctypes.data for name, a in self._copies.items()})

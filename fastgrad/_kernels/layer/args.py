@@ -185,9 +185,10 @@ class Net(NamedTuple):
     # memory for as many rows as there may be; 0: there is none
     wants_copies: int  # 1: a batch was left for that
     x_copy: int
-    targets_copy: int  # as float64
+    targets_copy: int  # as float64, and a row more
     weights_copy: int
     kept: int  # rows of a forward pass that a backward pass may follow; 0: there is none
+    kept_x: Matrix  # those of x
     has_gradients: int  # 1: some were computed
 
 

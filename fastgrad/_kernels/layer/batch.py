@@ -7,31 +7,33 @@ labels and shares are looked at as they were given, and then become what the los
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba.core import cgutils
 
-from ..codegen.calls import call, kernel_at, slot_of, subroutine
-from ..codegen.integers import on_integers, pick
+from ..codegen.calls import call, kernel_at, slot_of, subroutine, vector_function
+from ..codegen.integers import least, most, on_integers, pick, quotient
 from ..codegen.memory import word_pointer
-from ..codegen.simd import FLOAT, I64, for_range, i64
-from ..codegen.structs import load, view
+from ..codegen.simd import FLOAT, I32, I64, Simd, Value, for_range, i64
+from ..codegen.structs import address, on_stack, view
 from ..gemm.args import Matrix, Rows
 from ..runtime.registry import Floats, Word, kernel
 from ..runtime.table import BAD_LABEL, OK
 from .args import Net
-from .conversion import ANY, CONVERT, Conversion
+from .conversion import ANY, CONVERT, Conversion, converted_of
 from .losses import MSE, SOFTMAX_LABELS, SOFTMAX_PROBABILITIES
 
 # A row of shares sums to 1 within 1e-3 in every order of its sum: they differ by less than 1e-6.
 NEAR = 1e-3 - 1e-6
+ELEMENTS = 2048  # that are float64 at a time: in L1
 
 
 @on_integers
 def _number_labels(b: ir.IRBuilder, n: ir.Value, m: ir.Value, at: ir.Value) -> ir.Value:
     """(n,) float64 become int64; how many are not from 0 to m - 1."""
     bad, end = cgutils.alloca_once_value(b, i64(0)), b.sitofp(m, FLOAT[8])
+    b.store(i64(0), bad)
     zero = FLOAT[8](0.0)
     with for_range(b, n) as i:
         place = word_pointer(b, at, i)
@@ -42,67 +44,119 @@ def _number_labels(b: ir.IRBuilder, n: ir.Value, m: ir.Value, at: ir.Value) -> i
     return b.load(bad)
 
 
-@on_integers
-def _bad_shares(
-    b: ir.IRBuilder, n: ir.Value, m: ir.Value, at: ir.Value, adds_up: ir.Value
-) -> ir.Value:
-    """How many of (n, m) float64 are not from 0 to 1 and, where adds_up, rows not 1 in all."""
-    zero, one, near = (FLOAT[8](x) for x in (0.0, 1.0, NEAR))
-    bad, total = cgutils.alloca_once_value(b, i64(0)), cgutils.alloca_once_value(b, zero)
+class Shares(NamedTuple):
+    """(n, m) float64. BAD_LABEL is written to ``bad`` if not every one is from 0 to 1 or, where
+    they add up, not every row to about 1."""
 
-    def count(wrong: ir.Value) -> None:
-        b.store(b.add(b.load(bad), b.zext(wrong, I64)), bad)
-
-    with for_range(b, n) as r:
-        row = b.add(at, b.mul(r, b.mul(m, i64(8))))
-        b.store(zero, total)
-        with for_range(b, m) as c:
-            share = b.bitcast(b.load(word_pointer(b, row, c)), FLOAT[8])
-            right = b.and_(b.fcmp_ordered(">=", share, zero), b.fcmp_ordered("<=", share, one))
-            count(b.not_(right))
-            b.store(b.fadd(b.load(total), share), total)
-        off = b.fsub(b.load(total), one)
-        right = b.and_(b.fcmp_ordered("<=", off, near), b.fcmp_ordered(">=", off, b.fneg(near)))
-        count(b.and_(b.icmp_signed("!=", adds_up, i64(0)), b.not_(right)))
-    return b.load(bad)
+    n: int
+    m: int
+    at: int
+    adds_up: int
+    bad: int  # address
 
 
-def _take_targets(t: Floats) -> Any:
+@vector_function(Shares)
+def _look(ops: Simd, p: Shares) -> None:
+    b = ops.builder
+    total, wrong = b.alloca(ops.float), b.alloca(ops.bool)
+    b.store(ir.Constant(ops.bool, None), wrong)
+
+    def look(x: Value) -> None:
+        b.store((Value(ops, b.load(total)) + x).ir, total)
+        right = (x >= 0.0) & (x <= 1.0)
+        b.store(b.or_(b.load(wrong), b.not_(right.ir)), wrong)
+
+    with for_range(b, p.n) as r:
+        row = b.add(p.at, b.mul(r, b.mul(p.m, i64(8))))
+        b.store(ops.constant(0.0).ir, total)
+        ops.over_columns(p.m, lambda at, mask: look(ops.load(b.add(row, at), 0, mask)))
+        found = ops.constant(-1.0)
+        for lane in range(ops.lanes):
+            found = found + Value(ops, ops.spread(b.extract_element(b.load(total), I32(lane))))
+        near = (found <= NEAR) & (found >= -NEAR)
+        adds_up = ops.spread(b.icmp_signed("!=", p.adds_up, i64(0)))
+        b.store(b.or_(b.load(wrong), b.and_(adds_up, b.not_(near.ir))), wrong)
+    lanes = b.bitcast(b.load(wrong), ir.IntType(ops.lanes))
+    with b.if_then(b.icmp_unsigned("!=", lanes, lanes.type(0))):
+        b.store(i64(BAD_LABEL), word_pointer(b, p.bad))
+
+
+@kernel(Shares, dtypes=("float64",))
+def look_at_shares(t: Floats) -> Any:
+    look = t[_look]
+
+    def body(p):  # type: ignore[no-untyped-def]
+        call(look, p)
+        return OK
+
+    return body
+
+
+def _take_rows(t: Floats) -> Any:
     size, convert, narrow = t.size, t[ANY], t[CONVERT["float64"]]
     labels, shares, squares = t[SOFTMAX_LABELS], t[SOFTMAX_PROBABILITIES], t[MSE]
+    look = Floats("float64")[look_at_shares]
 
     @subroutine
-    def take_targets(net):  # type: ignore[no-untyped-def]
-        n, to, loss = net.rows, net.targets_copy, net.loss_slot
-        m = pick(loss - slot_of(labels), net.outputs, 1)
-        wide = Rows(data=to, row=m * 8)
+    def take_rows(net, first, n, m):  # type: ignore[no-untyped-def]
+        """Some rows: as float64 where they go or, of a float32 model, behind all of them."""
+        y, loss = net.targets, net.loss_slot
+        is_label = pick(loss - slot_of(labels), 0, 1)
+        in_place = is_label | (size >> 3)
+        to = net.targets_copy + first * m * pick(is_label, 8, size)
+        at = pick(in_place, to, net.targets_copy + net.rows * m * size)
         status = call(kernel_at(convert, net.targets_from), Conversion(
-            rows=n, columns=m, source=load(net.targets), to=wide
+            rows=n, columns=m,
+            source=Matrix(data=y.data + first * y.row, row=y.row, column=y.column),
+            to=Rows(data=at, row=m * 8),
         ))  # fmt: skip
         if status != OK:
             return status
-        net.targets.data, net.targets.row, net.targets.column = to, m * size, size
-        if loss == slot_of(labels):
-            net.targets.row = 8
-            return pick(_number_labels(n, net.outputs, to), BAD_LABEL, OK)
+        if is_label != 0:
+            return pick(_number_labels(n, net.outputs, at), BAD_LABEL, OK)
         if loss != slot_of(squares):
-            if _bad_shares(n, m, to, loss == slot_of(shares)) != 0:
-                return BAD_LABEL
-        if size == 4:
-            source = Matrix(data=to, row=m * 8, column=8)
+            found = on_stack(Word(value=OK))
+            status = call(look, Shares(
+                n=n, m=m, at=at, adds_up=pick(loss - slot_of(shares), 0, 1), bad=address(found)
+            ))  # fmt: skip
+            if status | found.value != OK:
+                return status | found.value
+        if in_place == 0:
             return call(narrow, Conversion(
-                rows=n, columns=m, source=source, to=Rows(data=to, row=m * size)
+                rows=n, columns=m, source=Matrix(data=at, row=m * 8, column=8),
+                to=Rows(data=to, row=m * size),
             ))  # fmt: skip
         return OK
 
-    return take_targets
+    return take_rows
+
+
+@kernel(Word)
+def take_targets(t: Floats) -> Any:
+    """value: the address of the table. BAD_LABEL: one is none."""
+    size, labels, take_rows = t.size, t[SOFTMAX_LABELS], _take_rows(t)
+
+    def body(p):  # type: ignore[no-untyped-def]
+        net, status = view(p.value, Net), OK
+        is_label = pick(net.loss_slot - slot_of(labels), 0, 1)
+        m = pick(is_label, 1, net.outputs)
+        # what is behind all rows has room for half of them, and one
+        block = least(most(quotient(ELEMENTS, m), 1), (net.rows >> 1) + 1)
+        for first in range(0, net.rows, block):
+            if status == OK:
+                status = take_rows(net, first, least(block, net.rows - first), m)
+        net.targets.data, net.targets.column = net.targets_copy, size
+        net.targets.row = pick(is_label, 8, m * size)
+        return status
+
+    return body
 
 
 @kernel(Word)
 def take_batch(t: Floats) -> Any:
     """value: the address of the table. BAD_LABEL, with nothing written but the memory for it:
     targets are none, or there is no memory yet."""
-    size, convert, take_targets = t.size, t[ANY], _take_targets(t)
+    convert, converted, of_targets = t[ANY], converted_of(t), t[take_targets]
 
     def body(p):  # type: ignore[no-untyped-def]
         net, status = view(p.value, Net), OK
@@ -116,14 +170,10 @@ def take_batch(t: Floats) -> Any:
             ))  # fmt: skip
             net.weights, net.weight_step = net.weights_copy, 8
         if net.targets_from != 0 and status == OK:
-            status = take_targets(net)
+            status = call(of_targets, p)
         if net.x_from != 0 and status == OK:
             net.kept = 0  # what backward wants stands there
-            to = Rows(data=net.x_copy, row=net.inputs * size)
-            status = call(kernel_at(convert, net.x_from), Conversion(
-                rows=net.rows, columns=net.inputs, source=load(net.x), to=to
-            ))  # fmt: skip
-            net.x.data, net.x.row, net.x.column = net.x_copy, net.inputs * size, size
+            status = converted(net.x_from, net.rows, net.inputs, net.x, net.x_copy)
         return status
 
     return body

@@ -7,15 +7,16 @@ Elements beside each other are moved by vectors, others one by one. Nothing outs
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
 
-from ..codegen.calls import VectorFunction
+from ..codegen.calls import VectorFunction, call, kernel_at, subroutine
+from ..codegen.integers import most
 from ..codegen.simd import FLOAT, Simd, at_most, for_range, i64
 from ..gemm.args import Matrix, Rows
-from ..runtime.registry import Kernel, kernel_of
+from ..runtime.registry import Floats, Kernel, kernel_of
 
 # In the order of their kernels: see calls.nth
 KINDS = ("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64",
@@ -100,3 +101,29 @@ def _kernel(kind: str) -> Kernel:
 
 CONVERT = {kind: _kernel(kind) for kind in KINDS}
 ANY = CONVERT[KINDS[0]]  # what all take
+
+
+def converted_of(t: Floats) -> Any:
+    size, convert = t.size, t[ANY]
+
+    @subroutine
+    def converted(slot, n, k, x, to):  # type: ignore[no-untyped-def]
+        """x (n, k), a view of a Matrix, in memory at ``to``, in the order in which it lay; the
+        view tells where it is now. slot: of the kernel that converts it."""
+        row, column = most(x.row, -x.row), most(x.column, -x.column)
+        if 0 < row < column:
+            status = call(kernel_at(convert, slot), Conversion(
+                rows=k, columns=n, source=Matrix(data=x.data, row=x.column, column=x.row),
+                to=Rows(data=to, row=n * size),
+            ))  # fmt: skip
+            x.row, x.column = size, n * size
+        else:
+            status = call(kernel_at(convert, slot), Conversion(
+                rows=n, columns=k, source=Matrix(data=x.data, row=x.row, column=x.column),
+                to=Rows(data=to, row=k * size),
+            ))  # fmt: skip
+            x.row, x.column = k * size, size
+        x.data = to
+        return status
+
+    return converted

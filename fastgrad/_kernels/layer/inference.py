@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 
-from ..codegen.calls import call, kernel_at, nth, subroutine, vector_function
+from ..codegen.calls import call, nth, subroutine, vector_function
 from ..codegen.integers import ceil_div, least, most, pick, quotient
 from ..codegen.simd import FLOAT, I64, Simd, Value, at_most, for_range, i64
-from ..codegen.structs import load, pointer, view
+from ..codegen.structs import load, on_stack, pointer, view
 from ..formulas import elementary
 from ..gemm import thresholds
 from ..gemm.args import IN_JOB, Formula, Matrix, Product, Rows
@@ -27,7 +27,7 @@ from ..runtime.registry import Floats, kernel, task
 from ..runtime.scratch import ARENA_BYTES, HEADER, acquire, release
 from ..runtime.table import OK, OUT_OF_MEMORY
 from .args import Inference, Layer, Net
-from .conversion import ANY, Conversion
+from .conversion import converted_of
 from .loss_sums import RowSum, columns_of, narrowed
 from .losses import COLUMNS
 from .net import LAYER_BYTES, NET_BYTES
@@ -174,7 +174,7 @@ def _finish(t: Floats) -> Any:
 @task(Inference)
 def inference_rows(t: Floats) -> Any:
     """A block of rows through all layers."""
-    size, product, convert, finish = t.size, t[gemm], t[ANY], _finish(t)
+    size, product, finish, converted = t.size, t[gemm], _finish(t), converted_of(t)
 
     def body(p):  # type: ignore[no-untyped-def]
         plan = view(p.plan, Inference)
@@ -188,11 +188,9 @@ def inference_rows(t: Floats) -> Any:
         x, status = load(plan.x), OK
         x = Matrix(data=x.data + first * x.row, row=x.row, column=x.column)
         if plan.x_from != 0:  # into the half that the first layer does not write
-            to = net.inputs * size
-            status = call(kernel_at(convert, plan.x_from), Conversion(
-                rows=rows, columns=net.inputs, source=x, to=Rows(data=other, row=to)
-            ))  # fmt: skip
-            x = Matrix(data=other, row=to, column=size)
+            place = on_stack(x)
+            status = converted(plan.x_from, rows, net.inputs, place, other)
+            x = load(place)
         layers = plan.net + NET_BYTES
         for i in range(net.layers):
             layer = view(layers + i * LAYER_BYTES, Layer)
